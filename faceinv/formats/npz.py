@@ -1,0 +1,92 @@
+"""faceinv's own model file: one `.npz`, version 1.
+
+Fields are those of `MorphableModel`, under the same names, plus
+
+- `format` ("faceinv-model") and `version` (1),
+- optionally `subdivision_data`, `subdivision_indices`, `subdivision_indptr`, `subdivision_shape`: a sparse matrix
+  (compressed rows) that takes a coarse mesh to the full one. Per-vertex fields with as many rows as the matrix has
+  columns are multiplied by it on loading, which keeps smooth models small; indices always mean the full mesh.
+
+Bases may be stored as float16. Nothing in the file is pickled, and pickles are refused.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy import sparse
+
+from faceinv.errors import ModelError
+from faceinv.files import write_whole
+from faceinv.model import MorphableModel
+
+__all__ = ["load_npz_model", "save_npz_model"]
+
+FORMAT: Final = "faceinv-model"
+VERSION: Final = 1
+_VERTEX_FIELDS: Final = ("mean", "identity", "expression", "mean_albedo", "albedo")
+_FIELDS: Final = (
+    *("name", "licence", "albedo_space", *_VERTEX_FIELDS, "triangles", "landmark_vertices", "landmark_weights"),
+    *("face_mask", "jaw_contour", "uv", "uv_triangles", "mirror", "expression_names"),
+)
+_TEXT_FIELDS: Final = ("name", "licence", "albedo_space")
+
+
+def load_npz_model(path: str | Path) -> MorphableModel:
+    """Read a model from faceinv's own `.npz`.
+
+    Raises:
+        ModelError: when the file is missing, truncated, of another version or inconsistent; the message names the field.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            stored: dict[str, Any] = {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise ModelError(f"model file '{path}' does not exist.") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"model file '{path}' cannot be read as .npz ({error}); is it complete?") from None
+    if str(stored.get("format", "")) != FORMAT:
+        raise ModelError(f"'{path}' is an .npz but not a faceinv model: its field 'format' should be '{FORMAT}'.")
+    if int(stored.get("version", 0)) != VERSION:
+        raise ModelError(f"model file '{path}' is version {stored.get('version')}; this release reads version {VERSION}.")
+    missing = [key for key in _FIELDS if key not in stored]
+    if missing:
+        raise ModelError(f"model file '{path}' lacks {', '.join(missing)}.")
+    if "subdivision_data" in stored:
+        _subdivide(stored, path)
+    texts = {key: str(stored[key]) for key in _TEXT_FIELDS}
+    names = tuple(str(name) for name in np.atleast_1d(stored["expression_names"]))
+    arrays = {key: stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")}
+    return MorphableModel(**texts, **arrays, expression_names=names)
+
+
+def save_npz_model(
+    model: MorphableModel, path: str | Path, coarse: dict[str, Any] | None = None, dtype: type = np.float32
+) -> None:
+    """Write a model; `coarse` replaces per-vertex fields by coarse ones and adds the `subdivision_*` fields."""
+    fields: dict[str, Any] = {key: getattr(model, key) for key in _FIELDS} | (coarse or {})
+    fields["expression_names"] = np.array(model.expression_names, dtype=np.str_)
+    for key in _VERTEX_FIELDS:
+        fields[key] = np.asarray(fields[key], dtype if np.ndim(fields[key]) == 3 else np.float32)
+    with write_whole(Path(path)) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, format=FORMAT, version=VERSION, **fields)
+
+
+def _subdivide(stored: dict[str, Any], path: Path) -> None:
+    try:
+        matrix = sparse.csr_array(
+            tuple(stored[f"subdivision_{part}"] for part in ("data", "indices", "indptr")),
+            shape=tuple(int(n) for n in stored["subdivision_shape"]),
+        ).astype(np.float64)
+        matrix.check_format()
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise ModelError(f"model file '{path}': the subdivision matrix is inconsistent ({error}).") from None
+    for key in _VERTEX_FIELDS:
+        value = stored[key]
+        if value.ndim >= 2 and value.shape[0] == matrix.shape[1]:
+            flat = np.asarray(value, np.float64).reshape(value.shape[0], -1)
+            stored[key] = (matrix @ flat).astype(np.float32).reshape(matrix.shape[0], *value.shape[1:])
