@@ -1,0 +1,90 @@
+"""The weak-perspective camera and rotations.
+
+`x = s (R V)_x + t_x`, `y = -s (R V)_y + t_y` in pixels (x right, y down, centres at integers), depth `s (R V)_z`,
+larger is nearer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["WeakPerspective", "axis_angle", "euler_angles", "rotation_from_euler", "rotation_matrix"]
+
+
+def rotation_matrix(axis_angle_vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp([w]x), (3, 3), by Rodrigues' formula; exact in the limit of small angles."""
+    w = np.asarray(axis_angle_vector, np.float64)
+    squared = float(w @ w)
+    angle = np.sqrt(squared)
+    skew = np.array([[0.0, -w[2], w[1]], [w[2], 0.0, -w[0]], [-w[1], w[0], 0.0]])
+    if angle < 1e-4:  # series: the quotients below would lose digits
+        first, second = 1 - squared / 6, 0.5 - squared / 24
+    else:
+        first, second = np.sin(angle) / angle, (1 - np.cos(angle)) / squared
+    result: NDArray[np.float64] = np.eye(3) + first * skew + second * (skew @ skew)
+    return result
+
+
+def axis_angle(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log of a rotation matrix (3, 3): the vector w (3,) with |w| in [0, pi]."""
+    from scipy.spatial.transform import Rotation
+
+    result: NDArray[np.float64] = Rotation.from_matrix(rotation).as_rotvec()
+    return result
+
+
+def rotation_from_euler(pitch: float, yaw: float, roll: float) -> NDArray[np.float64]:
+    """R = Rz(roll) Ry(yaw) Rx(pitch), angles in radians."""
+    cx, sx, cy, sy, cz, sz = (f(a) for a in (pitch, yaw, roll) for f in (np.cos, np.sin))
+    rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return rz @ ry @ rx
+
+
+def euler_angles(rotation: NDArray[np.float64]) -> tuple[float, float, float]:
+    """(pitch, yaw, roll) in radians with R = Rz(roll) Ry(yaw) Rx(pitch); yaw in [-pi/2, pi/2]."""
+    yaw = float(np.arcsin(np.clip(-rotation[2, 0], -1.0, 1.0)))
+    if abs(rotation[2, 0]) > 1 - 1e-12:  # looking along the pitch axis: only pitch -+ roll is defined
+        return float(np.arctan2(-rotation[1, 2], rotation[1, 1])), yaw, 0.0
+    pitch = float(np.arctan2(rotation[2, 1], rotation[2, 2]))
+    roll = float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+    return pitch, yaw, roll
+
+
+@dataclass(frozen=True)
+class WeakPerspective:
+    """Scaled orthographic projection.
+
+    Raises:
+        ValueError: when the scale is not positive.
+    """
+
+    scale: float
+    """px per mm."""
+    rotation: NDArray[np.float64]
+    """(3, 3), model to camera."""
+    translation: NDArray[np.float64]
+    """(2,) px."""
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"scale is {self.scale}; expected a positive number of pixels per millimetre.")
+
+    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(N, 3) mm to (N, 3): x px, y px, depth px (larger is nearer)."""
+        turned = np.asarray(points, np.float64) @ self.rotation.T
+        x = self.scale * turned[:, 0] + self.translation[0]
+        y = -self.scale * turned[:, 1] + self.translation[1]
+        return np.stack([x, y, self.scale * turned[:, 2]], axis=1)
+
+    def moved(self, zoom: float, offset: NDArray[np.floating] | tuple[float, float]) -> WeakPerspective:
+        """The camera whose pixels are `zoom * xy + offset` of this one's."""
+        shift = np.asarray(offset, np.float64)
+        return WeakPerspective(self.scale * zoom, self.rotation, zoom * self.translation + shift)

@@ -1,0 +1,47 @@
+"""Second-order spherical-harmonics lighting (Ramamoorthi and Hanrahan, SIGGRAPH 2001).
+
+The nine real basis functions of the camera-frame unit normal (x, y, z), in this order:
+`1, y, z, x, xy, yz, 3z^2-1, xz, x^2-y^2`, each with its orthonormal constant. The radiance of channel c is
+`I_c = albedo_c * (gamma[:, c] . Y(n))`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SH_CONSTANTS", "ambient", "sh_basis"]
+
+SH_CONSTANTS: Final = (
+    0.5 / np.sqrt(np.pi),
+    np.sqrt(3 / (4 * np.pi)),
+    0.5 * np.sqrt(15 / np.pi),
+    0.25 * np.sqrt(5 / np.pi),
+    0.25 * np.sqrt(15 / np.pi),
+)
+"""The orthonormal constants of: 1; x, y, z; xy, yz, xz; 3z^2-1; x^2-y^2."""
+
+
+def sh_basis(normals: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Y (..., 9) at unit normals (..., 3) in the camera frame."""
+    x, y, z = np.moveaxis(np.asarray(normals, np.float64), -1, 0)
+    c0, c1, c2, c3, c4 = SH_CONSTANTS
+    return np.stack(
+        [
+            np.full_like(x, c0),
+            *(c1 * y, c1 * z, c1 * x),
+            *(c2 * x * y, c2 * y * z, c3 * (3 * z * z - 1), c2 * x * z, c4 * (x * x - y * y)),
+        ],
+        axis=-1,
+    )
+
+
+def ambient(radiance: float = 1.0) -> NDArray[np.float64]:
+    """gamma (9, 3) of a white light from everywhere under which a white surface has the given radiance."""
+    gamma = np.zeros((9, 3))
+    gamma[0] = radiance / SH_CONSTANTS[0]
+    return gamma
