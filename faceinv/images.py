@@ -217,7 +217,8 @@ def _to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if np.issubdtype(values.dtype, np.floating):
         if not np.isfinite(values).all():
             raise InputError("cannot write an image that holds NaN or infinite values.")
-        return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+        rounded: npt.NDArray[np.uint8] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+        return rounded
     if values.dtype != np.uint8:
         raise InputError(f"cannot write an array of {values.dtype} as an image: uint8, bool or floats are expected.")
     return np.ascontiguousarray(values)
