@@ -227,11 +227,13 @@ def _to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _read_file(path: Path, what: str) -> Image.Image:
     """Open and decode an image file."""
     label = f"'{path}'"
-    if path.is_dir():
-        raise InputError(f"{label} is a folder; the {what} must be a file. Give the path of one image.")
-    if not path.exists():
-        raise InputError(f"no {what} at {label}. Check the path (relative paths start at {Path.cwd()}).")
     try:
+        if path.is_dir():
+            raise InputError(f"{label} is a folder; the {what} must be a file. Give the path of one image.")
+        if not path.exists():
+            raise InputError(f"no {what} at {label}. Check the path (relative paths start at {Path.cwd()}).")
+        if not path.is_file():
+            raise InputError(f"{label} is not a regular file. Save the {what} to a file first.")
         with path.open("rb") as file:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is checked instead

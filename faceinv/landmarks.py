@@ -118,9 +118,9 @@ def read_pts(path: str | os.PathLike[str]) -> Points:
         InputError: a file that cannot be read or that is not as expected; names the file and the line.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"'{path}' is a folder; a .pts file with {LANDMARK_COUNT} landmarks is expected.")
     try:
+        if path.is_dir():
+            raise InputError(f"'{path}' is a folder; a .pts file with {LANDMARK_COUNT} landmarks is expected.")
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except FileNotFoundError:
         raise InputError(f"no landmark file at '{path}'. Check the path.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,10 @@ def test_missing_file_folder_and_not_an_image(tmp_path: Path) -> None:
         load_image(tmp_path / "missing.jpg")
     with pytest.raises(InputError, match="is a folder"):
         load_image(tmp_path)
+    with pytest.raises(InputError, match="cannot read"):
+        load_image(tmp_path / ("x" * 5000))
+    with pytest.raises(InputError, match="not a regular file"):
+        load_image(os.devnull)
     for content in (b"", b"hello", b"\x89PNG\r\n\x1a\n"):
         (tmp_path / "text.jpg").write_bytes(content)
         with pytest.raises(InputError, match=rf"text\.jpg' is not an image.*\({len(content)} bytes\)"):
@@ -336,7 +341,8 @@ def test_crop_errors() -> None:
 
 
 def test_save_and_load(tmp_path: Path, colours: NDArray[Any]) -> None:
-    for index, image in enumerate((colours, colours / 255, Image.fromarray(colours))):
+    kinds: list[NDArray[Any] | Image.Image] = [colours, colours / 255, Image.fromarray(colours)]
+    for index, image in enumerate(kinds):
         path = tmp_path / "new" / f"{index}.png"
         save_image(path, image)
         np.testing.assert_array_equal(np.rint(load_image(path).pixels * 255), colours)
