@@ -12,12 +12,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-__all__ = ["CHUNK", "GROUPS", "chunk_triangles", "dense_rows", "normal_equations", "used_vertices"]
+__all__ = ["CHUNK", "GROUPS", "chunk_triangles", "dense_rows", "normal_equations", "padded", "used_vertices"]
 
 CHUNK = 64
 GROUPS = 16
 _POSE = 6
-_LIGHT = 27
+_GLOBAL = 33  # pose and lighting columns
+_PAIR = 57  # products of two vertices' columns: geometry 6 x 6, geometry by albedo 6 x 3, albedo 3
+_LANES = 16  # rows of H begin and end at multiples of this, so that loops run in whole vectors
+
+
+def padded(count: int) -> int:
+    """P rounded up to whole vectors."""
+    return -(-count // _LANES) * _LANES
 
 
 @njit(cache=True)
@@ -136,26 +143,26 @@ def dense_rows(flat, first, pixels, triangle_image, triangles, place, bary, geom
 def normal_equations(seen, start, order, used, place, chunk_start, chunk_entries, triangles, ring_start, ring,
                      ring_slot, bary, geometry, shade, light, pose, residual, shape_basis, normal_basis, albedo_basis,
                      hessian, gradient):
-    """Sum H (GROUPS, P, P) (upper triangle) and g (GROUPS, P) float64 by vertices, for interpolated normals.
+    """Sum H (GROUPS, P, Q) (upper triangle) and g (GROUPS, P) float64 by vertices, for interpolated normals.
 
     `seen` and `start` list triangles and their pixels (`order[start[i]:start[i + 1]]`, indices into the pixel arrays);
-    `hessian` is zeroed here.
+    Q is P rounded up to a multiple of 16; columns past P are scratch.
     """
     shape_count, albedo_count = shape_basis.shape[2], albedo_basis.shape[2]
     dense = shape_count + albedo_count  # where pose and lighting columns start
-    count = dense + _POSE + _LIGHT
+    count = dense + _GLOBAL
     real = bary.dtype.type
     chunk_count = chunk_start.shape[0] - 1
     for group in prange(GROUPS):
         h, g = hessian[group], gradient[group]
+        for a in range(h.shape[0]):
+            for k in range(h.shape[1]):
+                h[a, k] = real(0.0)
         for a in range(count):
             g[a] = 0.0
-            for k in range(count):
-                h[a, k] = real(0.0)
-        w = np.empty((6, 6), real)
-        wa = np.empty((6, 3), real)
-        y = np.empty((9, count), real)
-        corner_place = np.empty(3, np.int64)
+        pair = np.empty(_PAIR, real)
+        sides = np.zeros(9 * _GLOBAL, real)
+        y = np.zeros((9, h.shape[1]), real)
         # Chunks are dealt out in turn so that groups get equal shares of the visible part.
         for chunk in range(group, chunk_count, GROUPS):
             low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, used.shape[0])
@@ -163,111 +170,127 @@ def normal_equations(seen, start, order, used, place, chunk_start, chunk_entries
             offset[0] = 0
             for s in range(low, high):
                 offset[s - low + 1] = offset[s - low] + ring_start[used[s] + 1] - ring_start[used[s]]
-            total = offset[high - low]
-            block = np.zeros((total, 6, 6), real)  # shape by shape
-            block_albedo = np.zeros((total, 6, 3), real)  # shape by albedo
-            block_both = np.zeros((total, 3), real)  # albedo by albedo, channel by channel
-            side = np.zeros((high - low, 9, _POSE + _LIGHT), real)  # by pose and lighting
-            force = np.zeros((high - low, 9))  # J^T r in local columns
+            pairs = np.zeros((offset[high - low], _PAIR), real)  # C^T C between a vertex and its ring
+            side = np.zeros((high - low, 9 * _GLOBAL), real)  # between a vertex and pose and lighting
+            force = np.zeros((high - low, 9))  # C^T r
 
             for entry in range(chunk_start[chunk], chunk_start[chunk + 1]):
                 t = seen[chunk_entries[entry]]
-                for k in range(3):
-                    corner_place[k] = place[triangles[t, k]]
-                owner = low <= corner_place[0] < high
+                owner = low <= place[triangles[t, 0]] < high
                 for pixel in range(start[chunk_entries[entry]], start[chunk_entries[entry] + 1]):
                     i = order[pixel]
-                    for a in range(6):
-                        for b in range(6):
-                            w[a, b] = (geometry[i, 0, a] * geometry[i, 0, b] + geometry[i, 1, a] * geometry[i, 1, b]
-                                       + geometry[i, 2, a] * geometry[i, 2, b])
-                        for c in range(3):
-                            wa[a, c] = geometry[i, c, a] * shade[i, c]
+                    _pixel_products(geometry[i], shade[i], light[i], pose[i], pair, sides)
                     for k in range(3):
-                        s = corner_place[k]
-                        if s < low or s >= high:
+                        s = place[triangles[t, k]] - low
+                        if s < 0 or s >= high - low:
                             continue
-                        bk = bary[i, k]
                         for l in range(3):
-                            at = offset[s - low] + ring_slot[t, k, l]
-                            f = bk * bary[i, l]
-                            for a in range(6):
-                                for b in range(6):
-                                    block[at, a, b] += f * w[a, b]
-                                for c in range(3):
-                                    block_albedo[at, a, c] += f * wa[a, c]
-                            for c in range(3):
-                                block_both[at, c] += f * shade[i, c] * shade[i, c]
+                            _add(pairs[offset[s] + ring_slot[t, k, l]], bary[i, k] * bary[i, l], pair)
+                        _add(side[s], bary[i, k], sides)
                         for c in range(3):
-                            r = residual[i, c] * bk
-                            hc = bk * shade[i, c]
+                            r = residual[i, c] * bary[i, k]
                             for a in range(6):
-                                ga = bk * geometry[i, c, a]
-                                force[s - low, a] += r * geometry[i, c, a]
-                                for b in range(_POSE):
-                                    side[s - low, a, b] += ga * pose[i, c, b]
-                                for b in range(9):
-                                    side[s - low, a, _POSE + 9 * c + b] += ga * light[i, c, b]
-                            force[s - low, 6 + c] += r * shade[i, c]
-                            for b in range(_POSE):
-                                side[s - low, 6 + c, b] += hc * pose[i, c, b]
-                            for b in range(9):
-                                side[s - low, 6 + c, _POSE + 9 * c + b] += hc * light[i, c, b]
+                                force[s, a] += r * geometry[i, c, a]
+                            force[s, 6 + c] += r * shade[i, c]
                     if owner:
-                        for c in range(3):
-                            for a in range(_POSE):
-                                g[dense + a] += residual[i, c] * pose[i, c, a]
-                                for b in range(a, _POSE):
-                                    h[dense + a, dense + b] += pose[i, c, a] * pose[i, c, b]
-                                for b in range(9):
-                                    h[dense + a, dense + _POSE + 9 * c + b] += pose[i, c, a] * light[i, c, b]
-                            at = dense + _POSE + 9 * c
-                            for a in range(9):
-                                g[at + a] += residual[i, c] * light[i, c, a]
-                                for b in range(a, 9):
-                                    h[at + a, at + b] += light[i, c, a] * light[i, c, b]
+                        _add_global(residual[i], light[i], pose[i], dense, h, g)
 
             for s in range(low, high):
                 v = used[s]
                 for a in range(9):
                     for k in range(dense):
                         y[a, k] = real(0.0)
-                    for k in range(_POSE + _LIGHT):
-                        y[a, dense + k] = side[s - low, a, k]
+                    for k in range(_GLOBAL):
+                        y[a, dense + k] = side[s - low, a * _GLOBAL + k]
                 for slot in range(ring_start[v + 1] - ring_start[v]):
                     j = ring[ring_start[v] + slot]
-                    sj = place[j]
-                    if sj < 0:
-                        continue
-                    at = offset[s - low] + slot
-                    for a in range(6):
-                        c0, c1, c2 = block[at, a, 0], block[at, a, 1], block[at, a, 2]
-                        c3, c4, c5 = block[at, a, 3], block[at, a, 4], block[at, a, 5]
-                        for k in range(shape_count):
-                            y[a, k] += (c0 * shape_basis[j, 0, k] + c1 * shape_basis[j, 1, k]
-                                        + c2 * shape_basis[j, 2, k] + c3 * normal_basis[sj, 0, k]
-                                        + c4 * normal_basis[sj, 1, k] + c5 * normal_basis[sj, 2, k])
-                        c0, c1, c2 = block_albedo[at, a, 0], block_albedo[at, a, 1], block_albedo[at, a, 2]
-                        for k in range(albedo_count):
-                            y[a, shape_count + k] += (c0 * albedo_basis[j, 0, k] + c1 * albedo_basis[j, 1, k]
-                                                      + c2 * albedo_basis[j, 2, k])
-                    for c in range(3):
-                        c0 = block_both[at, c]
-                        for k in range(albedo_count):
-                            y[6 + c, shape_count + k] += c0 * albedo_basis[j, c, k]
-                for a in range(shape_count):
-                    u0, u1, u2 = shape_basis[v, 0, a], shape_basis[v, 1, a], shape_basis[v, 2, a]
-                    u3, u4, u5 = normal_basis[s, 0, a], normal_basis[s, 1, a], normal_basis[s, 2, a]
-                    for k in range(a, count):
-                        h[a, k] += (u0 * y[0, k] + u1 * y[1, k] + u2 * y[2, k] + u3 * y[3, k] + u4 * y[4, k]
-                                    + u5 * y[5, k])
-                    g[a] += (np.float64(u0) * force[s - low, 0] + np.float64(u1) * force[s - low, 1]
-                             + np.float64(u2) * force[s - low, 2] + np.float64(u3) * force[s - low, 3]
-                             + np.float64(u4) * force[s - low, 4] + np.float64(u5) * force[s - low, 5])
-                for a in range(albedo_count):
-                    u0, u1, u2 = albedo_basis[v, 0, a], albedo_basis[v, 1, a], albedo_basis[v, 2, a]
-                    at = shape_count + a
-                    for k in range(at, count):
-                        h[at, k] += u0 * y[6, k] + u1 * y[7, k] + u2 * y[8, k]
-                    g[at] += (np.float64(u0) * force[s - low, 6] + np.float64(u1) * force[s - low, 7]
-                              + np.float64(u2) * force[s - low, 8])
+                    if place[j] >= 0:
+                        block = pairs[offset[s - low] + slot]
+                        _multiply(block, shape_basis[j], normal_basis[place[j]], albedo_basis[j], shape_count, y)
+                _fold(shape_basis[v], normal_basis[s], albedo_basis[v], force[s - low], y, h, g)
+
+
+@njit(cache=True, fastmath={"contract"})
+def _add(target, factor, values):
+    for k in range(values.shape[0]):
+        target[k] += factor * values[k]
+
+
+@njit(cache=True, fastmath={"contract"})
+def _pixel_products(geometry, shade, light, pose, pair, sides):
+    """The products of a pixel's local columns that only the barycentric weights still multiply.
+
+    pair: geometry by geometry (6 x 6), geometry by albedo (6 x 3), albedo by albedo (3, channel by channel);
+    sides: geometry and albedo by pose and lighting, (9 x 33).
+    """
+    for a in range(6):
+        g0, g1, g2 = geometry[0, a], geometry[1, a], geometry[2, a]
+        for b in range(6):
+            pair[6 * a + b] = g0 * geometry[0, b] + g1 * geometry[1, b] + g2 * geometry[2, b]
+        pair[36 + 3 * a], pair[37 + 3 * a], pair[38 + 3 * a] = g0 * shade[0], g1 * shade[1], g2 * shade[2]
+        for b in range(_POSE):
+            sides[_GLOBAL * a + b] = g0 * pose[0, b] + g1 * pose[1, b] + g2 * pose[2, b]
+        for c in range(3):
+            for b in range(9):
+                sides[_GLOBAL * a + _POSE + 9 * c + b] = geometry[c, a] * light[c, b]
+    for c in range(3):
+        pair[54 + c] = shade[c] * shade[c]
+        for b in range(_POSE):
+            sides[_GLOBAL * (6 + c) + b] = shade[c] * pose[c, b]
+        for b in range(9):
+            sides[_GLOBAL * (6 + c) + _POSE + 9 * c + b] = shade[c] * light[c, b]
+
+
+@njit(cache=True, fastmath={"contract"})
+def _add_global(residual, light, pose, dense, h, g):
+    """Pose and lighting columns by themselves, and their part of g."""
+    for c in range(3):
+        at = dense + _POSE + 9 * c
+        for a in range(_POSE):
+            g[dense + a] += residual[c] * pose[c, a]
+            for b in range(_POSE):
+                h[dense + a, dense + b] += pose[c, a] * pose[c, b]
+            for b in range(9):
+                h[dense + a, at + b] += pose[c, a] * light[c, b]
+        for a in range(9):
+            g[at + a] += residual[c] * light[c, a]
+            for b in range(9):
+                h[at + a, at + b] += light[c, a] * light[c, b]
+
+
+@njit(cache=True, fastmath={"contract"})
+def _multiply(block, shape_basis, normal_basis, albedo_basis, shape_count, y):
+    """y (9, P) += a block of C^T C times the columns of the vertex it belongs to."""
+    for a in range(6):
+        c0, c1, c2 = block[6 * a], block[6 * a + 1], block[6 * a + 2]
+        c3, c4, c5 = block[6 * a + 3], block[6 * a + 4], block[6 * a + 5]
+        for k in range(shape_count):
+            y[a, k] += (c0 * shape_basis[0, k] + c1 * shape_basis[1, k] + c2 * shape_basis[2, k]
+                        + c3 * normal_basis[0, k] + c4 * normal_basis[1, k] + c5 * normal_basis[2, k])
+        c0, c1, c2 = block[36 + 3 * a], block[37 + 3 * a], block[38 + 3 * a]
+        for k in range(albedo_basis.shape[1]):
+            y[a, shape_count + k] += c0 * albedo_basis[0, k] + c1 * albedo_basis[1, k] + c2 * albedo_basis[2, k]
+    for c in range(3):
+        for k in range(albedo_basis.shape[1]):
+            y[6 + c, shape_count + k] += block[54 + c] * albedo_basis[c, k]
+
+
+@njit(cache=True, fastmath={"contract"})
+def _fold(shape_basis, normal_basis, albedo_basis, force, y, h, g):
+    """h += U_v^T y for one vertex (upper triangle, begun at a multiple of `_LANES`), g += U_v^T force."""
+    shape_count, albedo_count = shape_basis.shape[1], albedo_basis.shape[1]
+    for a in range(shape_count):
+        u0, u1, u2 = shape_basis[0, a], shape_basis[1, a], shape_basis[2, a]
+        u3, u4, u5 = normal_basis[0, a], normal_basis[1, a], normal_basis[2, a]
+        first = a - a % _LANES
+        for k in range(h.shape[1] - first):
+            h[a, first + k] += (u0 * y[0, first + k] + u1 * y[1, first + k] + u2 * y[2, first + k]
+                                + u3 * y[3, first + k] + u4 * y[4, first + k] + u5 * y[5, first + k])
+        g[a] += (np.float64(u0) * force[0] + np.float64(u1) * force[1] + np.float64(u2) * force[2]
+                 + np.float64(u3) * force[3] + np.float64(u4) * force[4] + np.float64(u5) * force[5])
+    for a in range(albedo_count):
+        u0, u1, u2 = albedo_basis[0, a], albedo_basis[1, a], albedo_basis[2, a]
+        at = shape_count + a
+        for k in range(h.shape[1] - at):
+            h[at, at + k] += u0 * y[6, at + k] + u1 * y[7, at + k] + u2 * y[8, at + k]
+        g[at] += np.float64(u0) * force[6] + np.float64(u1) * force[7] + np.float64(u2) * force[8]

@@ -230,7 +230,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         renderer, seen = self.renderer, frozen.cache[item]
         rows = self._rows(chi, frozen, item, robust=True)
         normal_basis = self._normal_basis(chi, seen)
-        by_rows = renderer.flat or renderer.settings.assembly == "rows"
+        by_rows = renderer.flat or renderer.settings.assembly != "vertices"
         gradient, hessian = (self._by_rows if by_rows else self._by_vertices)(rows, normal_basis, frozen, item)
         upper = np.triu(hessian)
         return float(rows.cost.sum()), gradient, upper + np.triu(upper, 1).T
@@ -242,7 +242,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         count = renderer.layout.count
         chunks = -(-len(seen.vertices) // assembly.CHUNK)
         chunk_start, chunk_entries = assembly.chunk_triangles(seen.triangles, mesh.triangles, seen.place, chunks)
-        hessian = np.empty((assembly.GROUPS, count, count), renderer.real)
+        hessian = np.empty((assembly.GROUPS, count, assembly.padded(count)), renderer.real)
         gradient = np.empty((assembly.GROUPS, count))
         assembly.normal_equations(
             seen.triangles,
@@ -268,7 +268,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
             hessian,
             gradient,
         )
-        return gradient.sum(axis=0), hessian.sum(axis=0, dtype=np.float64)
+        return gradient.sum(axis=0), hessian[:, :, :count].sum(axis=0, dtype=np.float64)
 
     def _by_rows(
         self, rows: _Rows, normal_basis: NDArray[Any], frozen: Frozen, item: int
@@ -277,7 +277,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         gradient, hessian = np.zeros(count), np.zeros((count, count))
         for first in range(0, total, _BLOCK_PIXELS):
             block = self._dense(rows, normal_basis, frozen, item, first, min(_BLOCK_PIXELS, total - first))
-            gradient += block.T @ rows.residual[first : first + _BLOCK_PIXELS].ravel()
+            gradient += block.T @ rows.residual[first : first + _BLOCK_PIXELS].ravel().astype(block.dtype)
             hessian += block.T @ block
         return gradient, hessian
 
