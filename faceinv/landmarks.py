@@ -44,6 +44,9 @@ _CROP_SIDE = 112
 _ANCHORS = np.array(
     [(1.603231, 2.094468), (6.041143, 7.080126), (2.882459, 3.518061), (4.266906, 5.178857), (9.041765, 10.66308)]
 )
+_HALF_PIXEL = 0.5 / _CROP_SIDE
+"""The resizing that the network was made for lays pixel 0 on pixel 0; the one here lays edges on each other. Without
+this, eyes and mouth come out about 1 % of the eye distance too high on portraits."""
 _MIN_SCORE = 0.5
 _MAX_OVERLAP = 0.4
 _LOW_CONTRAST = 0.7
@@ -387,7 +390,8 @@ def _locate(image: Colours, candidate: _Square, score: float) -> Detection | Non
 def _look(image: Colours, squares: list[_Square]) -> Points:
     """(squares, 68, 2) photo px: the landmarks the network sees in each square, averaged with those in its mirror."""
     crops = np.stack([square.sample(image, _CROP_SIDE)[0] for square in squares])
-    plain, mirrored = np.split(_run("face_landmarks68.onnx", np.concatenate([crops, crops[:, :, ::-1]])), 2)
+    seen = _run("face_landmarks68.onnx", np.concatenate([crops, crops[:, :, ::-1]])) + _HALF_PIXEL
+    plain, mirrored = np.split(seen, 2)
     mirrored = mirrored[:, MIRRORED] * [-1, 1] + [1, 0]
     both = (plain + mirrored) / 2
     return np.stack([square.to_photo(points) for square, points in zip(squares, both, strict=True)])

@@ -161,11 +161,11 @@ def test_sample_face(sample: NDArray[Any]) -> None:
     np.testing.assert_array_equal(detection.box[2:], detection.landmarks.max(0))
     points = detection.landmarks
     places = {  # measured by eye in the photo, px
-        "right eye": (points[36:42].mean(0), (204.0, 100.5)),
-        "left eye": (points[42:48].mean(0), (247.0, 103.0)),
-        "nose tip": (points[30], (223.5, 126.5)),
-        "mouth": (points[48:60].mean(0), (223.0, 144.5)),
-        "chin": (points[8], (221.5, 177.5)),
+        "right eye": (points[36:42].mean(0), (203.0, 100.3)),
+        "left eye": (points[42:48].mean(0), (246.0, 102.7)),
+        "nose tip": (points[30], (225.0, 126.5)),
+        "mouth": (points[48:60].mean(0), (223.2, 146.0)),
+        "chin": (points[8], (223.5, 177.0)),
     }
     for name, (found, expected) in places.items():
         assert np.linalg.norm(found - expected) < 0.04 * FACE_SIZE, name
