@@ -14,7 +14,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WeakPerspective", "axis_angle", "euler_angles", "rotation_from_euler", "rotation_matrix"]
+__all__ = [
+    "WeakPerspective",
+    "axis_angle",
+    "euler_angles",
+    "fit_weak_perspective",
+    "rotation_from_euler",
+    "rotation_matrix",
+]
 
 
 def rotation_matrix(axis_angle_vector: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,3 +95,23 @@ class WeakPerspective:
         """The camera whose pixels are `zoom * xy + offset` of this one's."""
         shift = np.asarray(offset, np.float64)
         return WeakPerspective(self.scale * zoom, self.rotation, zoom * self.translation + shift)
+
+
+def fit_weak_perspective(
+    points: NDArray[np.floating], image_xy: NDArray[np.floating], weights: NDArray[np.floating]
+) -> WeakPerspective:
+    """The scaled orthographic camera nearest to the affine one that best takes points (L, 3) mm to image_xy (L, 2) px.
+
+    DeMenthon and Davis, "Model-based object pose in 25 lines of code" (IJCV 1995), without its perspective iterations.
+    """
+    root = np.sqrt(np.asarray(weights, np.float64))[:, None]
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    affine = np.linalg.lstsq(root * homogeneous, root * (np.asarray(image_xy) * [1.0, -1.0]), rcond=None)[0].T
+    u, s, vt = np.linalg.svd(affine[:, :3], full_matrices=False)
+    rows = u @ vt
+    rotation = np.vstack([rows, np.cross(rows[0], rows[1])])
+    scale = float(s.mean())
+    centre = np.average(np.asarray(points, np.float64), axis=0, weights=weights)
+    middle = np.average(np.asarray(image_xy, np.float64), axis=0, weights=weights)
+    turned = rotation @ centre
+    return WeakPerspective(scale, rotation, middle - scale * turned[:2] * [1.0, -1.0])

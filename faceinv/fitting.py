@@ -1,0 +1,440 @@
+"""The schedule: photo -> landmarks -> light -> everything together, from coarse to fine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy.spatial import ConvexHull
+
+from faceinv.camera import WeakPerspective, axis_angle, fit_weak_perspective, rotation_matrix
+from faceinv.config import FitConfig
+from faceinv.crop import FaceCrop, eye_distance
+from faceinv.errors import InputError, NoFaceError
+from faceinv.formats import load_model
+from faceinv.images import load_image, load_mask, srgb_to_linear
+from faceinv.interface import Energy, Engine, EngineSettings, Frozen, Problem
+from faceinv.landmarks import detect_faces, read_pts, validate_landmarks
+from faceinv.lighting import ambient
+from faceinv.model import MorphableModel
+from faceinv.objective import FaceObjective, LandmarkObjective
+from faceinv.parameters import ParameterLayout
+from faceinv.registry import build_engine, parse_backend
+from faceinv.result import FitResult
+from faceinv.solver import Solution, SolverSettings, gauss_newton
+from faceinv.version import __version__
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Fitter", "Progress", "fit", "fit_faces"]
+
+_POSE_ITERATIONS: Final = 15
+_SHAPE_ITERATIONS: Final = 15
+_LIGHT_ITERATIONS: Final = 4
+_START_RADIANCE: Final = 0.8
+_COARSEST: Final = 28
+
+Progress = Callable[[str, float], None]
+"""Called with the name of the stage and the fraction of the fit that is done."""
+
+
+@dataclass
+class _Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _began: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._began
+        self._began = now
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """One face of one photo, ready to be fitted."""
+
+    pixels: NDArray[np.float32]
+    """(H, W, 3) sRGB-encoded."""
+    colours: NDArray[np.float32]
+    """(S, S, 3) the crop at the finest level, in the model's albedo space."""
+    usable: NDArray[np.bool_]
+    """(S, S)."""
+    landmarks: NDArray[np.float64]
+    """(68, 2) photo px."""
+    crop: FaceCrop
+
+
+class Fitter:
+    """A face model on an engine, ready to fit photos; make one to fit many.
+
+    Args:
+        model: `default`, a path to a model file or folder, or a model.
+        backend: the engine, `engine[:device][:dtype]`.
+        config: weights, sizes and limits.
+
+    Raises:
+        ModelError: when the model cannot be loaded.
+        BackendError: when the engine is unknown, not installed or lacks the device.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | MorphableModel = "default",
+        backend: str = "numpy",
+        config: FitConfig | None = None,
+    ) -> None:
+        spec = parse_backend(backend)
+        self.config = config or FitConfig()
+        self.model = model if isinstance(model, MorphableModel) else load_model(model)
+        self.model_source = self.model.name if isinstance(model, MorphableModel) else str(model)
+        self.backend = str(spec)
+        settings = EngineSettings(normals=self.config.normals, assembly=self.config.assembly)
+        self.engine: Engine = build_engine(spec, self.model, settings)
+        self.layout = ParameterLayout.of(self.model)
+
+    def fit(
+        self,
+        image: object,
+        landmarks: object = None,
+        *,
+        mask: object = None,
+        progress: Progress | None = None,
+    ) -> FitResult:
+        """Fit one face of one photo; see `faceinv.fit`."""
+        return self.fit_batch([image], [landmarks], masks=[mask], progress=progress)[0]
+
+    def fit_batch(
+        self,
+        images: Sequence[object],
+        landmarks: Sequence[object] | None = None,
+        *,
+        masks: Sequence[object] | None = None,
+        progress: Progress | None = None,
+    ) -> list[FitResult]:
+        """Fit one face in each of several photos together: one batch on the engine. Results equal single fits.
+
+        Args:
+            images: photos, each anything `faceinv.fit` accepts.
+            landmarks: as many landmark sets, or None to find them.
+            masks: as many masks or None.
+            progress: told of stages.
+
+        Raises:
+            InputError: when lists differ in length or one input cannot be used.
+            NoFaceError: when no face is found in one of the photos.
+        """
+        landmarks = [None] * len(images) if landmarks is None else landmarks
+        masks = [None] * len(images) if masks is None else masks
+        if not len(images) == len(landmarks) == len(masks) or not images:
+            raise InputError(
+                f"{len(images)} images, {len(landmarks)} landmark sets and {len(masks)} masks were given; "
+                "expected as many of each, and at least one."
+            )
+        clock = _Clock()
+        tell = progress or (lambda stage, done: None)
+        tell("landmarks", 0.0)
+        photos = [self._prepare(i, p, m) for i, p, m in zip(images, landmarks, masks, strict=True)]
+        clock.lap("landmarks")
+        return self._solve(photos, clock, tell)
+
+    def fit_faces(self, image: object, *, mask: object = None, progress: Progress | None = None) -> list[FitResult]:
+        """Fit every face that is found in a photo, the largest first; see `faceinv.fit_faces`."""
+        clock = _Clock()
+        tell = progress or (lambda stage, done: None)
+        loaded = load_image(image)
+        found = detect_faces(loaded.pixels)
+        if not found:
+            raise _no_face(loaded.name)
+        photos = [self._prepare(loaded.pixels, face.landmarks, mask) for face in found]
+        clock.lap("landmarks")
+        return self._solve(photos, clock, tell)
+
+    # ---- photo -> landmarks -> crop
+
+    def _prepare(self, image: object, landmarks: object, mask: object) -> _Photo:
+        loaded = load_image(image)
+        if landmarks is None:
+            found = detect_faces(loaded.pixels)
+            if not found:
+                raise _no_face(loaded.name)
+            points = found[0].landmarks
+        else:
+            given = read_pts(landmarks) if isinstance(landmarks, str | Path) else landmarks
+            points = validate_landmarks(given, loaded.size)  # type: ignore[arg-type]
+        crop = FaceCrop.around(points, self.config.margin, _level_sizes(self.config)[-1])
+        colours, usable = crop.cut(loaded.pixels)
+        if mask is not None:
+            chosen = load_mask(mask, loaded.size)
+            share, _ = crop.cut(chosen.astype(np.float32)[..., None])
+            usable &= share[..., 0] > 0.5
+        if self.model.albedo_space == "linear":
+            colours = srgb_to_linear(colours)
+        if self.config.pixel_units:
+            colours = colours * np.float32(255)
+        return _Photo(loaded.pixels, colours, usable, points, crop)
+
+    # ---- objective -> solver
+
+    def _solve(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
+        config, layout = self.config, self.layout
+        sizes = _level_sizes(config)
+        problems = [self._problem(photos, size) for size in sizes]
+        chi = self._from_landmarks(photos, problems[0])
+        clock.lap("landmark fit")
+        lighting = layout.mask(layout.lighting)
+        solution: Solution | None = None
+        for level, (size, problem) in enumerate(zip(sizes, problems, strict=True)):
+            tell(f"{size} px", (level + 1) / (len(sizes) + 1))
+            differentiator = self.engine.differentiator(problem)
+            if level:
+                chi = self._rescale(chi, sizes[level - 1], size)
+            else:
+                radiance = _START_RADIANCE * (255.0 if config.pixel_units else 1.0)
+                chi[:, layout.lighting] = ambient(radiance).T.ravel()
+                light = SolverSettings(_LIGHT_ITERATIONS, 1e-3, initial_damping=0.0, final_linearization=False)
+                chi = gauss_newton(FaceObjective(differentiator, lighting), chi, light).x
+                clock.lap("lighting")
+            finest = level + 1 == len(sizes)
+            settings = SolverSettings(
+                max_iterations=config.iterations if finest else config.coarse_iterations,
+                cost_tolerance=config.cost_tolerance,
+                final_linearization=finest,
+            )
+            if finest or config.coarse_iterations:
+                solution = gauss_newton(FaceObjective(differentiator), chi, settings)
+                chi = solution.x
+            clock.lap(f"{size} px")
+        assert solution is not None  # the finest level always runs
+        errors = self._photometric_rmse(problems[-1], solution)
+        results = [
+            self._result(photo, solution, item, errors[item], dict(clock.seconds)) for item, photo in enumerate(photos)
+        ]
+        tell("done", 1.0)
+        return results
+
+    def _problem(self, photos: list[_Photo], size: int) -> Problem:
+        config = self.config
+        cut = [_resized(photo, size) for photo in photos]
+        points = [photo.crop.at(size).to_crop(photo.landmarks) for photo in photos]
+        weights = np.ones((len(photos), 68))
+        weights[:, :17] = config.jaw_weight
+        unit = [1.0 if config.pixel_units else eye_distance(p) for p in points]
+        return Problem(
+            image=np.stack([colours for colours, _ in cut]),
+            mask=np.stack([usable for _, usable in cut]),
+            landmarks=np.stack(points),
+            landmark_weights=weights,
+            eye_distance=np.array(unit),
+            energy=Energy(
+                photometric=config.photometric_weight,
+                landmarks=config.landmark_weight,
+                identity=config.identity_weight,
+                expression=config.expression_weight,
+                albedo=config.albedo_weight,
+                huber_delta=config.huber_delta * (255.0 if config.pixel_units else 1.0),
+            ),
+        )
+
+    def _from_landmarks(self, photos: list[_Photo], problem: Problem) -> NDArray[np.float64]:
+        """Pose, then shape, from the 68 points alone, under stronger priors."""
+        layout, model = self.layout, self.model
+        chi = np.zeros((len(photos), layout.count))
+        mean_points = model.landmarks(model.mean)
+        for item in range(len(photos)):
+            camera = fit_weak_perspective(
+                mean_points[17:], problem.landmarks[item, 17:], problem.landmark_weights[item, 17:]
+            )
+            _put_camera(chi[item], layout, camera)
+        pose = LandmarkObjective(model, problem, layout.mask(layout.pose))
+        chi = gauss_newton(pose, chi, SolverSettings(_POSE_ITERATIONS, final_linearization=False)).x
+        factor = self.config.landmark_prior_factor
+        energy = problem.energy
+        held = replace(
+            problem,
+            energy=replace(energy, identity=factor * energy.identity, expression=factor * energy.expression),
+        )
+        shape = LandmarkObjective(model, held, layout.mask(layout.shape, layout.pose))
+        return gauss_newton(shape, chi, SolverSettings(_SHAPE_ITERATIONS, final_linearization=False)).x
+
+    def _rescale(self, chi: NDArray[np.float64], old: int, new: int) -> NDArray[np.float64]:
+        """The same faces in crop pixels of another size."""
+        layout, ratio = self.layout, new / old
+        chi = chi.copy()
+        chi[:, layout.log_scale] += np.log(ratio)
+        chi[:, layout.translation] = (chi[:, layout.translation] + 0.5) * ratio - 0.5
+        return chi
+
+    # ---- result
+
+    def _result(
+        self, photo: _Photo, solution: Solution, item: int, rmse: float, timings: dict[str, float]
+    ) -> FitResult:
+        layout, model = self.layout, self.model
+        chi = solution.x[item]
+        crop_camera = WeakPerspective(
+            float(np.exp(chi[layout.log_scale])), rotation_matrix(chi[layout.rotation]), chi[layout.translation].copy()
+        )
+        camera = photo.crop.camera_to_photo(crop_camera)
+        frozen: Frozen = solution.state
+        vertices = model.vertices(chi[layout.identity], chi[layout.expression])
+        corners = vertices[frozen.points.vertices[item]]
+        landmarks3d = np.einsum("lk,lkd->ld", frozen.points.weights[item], corners)
+        landmarks2d = camera.project(landmarks3d)[:, :2]
+        gap = np.linalg.norm(landmarks2d - photo.landmarks, axis=1)[17:].mean()
+        outer = float(np.linalg.norm(photo.landmarks[36] - photo.landmarks[45]))
+        cost = solution.cost
+        height, width = photo.pixels.shape[:2]
+        gamma = layout.gamma(chi).copy()
+        if self.config.pixel_units:
+            gamma /= 255.0
+        return FitResult(
+            identity=chi[layout.identity].copy(),
+            expression=chi[layout.expression].copy(),
+            albedo_coefficients=chi[layout.albedo].copy(),
+            camera=camera,
+            lighting=gamma,
+            landmarks_target=photo.landmarks,
+            landmarks2d=landmarks2d,
+            landmarks3d=landmarks3d,
+            cost=float(cost.total[item]),
+            cost_photometric=float(cost.photometric[item]),
+            cost_landmarks=float(cost.landmarks[item]),
+            cost_prior=float(cost.prior[item]),
+            photometric_rmse=rmse,
+            landmark_error=float(gap) / max(outer, 1e-9),
+            status=solution.status[item],
+            model=model,
+            model_source=self.model_source,
+            backend=self.backend,
+            version=__version__,
+            image_size=(width, height),
+            hessian=np.array(self.engine.renderer.to_host(solution.linearization.hessian)[item]),
+            prior_weight=self.config.identity_weight,
+            history=tuple(record for record in solution.history if record.item == item),
+            timings=timings,
+            photo=photo.pixels,
+        )
+
+    def _photometric_rmse(self, problem: Problem, solution: Solution) -> list[float]:
+        """For each item, over the pixels that show the model inside the hull of the landmarks, in linear RGB."""
+        renderer, visibility = self.engine.renderer, solution.state.visibility
+        radiance = renderer.to_host(renderer.shade(renderer.geometry(solution.x), visibility, solution.x))
+        covered = renderer.to_host(visibility.triangle) >= 0
+        target = problem.image.astype(np.float64)
+        if self.config.pixel_units:
+            radiance, target = radiance / 255, target / 255
+        if self.model.albedo_space == "srgb":
+            radiance, target = srgb_to_linear(np.clip(radiance, 0, 1)), srgb_to_linear(target)
+        chosen = covered & problem.mask & np.stack([_inside_hull(p, problem.size) for p in problem.landmarks])
+        squared = ((radiance - target) ** 2).mean(axis=-1)
+        return [
+            float(np.sqrt(s[c].mean())) if c.any() else float("nan") for s, c in zip(squared, chosen, strict=True)
+        ]
+
+
+def _inside_hull(landmarks: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) the pixels inside the convex hull of landmarks (68, 2)."""
+    picture = Image.new("1", (size[1], size[0]))
+    outline = landmarks[ConvexHull(landmarks).vertices]
+    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline], fill=1)
+    return np.asarray(picture)
+
+
+def _level_sizes(config: FitConfig) -> list[int]:
+    """Image sizes from coarse to fine, each twice the one before; at least `_COARSEST` where there are several.
+
+    The finest is the configured size, rounded to what halves evenly.
+    """
+    levels = config.levels
+    while levels > 1 and config.size / 2 ** (levels - 1) < _COARSEST:
+        levels -= 1
+    coarsest = round(config.size / 2 ** (levels - 1))
+    return [coarsest * 2**k for k in range(levels)]
+
+
+def _resized(photo: _Photo, size: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The crop at a coarser level, by averaging whole blocks of the finest; a pixel counts if its whole block does."""
+    step = len(photo.colours) // size
+    blocks = photo.colours.reshape(size, step, size, step, 3)
+    usable = photo.usable.reshape(size, step, size, step)
+    return np.ascontiguousarray(blocks.mean(axis=(1, 3))), usable.all(axis=(1, 3))
+
+
+def _put_camera(chi: NDArray[np.float64], layout: ParameterLayout, camera: WeakPerspective) -> None:
+    chi[layout.log_scale] = np.log(camera.scale)
+    chi[layout.rotation] = axis_angle(camera.rotation)
+    chi[layout.translation] = camera.translation
+
+
+def _no_face(name: str) -> NoFaceError:
+    return NoFaceError(
+        f"no face was found in '{name}'. Give a photo in which the face is upright, in view and at least 40 px wide, or "
+        "give its 68 landmarks."
+    )
+
+
+@lru_cache(maxsize=4)
+def _shared(model: str, backend: str, config: FitConfig) -> Fitter:
+    """Repeated calls of `fit` share the loaded model and the engine."""
+    return Fitter(model, backend, config)
+
+
+def _fitter(model: str | Path | MorphableModel, backend: str, config: FitConfig | None) -> Fitter:
+    if isinstance(model, MorphableModel):
+        return Fitter(model, backend, config)
+    return _shared(str(model), backend, config or FitConfig())
+
+
+def fit(
+    image: object,
+    landmarks: object = None,
+    *,
+    model: str | Path | MorphableModel = "default",
+    backend: str = "numpy",
+    config: FitConfig | None = None,
+    mask: object = None,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Find the 3D face behind a photo.
+
+    Args:
+        image: a path, a PIL image, or an array (H, W, 3) of uint8 or of floats in [0, 1] (sRGB-encoded).
+        landmarks: (68, 2) px in iBUG/300-W order, 0-based, or the path of a `.pts` file; None to find the largest face.
+        model: `default`, a path to a model file or folder, or a loaded model.
+        backend: the engine, `engine[:device][:dtype]`, such as `numpy` or `torch:cuda:0`.
+        config: weights, sizes and limits; None for the defaults.
+        mask: pixels of the photo that may be used (path, PIL image or array); None for all.
+        progress: told the stage and the fraction done.
+
+    Returns:
+        The face, its camera and its light; positions are in the pixels of the photo.
+
+    Raises:
+        InputError: when the photo, landmarks or mask cannot be used.
+        NoFaceError: when no landmarks are given and no face is found.
+        ModelError: when the model cannot be loaded.
+        BackendError: when the engine is unknown, not installed or lacks the device.
+    """
+    return _fitter(model, backend, config).fit(image, landmarks, mask=mask, progress=progress)
+
+
+def fit_faces(
+    image: object,
+    *,
+    model: str | Path | MorphableModel = "default",
+    backend: str = "numpy",
+    config: FitConfig | None = None,
+    mask: object = None,
+    progress: Progress | None = None,
+) -> list[FitResult]:
+    """Find every face of a photo, the largest first. Arguments and errors are those of `fit`."""
+    return _fitter(model, backend, config).fit_faces(image, mask=mask, progress=progress)

@@ -1,0 +1,279 @@
+"""What a fit gives: the face, its camera and light, and how good the fit is."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from faceinv.camera import WeakPerspective
+from faceinv.errors import InputError
+from faceinv.files import write_whole
+from faceinv.model import MorphableModel
+from faceinv.parameters import ParameterLayout
+from faceinv.solver import Iteration, Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+__all__ = ["FitResult", "load_result"]
+
+Texture = Literal["albedo", "photo"]
+_NUMBERS: Final = ("cost", "cost_photometric", "cost_landmarks", "cost_prior", "photometric_rmse", "landmark_error")
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A fitted face. Positions in the image are in the pixels of the photo that was given (after its EXIF turn):
+    x right, y down, 0-based, pixel centres at integers. Model space is in millimetres: x to the image's right for a
+    frontal face, y up, z towards the viewer.
+    """
+
+    identity: NDArray[np.float64]
+    """(Ki,) in standard deviations."""
+    expression: NDArray[np.float64]
+    """(Ke,) in standard deviations."""
+    albedo_coefficients: NDArray[np.float64]
+    """(Ka,) in standard deviations."""
+    camera: WeakPerspective
+    """Scale in px per mm, rotation (3, 3), translation (2,) px of the photo."""
+    lighting: NDArray[np.float64]
+    """(9, 3) spherical-harmonics coefficients in the camera frame; see `faceinv.lighting`."""
+    landmarks_target: NDArray[np.float64]
+    """(68, 2) px: the landmarks that were given or detected."""
+    landmarks2d: NDArray[np.float64]
+    """(68, 2) px: the model's landmarks; those of the jaw where the silhouette has them in this view."""
+    landmarks3d: NDArray[np.float64]
+    """(68, 3) mm, model space: the same points."""
+    cost: float
+    """E, see `faceinv.interface.Energy`."""
+    cost_photometric: float
+    cost_landmarks: float
+    cost_prior: float
+    photometric_rmse: float
+    """Root mean square over pixels and channels of the colour difference inside the landmarks' hull, linear RGB."""
+    landmark_error: float
+    """Mean distance of the 51 inner landmarks over the distance of the outer eye corners."""
+    status: Status
+    model: MorphableModel = field(repr=False)
+    model_source: str
+    """What `model` was named: `default` or a path."""
+    backend: str
+    version: str
+    image_size: tuple[int, int]
+    """(width, height) px of the photo."""
+    hessian: NDArray[np.float64] = field(repr=False)
+    """(P, P): J^T J at the result in the unknowns of `faceinv.parameters`, in pixels of the inner crop."""
+    prior_weight: float
+    """The weight of identity's prior in the energy, which sets the unit of `hessian`."""
+    history: tuple[Iteration, ...] = field(default=(), repr=False)
+    """Every iteration of the last level; empty for a result read from a file."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds by stage."""
+    photo: NDArray[np.float32] | None = field(default=None, repr=False)
+    """(H, W, 3) sRGB-encoded in [0, 1]; None for a result read from a file."""
+
+    @property
+    def triangles(self) -> NDArray[np.int32]:
+        """(T, 3), counter-clockwise seen from outside."""
+        return self.model.triangles
+
+    @cached_property
+    def vertices(self) -> NDArray[np.float64]:
+        """(N, 3) mm, model space."""
+        return self.model.vertices(self.identity, self.expression)
+
+    @cached_property
+    def normals(self) -> NDArray[np.float64]:
+        """(N, 3) unit, area-weighted, model space."""
+        corners = self.vertices[self.triangles]
+        face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        summed = np.zeros_like(self.vertices)
+        for k in range(3):
+            for axis in range(3):
+                summed[:, axis] += np.bincount(self.triangles[:, k], face[:, axis], minlength=len(summed))
+        length = np.linalg.norm(summed, axis=1, keepdims=True)
+        return np.where(length > 1e-12, summed / np.maximum(length, 1e-12), [0.0, 0.0, 1.0])
+
+    @cached_property
+    def albedo(self) -> NDArray[np.float64]:
+        """(N, 3) reflectance in the model's albedo space, not clipped."""
+        return self.model.mean_albedo + self.model.albedo @ self.albedo_coefficients
+
+    @cached_property
+    def _projected(self) -> NDArray[np.float64]:
+        return self.camera.project(self.vertices)
+
+    @property
+    def image_xy(self) -> NDArray[np.float64]:
+        """(N, 2) px of the photo."""
+        return self._projected[:, :2]
+
+    @property
+    def depth(self) -> NDArray[np.float64]:
+        """(N,) px, larger is nearer."""
+        return self._projected[:, 2]
+
+    def vertex_std(self) -> NDArray[np.float64]:
+        """(N,) mm: how uncertain each vertex is, the root of its variance summed over x, y and z in model space.
+
+        The posterior covariance of the coefficients is taken from the Gauss-Newton Hessian (Laplace's approximation), in the
+        unit in which the prior of identity is the standard normal, and carried to the vertices by the bases. Pose, light and
+        albedo are marginalised. So: the energy's weights are believed to be the inverse variances of independent errors; the
+        posterior is Gaussian around the result; visibility is fixed; what the bases cannot express has no variance. Vertices
+        that the photo says nothing about come out near the spread of the prior. Use it to compare regions and photos
+        rather than as an error bar.
+        """
+        layout = ParameterLayout.of(self.model)
+        scaled = self.hessian / self.prior_weight
+        # Entries without a prior (pose, light) may be undetermined in a dark photo: keep the inverse finite.
+        ridge = 1e-10 * np.diag(np.maximum(np.diagonal(scaled), 1e-12))
+        covariance = np.linalg.inv(scaled + ridge)[layout.shape, layout.shape]
+        values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        basis = np.concatenate([self.model.identity, self.model.expression], axis=2)
+        result: NDArray[np.float64] = np.sqrt(((basis @ root) ** 2).sum(axis=(1, 2)))
+        return result
+
+    def render(self) -> NDArray[np.float32]:
+        """(H, W, 4) float32 in the frame of the photo: linear RGB under the fitted light, and coverage 0 or 1."""
+        from faceinv.rendering import render_result
+
+        return render_result(self)
+
+    def overlay(self, photo: Any = None) -> Image.Image:
+        """Photo, landmarks, render over photo, shaded geometry and residual side by side.
+
+        Args:
+            photo: anything `faceinv.fit` accepts; needed only for a result read from a file.
+
+        Raises:
+            InputError: when no photo is known or it has another size.
+        """
+        from faceinv.overlay import draw_overlay
+
+        return draw_overlay(self.with_photo(photo))
+
+    def export(self, path: str | Path, texture: Texture = "albedo") -> None:
+        """Write the face as `.glb`, `.obj` (with `.mtl` and a texture image) or `.ply`, by suffix; see `faceinv.export`.
+
+        Raises:
+            InputError: for another suffix, a folder that cannot be written, or a photo texture without a photo.
+        """
+        from faceinv.export import export_result
+
+        export_result(self, Path(path), texture)
+
+    def with_photo(self, photo: Any) -> FitResult:
+        """The same result with a photo attached (unchanged for None).
+
+        Raises:
+            InputError: when the photo's size is not that of the photo which was fitted.
+        """
+        from faceinv.images import load_image
+
+        if photo is None:
+            return self
+        loaded = load_image(photo)
+        if loaded.size != self.image_size:
+            raise InputError(
+                f"the photo is {loaded.size[0]} x {loaded.size[1]} px; this result was fitted to one of "
+                f"{self.image_size[0]} x {self.image_size[1]} px. Give the same photo."
+            )
+        return dataclasses.replace(self, photo=loaded.pixels)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything but the photo and the history to an `.npz`; read it with `faceinv.load_result`.
+
+        Raises:
+            InputError: when the suffix is another or the folder cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".npz":
+            raise InputError(f"results are saved as '.npz'; '{path.name}' has the suffix '{path.suffix}'.")
+        with write_whole(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "vertices": self.vertices,
+            "triangles": self.triangles,
+            "image_xy": self.image_xy,
+            "depth": self.depth,
+            "albedo": self.albedo,
+            "identity": self.identity,
+            "expression": self.expression,
+            "albedo_coefficients": self.albedo_coefficients,
+            "scale": self.camera.scale,
+            "rotation": self.camera.rotation,
+            "translation": self.camera.translation,
+            "lighting": self.lighting,
+            "landmarks2d": self.landmarks2d,
+            "landmarks3d": self.landmarks3d,
+            "landmarks_target": self.landmarks_target,
+            **{name: getattr(self, name) for name in _NUMBERS},
+            "status": self.status.name,
+            "model": self.model_source,
+            "model_fingerprint": self.model.fingerprint,
+            "backend": self.backend,
+            "version": self.version,
+            "image_size": np.array(self.image_size),
+            "hessian": self.hessian,
+            "prior_weight": self.prior_weight,
+        }
+
+
+def load_result(path: str | Path, model: MorphableModel | None = None) -> FitResult:
+    """Read a result that `FitResult.save` wrote. Pickles are refused.
+
+    Args:
+        path: the `.npz`.
+        model: the face model, where the file it was fitted with has moved.
+
+    Raises:
+        InputError: when the file is missing, damaged or not a result.
+        ModelError: when its model cannot be loaded or is another than at the time.
+    """
+    from faceinv.formats import load_model
+
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            stored = {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise InputError(f"the result '{path}' does not exist.") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"'{path}' cannot be read as a saved result ({error}).") from None
+    arrays = ("identity", "expression", "albedo_coefficients", "lighting", "landmarks_target", "landmarks2d")
+    arrays = (*arrays, "landmarks3d", "hessian")
+    needed = (*arrays, *_NUMBERS, "scale", "rotation", "translation", "status", "model", "model_fingerprint")
+    missing = [key for key in (*needed, "backend", "version", "image_size", "prior_weight") if key not in stored]
+    if missing:
+        raise InputError(f"'{path}' is not a saved result: it lacks {', '.join(missing)}.")
+    source = str(stored["model"])
+    chosen = model if model is not None else load_model(source)
+    counts = (chosen.identity_count, chosen.expression_count, chosen.albedo_count)
+    found = tuple(len(stored[key]) for key in ("identity", "expression", "albedo_coefficients"))
+    if chosen.fingerprint != str(stored["model_fingerprint"]):
+        raise InputError(
+            f"'{path}' was fitted with another state of model '{source}' ({found} coefficients; the model has {counts}). "
+            "Give the model it was fitted with as `model`."
+        )
+    width, height = (int(n) for n in stored["image_size"])
+    return FitResult(
+        **{key: stored[key] for key in arrays},
+        **{key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")},
+        camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
+        status=Status[str(stored["status"])],
+        model=chosen,
+        model_source=source,
+        backend=str(stored["backend"]),
+        version=str(stored["version"]),
+        image_size=(width, height),
+    )
