@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from faceinv.errors import ModelError
 from faceinv.formats._default import default_model
-from faceinv.formats._mesh import closest_surface_points
+from faceinv.formats._mesh import Surface
 from faceinv.formats._register import register
 
 __all__ = ["SKIN_TONE", "borrowed_albedo"]
@@ -57,7 +57,7 @@ def borrowed_albedo(
         )
         return _plain(len(vertices), modes)
     count = default.albedo_count if modes is None else min(modes, default.albedo_count)
-    points = closest_surface_points(vertices, laid.vertices, default.triangles.astype(np.int64))
+    points = Surface(laid.vertices, default.triangles.astype(np.int64)).closest(vertices)
     corners, weights = default.triangles[points.triangle], points.weights.astype(np.float32)
     mean = np.einsum("nk,nkd->nd", weights, default.mean_albedo[corners])
     albedo = np.zeros((len(vertices), 3, count), np.float32)

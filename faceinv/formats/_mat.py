@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from scipy import io
+from scipy.io.matlab import MatReadError
 
 from faceinv.errors import ModelError
 
@@ -14,7 +15,10 @@ __all__ = ["mat_names", "read_mat"]
 
 _LEVEL5: Final = b"MATLAB 5.0 MAT-file"
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
-_FAULTS: Final = (OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, zlib.error, EOFError)
+_FAULTS: Final = (
+    *(MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError),
+    *(zlib.error, EOFError, MemoryError, OverflowError),
+)
 
 
 def mat_names(path: Path) -> frozenset[str]:
@@ -23,8 +27,9 @@ def mat_names(path: Path) -> frozenset[str]:
         with path.open("rb") as stream:
             if stream.read(len(_LEVEL5)) != _LEVEL5:
                 return frozenset()
-        return frozenset(name for name, _, _ in io.whosmat(path))
-    except (*_FAULTS, MemoryError):
+            stream.seek(0)
+            return frozenset(name for name, _, _ in io.whosmat(cast(Any, stream)))
+    except _FAULTS:
         return frozenset()
 
 
@@ -47,8 +52,9 @@ def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     if not head.startswith(_LEVEL5):
         raise ModelError(f"'{path}' is no MATLAB 5 file (it does not begin with '{_LEVEL5.decode()}').")
     try:
-        content: dict[str, Any] = io.loadmat(path, variable_names=list(names))
-    except (*_FAULTS, MemoryError) as error:
+        with path.open("rb") as stream:
+            content: dict[str, Any] = io.loadmat(cast(Any, stream), variable_names=list(names))
+    except _FAULTS as error:
         raise ModelError(f"'{path}' is damaged or truncated ({error}); fetch it again.") from None
     missing = [name for name in names if name not in content]
     if missing:

@@ -11,8 +11,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 __all__ = [
+    "Surface",
     "SurfacePoints",
-    "closest_surface_points",
     "cylindrical_uv",
     "mirror_vertices",
     "quads_to_triangles",
@@ -108,37 +108,44 @@ class SurfacePoints:
     """(Q,) from the query."""
 
 
-def closest_surface_points(queries: Points, vertices: Points, triangles: Triangles, around: int = 4) -> SurfacePoints:
-    """The point of the mesh nearest to each query (Q, 3), among the triangles at the `around` nearest vertices.
+class Surface:
+    """A mesh that is asked for nearest points again and again."""
 
-    Exact wherever the nearest triangle has one of those vertices, as on any mesh without long thin triangles.
-    """
-    used = np.unique(triangles)
-    tree = cKDTree(vertices[used])
-    near = used[np.asarray(tree.query(queries, k=min(around, len(used)))[1]).reshape(len(queries), -1)]
-    corner_order = np.argsort(triangles.ravel(), kind="stable")
-    starts = np.searchsorted(triangles.ravel()[corner_order], np.arange(len(vertices) + 1))
-    best = SurfacePoints(
-        np.zeros(len(queries), np.int64),
-        np.zeros((len(queries), 3)),
-        np.zeros((len(queries), 3)),
-        np.full(len(queries), np.inf),
-    )
-    for column in near.T:
-        degree = starts[column + 1] - starts[column]
-        for turn in range(int(degree.max())):
-            rows = np.flatnonzero(degree > turn)
-            candidate = corner_order[starts[column[rows]] + turn] // 3
-            weights = _closest_weights(queries[rows], vertices[triangles[candidate]])
-            position = np.einsum("qk,qkd->qd", weights, vertices[triangles[candidate]])
-            distance = np.linalg.norm(position - queries[rows], axis=1)
-            nearer = distance < best.distance[rows]
-            rows = rows[nearer]
-            best.triangle[rows] = candidate[nearer]
-            best.weights[rows] = weights[nearer]
-            best.position[rows] = position[nearer]
-            best.distance[rows] = distance[nearer]
-    return best
+    def __init__(self, vertices: Points, triangles: Triangles) -> None:
+        """Take a mesh: vertices (N, 3), triangles (T, 3)."""
+        self.vertices, self.triangles = vertices, triangles
+        self._used = np.unique(triangles)
+        self._tree = cKDTree(vertices[self._used])
+        corners = triangles.ravel()
+        self._order = np.argsort(corners, kind="stable")
+        self._starts = np.searchsorted(corners[self._order], np.arange(len(vertices) + 1))
+
+    def closest(self, queries: Points, around: int = 4) -> SurfacePoints:
+        """The point of the mesh nearest to each query (Q, 3), among the triangles at the `around` nearest vertices.
+
+        Exact wherever the nearest triangle has one of those vertices, as on any mesh without long thin triangles.
+        """
+        count = len(queries)
+        near = np.asarray(self._tree.query(queries, k=min(around, len(self._used)))[1]).reshape(count, -1)
+        best = SurfacePoints(
+            np.zeros(count, np.int64), np.zeros((count, 3)), np.zeros((count, 3)), np.full(count, np.inf)
+        )
+        for column in self._used[near].T:
+            degree = self._starts[column + 1] - self._starts[column]
+            for turn in range(int(degree.max(initial=0))):
+                rows = np.flatnonzero(degree > turn)
+                candidate = self._order[self._starts[column[rows]] + turn] // 3
+                corners = self.vertices[self.triangles[candidate]]
+                weights = _closest_weights(queries[rows], corners)
+                position = np.einsum("qk,qkd->qd", weights, corners)
+                distance = np.linalg.norm(position - queries[rows], axis=1)
+                nearer = distance < best.distance[rows]
+                rows = rows[nearer]
+                best.triangle[rows] = candidate[nearer]
+                best.weights[rows] = weights[nearer]
+                best.position[rows] = position[nearer]
+                best.distance[rows] = distance[nearer]
+        return best
 
 
 def _closest_weights(points: Points, corners: Points) -> Points:

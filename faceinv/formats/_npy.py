@@ -31,12 +31,12 @@ def read_npz(path: Path, names: tuple[str, ...] | None = None) -> dict[str, NDAr
         ModelError: when the file is missing, truncated, holds Python objects, or lacks a name.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [name for name in names or () if name not in archive.files]
             if missing:
                 raise ModelError(f"'{path}' lacks {', '.join(missing)}; it is not the published file.")
             return {name: archive[name] for name in names or archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"'{path}' cannot be read as .npz ({error}); is it complete?") from None

@@ -144,7 +144,7 @@ def _landmarks(file: Any, path: Path) -> dict[int, NDArray[np.float64]]:
         return {}
     raw = file["metadata/landmarks/json"][()]
     raw = raw.ravel()[0] if isinstance(raw, np.ndarray) and raw.dtype.kind in "OS" else raw
-    text = raw if isinstance(raw, bytes) else raw.tobytes() if isinstance(raw, np.ndarray) else str(raw).encode()
+    text = raw if isinstance(raw, bytes) else raw.encode() if isinstance(raw, str) else bytes(raw.tobytes())
     try:
         content = json.loads(text.rstrip(b"\0").decode("utf-8"))
         pairs = (

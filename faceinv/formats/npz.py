@@ -13,6 +13,7 @@ Bases may be stored as float16. Nothing in the file is pickled, and pickles are 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,29 +40,31 @@ def load_npz_model(path: str | Path) -> MorphableModel:
     """Read a model from faceinv's own `.npz`.
 
     Raises:
-        ModelError: when the file is missing, truncated, of another version or inconsistent; the message names the field.
+        ModelError: names the file, and the field that is missing, of another version or inconsistent.
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             stored: dict[str, Any] = {key: archive[key] for key in archive.files}
     except FileNotFoundError:
         raise ModelError(f"model file '{path}' does not exist.") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelError(f"model file '{path}' cannot be read as .npz ({error}); is it complete?") from None
     if str(stored.get("format", "")) != FORMAT:
         raise ModelError(f"'{path}' is an .npz but not a faceinv model: its field 'format' should be '{FORMAT}'.")
     if int(stored.get("version", 0)) != VERSION:
-        raise ModelError(f"model file '{path}' is version {stored.get('version')}; this release reads version {VERSION}.")
+        raise ModelError(
+            f"model file '{path}' is version {stored.get('version')}; this release reads version {VERSION}."
+        )
     missing = [key for key in _FIELDS if key not in stored]
     if missing:
         raise ModelError(f"model file '{path}' lacks {', '.join(missing)}.")
     if "subdivision_data" in stored:
         _subdivide(stored, path)
-    texts = {key: str(stored[key]) for key in _TEXT_FIELDS}
+    texts: dict[str, Any] = {key: str(stored[key]) for key in _TEXT_FIELDS}
     names = tuple(str(name) for name in np.atleast_1d(stored["expression_names"]))
-    arrays = {key: stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")}
-    return MorphableModel(**texts, **arrays, expression_names=names)
+    arrays: dict[str, Any] = {key: stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")}
+    return MorphableModel(**arrays, **texts, expression_names=names)
 
 
 def save_npz_model(
@@ -80,7 +83,7 @@ def _subdivide(stored: dict[str, Any], path: Path) -> None:
     try:
         matrix = sparse.csr_array(
             tuple(stored[f"subdivision_{part}"] for part in ("data", "indices", "indptr")),
-            shape=tuple(int(n) for n in stored["subdivision_shape"]),
+            shape=(int(stored["subdivision_shape"][0]), int(stored["subdivision_shape"][1])),
         ).astype(np.float64)
         matrix.check_format()
     except (KeyError, ValueError, IndexError, TypeError) as error:
