@@ -103,7 +103,8 @@ def _row(
     detour = 1 + (_PLANE_PENALTY * off_plane[edges].mean(axis=1) / width) ** 2
     cost = np.maximum(lengths * detour, 1e-12 * width)
     graph = sparse.coo_array((cost, (edges[:, 0], edges[:, 1])), shape=(len(points), len(points))).tocsr()
-    reached, previous = csgraph.dijkstra(graph, directed=False, indices=start, return_predecessors=True)
+    costs, parents = csgraph.dijkstra(graph, directed=False, indices=[start], return_predecessors=True)
+    reached, previous = costs[0], parents[0]
 
     progress = offset @ along
     near = np.isfinite(reached) & (off_plane < 0.04 * width)

@@ -50,8 +50,11 @@ log = logging.getLogger("faceinv.data")
 
 IDENTITY_MODES: Final = 60
 ALBEDO_MODES: Final = 8
+ALBEDO_REACH: Final = 2.4
+"""Standard deviations of an albedo mode to the farthest skin, on the side where that is nearer."""
 SEED: Final = 20240601
-DRAWS: Final = 500
+DRAWS: Final = 400
+"""Random characters."""
 MILLIMETRES: Final = 100.0
 """MakeHuman's unit is the decimetre."""
 LICENCE: Final = "CC0-1.0: MakeHuman base mesh, targets, face units and skins, released by their owners"
@@ -62,7 +65,7 @@ STANDARD_DEVIATION: Final[dict[str, float]] = {
     "brow": 0.40,
     "cheekPuff": 0.33,
     "cheekSquint": 0.40,
-    "eyeBlink": 0.40,
+    "eyeBlink": 0.37,
     "eyeLook": 0.40,
     "eyeSquint": 0.40,
     "eyeWide": 0.40,
@@ -70,7 +73,7 @@ STANDARD_DEVIATION: Final[dict[str, float]] = {
     "jawLeft": 0.33,
     "jawRight": 0.33,
     "jawOpen": 0.33,
-    "mouthClose": 0.33,
+    "mouthClose": 0.10,
     "mouthFunnel": 0.33,
     "mouthPucker": 0.33,
     "mouthRoll": 0.33,
@@ -79,7 +82,8 @@ STANDARD_DEVIATION: Final[dict[str, float]] = {
     "noseSneer": 0.40,
 }
 """Standard deviation of each unit's activation, by the longest matching beginning of its name: a full unit (1) is 2.5
-to 3 standard deviations. Units are one-sided (0 to 1) while the prior is a Gaussian about neutral."""
+to 3 standard deviations. Units are one-sided (0 to 1) while the prior is a Gaussian about neutral. `mouthClose` undoes
+the lips' part of `jawOpen` and alone pushes one lip through the other, hence its small share."""
 
 # --- Identity --------------------------------------------------------------------------------------------------------
 
@@ -110,48 +114,48 @@ OPPOSITES: Final = (
 # --- Landmarks -------------------------------------------------------------------------------------------------------
 
 LANDMARKS_RIGHT: Final[dict[int, tuple[float, float, float]]] = {
-    0: (-73.9, 2.4, -8.0),
-    1: (-70.6, -16.2, 2.6),
-    2: (-66.3, -35.4, 12.0),
-    3: (-63.1, -52.8, 10.3),
-    4: (-57.1, -69.8, 29.7),
-    5: (-47.5, -85.2, 41.0),
-    6: (-32.6, -95.5, 58.3),
-    7: (-17.1, -103.6, 68.8),
-    8: (0.0, -105.8, 72.8),
-    17: (-58.1, 11.7, 52.7),
-    18: (-46.5, 18.0, 73.0),
-    19: (-32.0, 17.8, 83.1),
-    20: (-20.8, 15.3, 85.3),
-    21: (-10.2, 11.7, 85.3),
-    27: (0.0, -0.2, 84.6),
-    28: (0.0, -12.0, 89.6),
-    29: (0.0, -20.8, 95.0),
-    30: (0.0, -33.5, 103.2),
-    31: (-13.5, -40.6, 87.7),
-    32: (-7.0, -43.4, 90.7),
-    33: (0.0, -45.1, 93.3),
-    36: (-42.9, 0.2, 69.4),
-    37: (-34.3, 4.6, 77.4),
-    38: (-23.5, 4.3, 77.5),
-    39: (-15.3, -2.8, 74.7),
-    40: (-24.0, -4.5, 75.8),
-    41: (-35.0, -4.9, 75.0),
-    48: (-23.9, -65.5, 81.4),
-    49: (-16.4, -60.4, 88.9),
-    50: (-6.3, -57.3, 93.7),
-    51: (0.0, -58.7, 94.8),
-    57: (0.0, -76.8, 89.7),
-    58: (-6.1, -76.5, 89.0),
-    59: (-14.8, -72.9, 86.8),
-    60: (-20.5, -65.4, 81.8),
-    61: (-6.8, -63.5, 90.4),
-    62: (0.0, -63.8, 91.2),
-    66: (0.0, -67.1, 90.3),
-    67: (-5.5, -67.0, 89.6),
+    0: (-69.8, 0.2, 4.6),
+    1: (-67.0, -18.4, 14.0),
+    2: (-63.6, -37.0, 28.0),
+    3: (-62.3, -52.7, 12.3),
+    4: (-56.1, -69.9, 31.2),
+    5: (-45.8, -82.4, 47.5),
+    6: (-34.4, -93.1, 57.1),
+    7: (-19.9, -101.8, 67.7),
+    8: (0.0, -106.0, 69.8),
+    17: (-53.4, 14.1, 61.5),
+    18: (-45.6, 18.9, 73.6),
+    19: (-34.7, 20.6, 82.3),
+    20: (-25.1, 19.4, 86.2),
+    21: (-16.3, 16.5, 87.4),
+    27: (0.0, -1.9, 85.3),
+    28: (0.0, -13.7, 90.8),
+    29: (0.0, -24.7, 97.5),
+    30: (0.0, -35.8, 104.2),
+    31: (-10.7, -42.3, 87.9),
+    32: (-6.0, -43.7, 91.6),
+    33: (0.0, -45.2, 93.3),
+    36: (-39.9, 0.0, 71.6),
+    37: (-33.9, 2.9, 77.7),
+    38: (-24.9, 3.0, 77.6),
+    39: (-17.4, -1.6, 74.7),
+    40: (-24.5, -3.6, 76.5),
+    41: (-33.5, -3.5, 75.6),
+    48: (-22.7, -65.2, 81.8),
+    49: (-15.0, -60.3, 89.8),
+    50: (-5.4, -56.6, 93.9),
+    51: (0.0, -57.8, 94.8),
+    57: (0.0, -75.1, 90.6),
+    58: (-6.9, -74.5, 89.6),
+    59: (-14.4, -71.4, 87.1),
+    60: (-20.2, -65.1, 81.0),
+    61: (-6.6, -64.6, 88.4),
+    62: (0.0, -64.8, 89.0),
+    66: (0.0, -66.1, 89.6),
+    67: (-5.9, -66.1, 88.8),
 }
 """Where landmarks lie on the mean face, mm in model space: the subject's right side (image left) and the midline. Each
-is moved to the nearest surface point; the left side is the mirror image. Lids and inner lips are moved onto the rims."""
+is moved to the nearest surface point; the left side is the mirror image. Lids and inner lips move onto the rims."""
 MIRRORED_LANDMARK: Final = (
     *range(16, -1, -1),
     *range(26, 16, -1),
@@ -336,7 +340,8 @@ class Mesh:
     @property
     def surface(self) -> Floats:
         """(N, 3) mm: the subdivided mean."""
-        return np.asarray(self.subdivision @ self.mean)
+        subdivided: Floats = self.subdivision @ self.mean
+        return subdivided
 
 
 def cut_mesh(sources: Sources) -> tuple[Mesh, Floats]:
@@ -407,8 +412,8 @@ def cut_mesh(sources: Sources) -> tuple[Mesh, Floats]:
 
 def _mirror_average(values: Floats, mirror: Ints) -> Floats:
     """Vectors (V, 3) made symmetric about x = 0, exactly."""
-    flipped = values[mirror] * np.array([-1.0, 1.0, 1.0])
-    return (values + flipped) / 2
+    average: Floats = (values + values[mirror] * np.array([-1.0, 1.0, 1.0])) / 2
+    return average
 
 
 def _cavity_rings(quads: Ints, cavities: Bools, count: int) -> Ints:
@@ -526,7 +531,7 @@ def _catmull_clark(quads: Ints, count: int) -> tuple[sparse.csr_array, Ints, lis
             for k in range(4)
         ]
     )
-    parents = [(vertex,) for vertex in range(count)]
+    parents: list[tuple[int, ...]] = [(vertex,) for vertex in range(count)]
     parents += [tuple(int(v) for v in edge) for edge in edges]
     parents += [tuple(sorted(int(v) for v in quad)) for quad in quads]
     return matrix, fine, parents
@@ -605,15 +610,15 @@ def symmetric_eigen(matrix: Floats) -> tuple[Floats, Floats]:
             t = np.where(some, t, 0.0)
             c = 1 / np.sqrt(t * t + 1)
             s = t * c
-            row_p, row_q = a[p], a[q]
-            a[p], a[q] = c[:, None] * row_p - s[:, None] * row_q, s[:, None] * row_p + c[:, None] * row_q
-            col_p, col_q = a[:, p], a[:, q]
-            a[:, p], a[:, q] = c * col_p - s * col_q, s * col_p + c * col_q
-            vec_p, vec_q = v[:, p], v[:, q]
-            v[:, p], v[:, q] = c * vec_p - s * vec_q, s * vec_p + c * vec_q
+            for _ in range(2):  # rows, then columns: the matrix is symmetric
+                row_p, row_q = a[p], a[q]
+                a[p], a[q] = c[:, None] * row_p - s[:, None] * row_q, s[:, None] * row_p + c[:, None] * row_q
+                a = np.ascontiguousarray(a.T)
+            row_p, row_q = v[p], v[q]
+            v[p], v[q] = c[:, None] * row_p - s[:, None] * row_q, s[:, None] * row_p + c[:, None] * row_q
             players = np.concatenate([players[:1], np.roll(players[1:], 1)])
     values = np.diag(a)[:n].copy()
-    vectors = v[:n, :n] if even == n else v[:n][:, np.arange(even) != n]
+    vectors = v[:n, :n].T if even == n else v[np.arange(even) != n, :n].T
     order = np.argsort(-values, kind="stable")
     return values[order], vectors[:, order]
 
@@ -659,7 +664,7 @@ def positive_sign(modes: Floats) -> Floats:
 
 
 def local_sliders(sources: Sources) -> dict[str, list[tuple[Floats, Floats]]]:
-    """Sliders by group; each has one or two sides (right or both, left), each side a pair of opposite offsets (V, 3)."""
+    """Sliders by group; one or two sides each (left, right), a side being a pair of opposite offsets (V, 3)."""
     sliders: dict[str, list[tuple[Floats, Floats]]] = {}
     keys = [
         key
@@ -723,7 +728,7 @@ def face_weight(mesh: Mesh) -> Floats:
     weight = np.zeros(len(mesh.mean))
     for k in range(4):
         np.add.at(weight, mesh.coarse_quads[:, k], area / 4)
-    x, y, z = mesh.mean.T
+    _, y, z = mesh.mean.T
     outside = (z < 5) | (y > 75) | (y < -112 + 0.3 * z)
     weight = np.sqrt(weight) * np.where(outside, 0.25, 1.0)
     return np.round((weight + weight[mesh.coarse_mirror]) / 2, 3)
@@ -791,19 +796,20 @@ def expression_modes(sources: Sources, mesh: Mesh) -> tuple[Floats, tuple[str, .
 def albedo_modes(sources: Sources, mesh: Mesh, mask: Bools) -> tuple[Floats, Floats, Floats]:
     """The mean (N, 3), the modes (N, 3, K) in linear RGB, and cumulative variance (K,).
 
-    Dark and light skins count alike, whatever their number. A mode's standard deviation is that of the skins, but no
-    more than half of the way to the farthest skin on the nearer side: two standard deviations stay among the skins.
+    Dark and light skins count alike, whatever their number. A mode's standard deviation is that of the skins, but
+    small enough that two standard deviations stay among the skins.
     """
-    samples = []
+    samples: list[Floats] = []
     for image in sources.skins.values():
         linear = _linear(image / 255.0)
         value = _sample(linear, mesh)
         samples.append((value + value[mesh.mirror]) / 2)
-    skins = np.round(np.stack(samples), 5)
-    dark = np.array(["darkskinned" in name for name in sources.skins])
-    weights = np.where(dark, 0.5 / dark.sum(), 0.5 / (~dark).sum())
-    mean = np.round(mix(skins.reshape(len(skins), -1), weights[:, None])[:, 0].reshape(skins.shape[1:]), 5)
-    offsets = skins - mean
+    skins: Floats = np.stack(samples).round(5)
+    dark: Bools = np.array(["darkskinned" in name for name in sources.skins])
+    weights = np.empty(len(skins))
+    weights[dark], weights[~dark] = 0.5 / dark.sum(), 0.5 / (~dark).sum()
+    mean: Floats = np.round(mix(skins.reshape(len(skins), -1), weights[:, None])[:, 0].reshape(skins.shape[1:]), 5)
+    offsets: Floats = skins - mean
     seen = np.zeros(len(mean), dtype=np.bool_)
     seen[mesh.triangles[mask]] = True
     integers = np.rint(offsets[:, seen] * 10_000).astype(np.int64).reshape(len(skins), -1)
@@ -812,7 +818,7 @@ def albedo_modes(sources: Sources, mesh: Mesh, mask: Bools) -> tuple[Floats, Flo
     # Scores of the skins in standard deviations: root weights and eigenvectors undone.
     scores = mixtures[:, :ALBEDO_MODES] / weights[:, None]
     reach = np.minimum(scores.max(axis=0), -scores.min(axis=0))
-    modes = modes * np.minimum(1.0, reach / 2)
+    modes = modes * np.minimum(1.0, reach / ALBEDO_REACH)
     return (
         mean,
         positive_sign(modes.reshape(*mean.shape, ALBEDO_MODES)),
@@ -896,17 +902,18 @@ def face_mask(sources: Sources, mesh: Mesh, surface: Floats) -> Bools:
     around = np.abs(np.arctan2(x, z + 10))
     hidden |= y > 60 - 30 * np.clip((around - 0.5) / 0.7, 0, 1)
     hidden |= (around > 1.30) | (z < -2)
-    # Neck and under-chin: faces down, below the mouth.
-    hidden |= (y < -95) & (normal[:, 1] < -0.62)
-    hidden |= y < -100 + 0.35 * np.clip(90 - z, 0, None)
+    # Neck and under-chin: skin that faces down, and all behind the plane of the jaw's outline.
+    hidden |= (y < -95) & (normal[:, 1] < -0.75)
+    hidden |= y < -41 - 0.92 * z
     for rim in eye_rims(mesh, surface):
         at_rim = np.zeros(len(surface), dtype=np.bool_)
         at_rim[rim] = True
         hidden |= neighbourhood(at_rim, triangles, 2)
     hidden |= mesh.cavity_depth > 0
-    hidden |= _in_nostril(surface, triangles, normal)
+    hidden |= neighbourhood(_in_nostril(surface, triangles, normal), triangles, 2)
     hidden |= hidden[mesh.mirror]
-    return ~hidden[triangles].any(axis=1)
+    shown: Bools = np.logical_not(hidden[triangles].any(axis=1))
+    return shown
 
 
 def _in_nostril(surface: Floats, triangles: Ints, normal: Floats) -> Bools:
@@ -936,7 +943,7 @@ def closest_point(point: Floats, surface: Floats, triangles: Ints) -> tuple[Ints
     a, b, c = (surface[triangles[:, k]] for k in range(3))
     best, answer = np.inf, (triangles[0], np.array([1.0, 0.0, 0.0]))
     grid = np.array([(i, j, 16 - i - j) for i in range(17) for j in range(17 - i)]) / 16
-    near = np.argsort(((a + b + c) / 3 - point) @ np.ones(3) * 0 + ((((a + b + c) / 3) - point) ** 2).sum(1))[:12]
+    near = np.argsort((((a + b + c) / 3 - point) ** 2).sum(axis=1), kind="stable")[:12]
     for triangle in near:
         candidates = grid @ np.stack([a[triangle], b[triangle], c[triangle]])
         distance = ((candidates - point) ** 2).sum(axis=1)

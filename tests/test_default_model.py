@@ -1,0 +1,291 @@
+"""The default face model: what fits rely on, and the jaw rows derived from any model's mesh."""
+
+from __future__ import annotations
+
+import itertools
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from faceinv.contours import jaw_contour
+from faceinv.errors import ModelError
+from faceinv.formats.npz import load_npz_model
+from faceinv.model import MorphableModel
+
+MIRRORED_LANDMARK = np.array(
+    [
+        *(*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)),
+        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+        *(*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1)),
+    ]
+)
+FLIP = np.array([-1.0, 1.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def path() -> Path:
+    return Path(str(resources.files("faceinv") / "data" / "default_model.npz"))
+
+
+@pytest.fixture(scope="module")
+def model(path: Path) -> MorphableModel:
+    return load_npz_model(path)
+
+
+@pytest.fixture(scope="module")
+def landmarks(model: MorphableModel) -> NDArray[np.float64]:
+    return model.landmarks(model.mean)
+
+
+def triangle_normals(vertices: NDArray[np.floating], triangles: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(T, 3), twice the area long."""
+    a, b, c = (vertices[triangles[:, k]].astype(np.float64) for k in range(3))
+    return np.cross(b - a, c - a)
+
+
+def boundary_vertices(triangles: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Vertices on edges that belong to one triangle only."""
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    unique, uses = np.unique(edges, axis=0, return_counts=True)
+    return np.unique(unique[uses == 1])
+
+
+def test_file_is_small(path: Path) -> None:
+    assert path.stat().st_size <= 4_000_000
+
+
+def test_counts(model: MorphableModel) -> None:
+    assert (model.identity_count, model.expression_count, model.albedo_count) == (60, 51, 8)
+    assert 9_000 < model.vertex_count < 12_000
+    assert len(model.expression_names) == 51
+    assert {"jawOpen", "eyeBlinkLeft", "mouthSmileRight"} <= set(model.expression_names)
+    assert "tongueOut" not in model.expression_names
+    assert model.albedo_space == "linear"
+    assert model.licence.startswith("CC0")
+
+
+def test_measures_are_millimetres_of_an_adult_head(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    assert 75 < np.linalg.norm(landmarks[45] - landmarks[36]) < 100
+    assert 120 < np.ptp(landmarks[:, 0]) < 160
+    assert np.abs(model.mean).max() < 150
+
+
+def test_axes(landmarks: NDArray[np.float64]) -> None:
+    assert landmarks[36, 0] < 0 < landmarks[45, 0]  # the subject's right eye is on the image's left
+    assert landmarks[8, 1] < landmarks[57, 1] < landmarks[33, 1] < landmarks[27, 1] < landmarks[19, 1]
+    assert landmarks[30, 2] > landmarks[8, 2] > landmarks[0, 2]
+
+
+def test_every_vertex_has_its_mirror_image(model: MorphableModel) -> None:
+    assert (model.mirror[model.mirror] == np.arange(model.vertex_count)).all()
+    np.testing.assert_allclose(model.mean[model.mirror] * FLIP, model.mean, atol=1e-4)
+    np.testing.assert_allclose(model.mean_albedo[model.mirror], model.mean_albedo, atol=1e-6)
+    np.testing.assert_allclose(model.albedo[model.mirror], model.albedo, atol=1e-6)
+
+
+def test_triangles_and_face_mask_are_symmetric(model: MorphableModel) -> None:
+    masks = {frozenset(t): m for t, m in zip(model.triangles.tolist(), model.face_mask.tolist(), strict=True)}
+    mirrored = model.mirror[model.triangles].tolist()
+    assert all(masks.get(frozenset(t)) == m for t, m in zip(mirrored, model.face_mask.tolist(), strict=True))
+
+
+def test_identity_modes_are_symmetric_or_antisymmetric(model: MorphableModel) -> None:
+    mirrored = model.identity[model.mirror] * FLIP[:, None].astype(np.float32)
+    even = np.abs(mirrored - model.identity).max(axis=(0, 1))
+    odd = np.abs(mirrored + model.identity).max(axis=(0, 1))
+    size = np.abs(model.identity).max(axis=(0, 1))
+    assert (np.minimum(even, odd) <= 2e-3 * size).all()
+    assert 3 <= (odd < even).sum() <= 30
+
+
+def test_left_and_right_expressions_mirror_each_other(model: MorphableModel) -> None:
+    names = list(model.expression_names)
+    for name in names:
+        twin = name.replace("Left", "#").replace("Right", "Left").replace("#", "Right")
+        mirrored = model.expression[model.mirror][:, :, names.index(twin)] * FLIP
+        np.testing.assert_allclose(mirrored, model.expression[:, :, names.index(name)], atol=1e-2, err_msg=name)
+
+
+def test_winding_is_outward(model: MorphableModel) -> None:
+    normals = triangle_normals(model.mean, model.triangles)
+    centres = model.mean[model.triangles].mean(axis=1)
+    seen = model.face_mask
+    outward = np.einsum("td,td->t", normals, centres - [0.0, -20.0, 0.0]) > 0
+    assert outward[seen].mean() > 0.98
+    assert normals[seen, 2].sum() > 0
+
+
+def test_mesh_is_an_orientable_manifold_without_degenerate_triangles(model: MorphableModel) -> None:
+    t = model.triangles
+    directed = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
+    assert len(np.unique(directed, axis=0)) == len(directed)
+    assert np.linalg.norm(triangle_normals(model.mean, t), axis=1).min() > 1e-3
+    assert len(np.unique(t)) == model.vertex_count
+
+
+def test_neighbours_lie_close_in_memory(model: MorphableModel) -> None:
+    span = np.ptp(model.triangles, axis=1)
+    assert np.median(span) < 300
+    assert (np.diff(model.triangles[:, 0]) >= 0).all()
+
+
+def test_landmarks_are_symmetric(landmarks: NDArray[np.float64]) -> None:
+    np.testing.assert_allclose(landmarks[MIRRORED_LANDMARK] * FLIP, landmarks, atol=1e-3)
+    np.testing.assert_allclose(landmarks[[8, 27, 28, 29, 30, 33, 51, 57, 62, 66], 0], 0, atol=1e-3)
+
+
+def test_landmarks_of_the_lids_lie_on_the_rims(model: MorphableModel) -> None:
+    rims = boundary_vertices(model.triangles)
+    used = model.landmark_vertices[36:48][model.landmark_weights[36:48] > 0]
+    assert np.isin(used, rims).all()
+
+
+def test_landmarks_stand_in_the_order_of_300w(landmarks: NDArray[np.float64]) -> None:
+    x, y = landmarks[:, 0], landmarks[:, 1]
+    assert (np.diff(x[:17]) > 0).all()  # jaw
+    assert y[8] == y[:17].min()
+    assert (np.diff(x[17:27]) > 0).all()  # brows
+    assert (np.diff(y[27:31]) < 0).all()  # nose bridge
+    assert (np.diff(x[31:36]) > 0).all()  # nose base
+    assert y[[37, 38]].min() > y[[40, 41]].max()  # upper lid above lower
+    assert (np.diff(x[48:55]) > 0).all()  # outer upper lip
+    assert (np.diff(x[55:60]) < 0).all()  # outer lower lip
+    assert (np.diff(x[60:65]) > 0).all()
+    assert (np.diff(x[65:68]) < 0).all()
+    assert x[48] < x[60] < x[64] < x[54]
+    assert (y[50:53].min() > y[61:64].max()) & (y[65:68].min() > y[56:59].max())
+
+
+def test_lips_touch_at_rest_and_part_when_the_jaw_opens(model: MorphableModel) -> None:
+    pairs = np.array([[61, 67], [62, 66], [63, 65]])
+    rest = model.landmarks(model.mean)
+    assert (np.abs(rest[pairs[:, 0]] - rest[pairs[:, 1]])[:, 1] < 2.0).all()
+    opened = np.zeros(51)
+    opened[model.expression_names.index("jawOpen")] = 2.5
+    apart = model.landmarks(model.vertices(None, opened))
+    assert (apart[pairs[:, 0], 1] - apart[pairs[:, 1], 1] > 15).all()
+
+
+def test_blinking_closes_the_lids(model: MorphableModel) -> None:
+    blink = np.zeros(51)
+    blink[model.expression_names.index("eyeBlinkLeft")] = 2.5
+    closed, rest = model.landmarks(model.vertices(None, blink)), model.landmarks(model.mean)
+
+    def gap(points: NDArray[np.float64], upper: list[int], lower: list[int]) -> float:
+        return float(points[upper, 1].mean() - points[lower, 1].mean())
+
+    assert gap(rest, [43, 44], [46, 47]) > 5
+    assert gap(closed, [43, 44], [46, 47]) < 1
+    assert gap(closed, [37, 38], [40, 41]) == pytest.approx(gap(rest, [37, 38], [40, 41]), abs=0.5)
+
+
+def test_face_mask_leaves_out_what_photos_do_not_show(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    shown = np.unique(model.triangles[model.face_mask])
+    assert not np.isin(boundary_vertices(model.triangles), shown).any()
+    points = model.mean[shown]
+    assert points[:, 1].max() < landmarks[19, 1] + 60  # hair
+    assert points[:, 1].min() > landmarks[8, 1] - 12  # neck
+    assert np.abs(points[:, 0]).max() < np.abs(model.mean[:, 0]).max() - 5  # ears
+    assert not np.isin(model.landmark_vertices[60:68], shown).any()  # inside of the lips
+
+
+def test_face_mask_keeps_brows_nose_cheeks_and_outer_lips(model: MorphableModel) -> None:
+    shown = np.unique(model.triangles[model.face_mask])
+    kept = [*range(17, 36), *range(48, 60)]
+    assert np.isin(model.landmark_vertices[kept], shown).all()
+    assert 0.4 < model.face_mask.mean() < 0.7
+
+
+def test_albedo_stays_near_skin(model: MorphableModel) -> None:
+    shown = np.unique(model.triangles[model.face_mask])
+    mean = model.mean_albedo[shown]
+    assert (mean.mean(axis=0) > [0.2, 0.1, 0.05]).all()
+    assert (mean.mean(axis=0) < [0.6, 0.4, 0.3]).all()
+    for mode in range(model.albedo_count):
+        for deviation in (-2, 2):
+            skin = mean + deviation * model.albedo[shown, :, mode]
+            assert skin.min() > -0.01
+            assert skin.max() < 1
+    first = model.albedo[shown, :, 0].mean(axis=0)
+    assert (first > 0).all()  # dark to light
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_faces_stay_within_bounds(model: MorphableModel, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    surface = model.vertices(random.normal(size=60), 0.5 * random.normal(size=51))
+    assert np.linalg.norm(surface - model.mean, axis=1).max() < 60
+    face = np.unique(model.triangles[model.face_mask])
+    assert np.sqrt(((surface - model.mean)[face] ** 2).sum(axis=1).mean()) < 15
+
+
+def test_texture_coordinates_keep_the_seams(model: MorphableModel) -> None:
+    assert len(model.uv) >= model.vertex_count
+    assert model.uv.min() >= 0
+    assert model.uv.max() <= 1
+    corners = model.uv[model.uv_triangles]
+    assert np.ptp(corners, axis=1).max() < 0.05
+    pairs = np.unique(np.stack([model.triangles.ravel(), model.uv_triangles.ravel()], axis=1), axis=0)
+    assert len(np.unique(pairs[:, 1])) == len(pairs)  # a texture corner belongs to one vertex
+
+
+def test_jaw_rows_start_at_their_landmarks(model: MorphableModel) -> None:
+    assert (model.jaw_contour[:, 0] == model.landmark_vertices[:17, 0]).all()
+    assert (model.landmark_weights[:17, 0] == 1).all()
+    assert model.jaw_contour.shape[0] == 17
+    assert model.jaw_contour.shape[1] >= 5
+
+
+def test_jaw_rows_run_forward_along_the_skin(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    neighbours = {frozenset(e) for t in model.triangles.tolist() for e in (t[:2], t[1:], (t[0], t[2]))}
+    for row in model.jaw_contour.tolist():
+        length = row.index(row[-1]) + 1
+        assert row[length:] == [row[-1]] * (len(row) - length)
+        walk = row[:length]
+        assert len(set(walk)) == length
+        assert all(frozenset(step) in neighbours for step in itertools.pairwise(walk))
+        to_nose = np.linalg.norm(model.mean[walk][:, :2] - landmarks[30, :2], axis=1)
+        assert 0.4 < to_nose[-1] / to_nose[0] < 0.7
+        assert model.mean[walk[-1], 2] > model.mean[walk[0], 2]
+        assert (np.diff(to_nose) < 1.0).all()
+
+
+@pytest.mark.parametrize("yaw", [-45, -30, 30, 45])
+def test_silhouette_of_a_turned_head_lies_near_the_jaw_rows(model: MorphableModel, yaw: int) -> None:
+    angle = np.deg2rad(yaw)
+    x = np.cos(angle) * model.mean[:, 0] + np.sin(angle) * model.mean[:, 2]
+    far = range(11, 16) if yaw > 0 else range(1, 6)
+    sign = np.sign(yaw)
+    shown = np.unique(model.triangles[model.face_mask])
+    shown = shown[sign * model.mean[shown, 0] > 15]  # without the nose
+    for row in far:
+        candidates = model.jaw_contour[row]
+        outermost = candidates[np.argmax(sign * x[candidates])]
+        level = shown[np.abs(model.mean[shown, 1] - model.mean[outermost, 1]) < 2.5]
+        assert sign * x[outermost] > (sign * x[level]).max() - 4.0
+
+
+def test_jaw_rows_depend_on_neither_unit_nor_loose_parts() -> None:
+    angles, heights = np.meshgrid(np.linspace(-1.6, 1.6, 41), np.linspace(-1, 1, 31))
+    radius = np.sqrt(1.3 - heights**2) * (1 + 0.2 * np.exp(-20 * (angles**2 + heights**2)))
+    skin = np.stack([radius * np.sin(angles), heights, radius * np.cos(angles)], axis=-1).reshape(-1, 3)
+    index = np.arange(len(skin)).reshape(angles.shape)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
+    triangles = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
+    outline = np.stack([np.cos(np.linspace(np.pi, 2 * np.pi, 17)), 0.9 * np.sin(np.linspace(np.pi, 2 * np.pi, 17))], -1)
+    jaw = np.array([np.argmin(((skin[:, :2] - point) ** 2).sum(1) - 0.01 * skin[:, 2]) for point in outline])
+    rows = jaw_contour(skin, triangles, jaw)
+    assert (rows[:, 0] == jaw).all()
+    eyeballs = skin * 0.9 + [0, 0, 0.15]
+    both, more = np.concatenate([skin, eyeballs]), np.concatenate([triangles, triangles + len(skin)])
+    np.testing.assert_array_equal(jaw_contour(both * 1000, more, jaw), rows)
+
+
+def test_jaw_rows_reject_other_than_17_vertices(model: MorphableModel) -> None:
+    with pytest.raises(ModelError, match="17"):
+        jaw_contour(model.mean, model.triangles, [1, 2, 3])
+    with pytest.raises(ModelError, match="expected 0"):
+        jaw_contour(model.mean, model.triangles, np.full(17, model.vertex_count))
