@@ -1,0 +1,104 @@
+"""`faceinv models`: convert, describe and draw face models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from faceinv.formats import load_model, save_npz_model
+from faceinv.images import save_image
+from faceinv.model import MorphableModel
+
+__all__ = ["models_app"]
+
+models_app = typer.Typer(
+    name="models", help="Convert, describe and draw face models of any format.", no_args_is_help=True
+)
+
+Source = Annotated[str, typer.Argument(help="'default', a model file, or a folder with one.", metavar="SRC")]
+Identity = Annotated[int | None, typer.Option(help="Keep this many identity modes.", metavar="N")]
+Expression = Annotated[int | None, typer.Option(help="Keep this many expression modes.", metavar="N")]
+Albedo = Annotated[int | None, typer.Option(help="Keep this many albedo modes.", metavar="N")]
+FaceOnly = Annotated[bool, typer.Option("--face-only", help="Leave neck, ears and the back of the head out.")]
+
+
+@models_app.command()
+def convert(
+    source: Source,
+    destination: Annotated[Path, typer.Argument(help="The .npz file to write.", metavar="DST")],
+    identity: Identity = None,
+    expression: Expression = None,
+    albedo: Albedo = None,
+    face_only: FaceOnly = False,
+    half: Annotated[bool, typer.Option("--half", help="Store the modes in 16 bits: half the size.")] = False,
+) -> None:
+    """Write a model in faceinv's own format, which loads fastest and needs no other files."""
+    model = load_model(source, identity=identity, expression=expression, albedo=albedo, face_only=face_only)
+    save_npz_model(model, destination, dtype=np.float16 if half else np.float32)
+    typer.echo(f"{destination}: {destination.stat().st_size / 1e6:.1f} MB")
+    typer.echo(_describe(model))
+
+
+@models_app.command()
+def info(
+    source: Source,
+    identity: Identity = None,
+    expression: Expression = None,
+    albedo: Albedo = None,
+    face_only: FaceOnly = False,
+) -> None:
+    """Say what a model holds, how much memory it takes, and under what terms it comes."""
+    typer.echo(
+        _describe(load_model(source, identity=identity, expression=expression, albedo=albedo, face_only=face_only))
+    )
+
+
+@models_app.command()
+def render(
+    source: Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("model.png"),
+    size: Annotated[int, typer.Option(min=32, max=2048, help="The side of each picture, px.")] = 256,
+    face_only: FaceOnly = False,
+) -> None:
+    """Draw a sheet: the mean, its landmarks and face mask, and the first mode of each kind at -2 and +2 sd."""
+    from faceinv.sheet import render_sheet
+
+    save_image(output, render_sheet(load_model(source, face_only=face_only), size))
+    typer.echo(f"{output}")
+
+
+def _describe(model: MorphableModel) -> str:
+    """A few lines for people."""
+    low, high = model.mean.min(axis=0), model.mean.max(axis=0)
+    marks = model.landmarks(model.mean)
+    arrays = [value for value in vars(model).values() if isinstance(value, np.ndarray)]
+    on_vertices = int((model.landmark_weights.max(axis=1) > 0.999).sum())
+    modes = {
+        "identity": (model.identity, "mm"),
+        "expression": (model.expression, "mm"),
+        "albedo": (model.albedo, f"reflectance, {model.albedo_space}"),
+    }
+    lines = [
+        f"{model.name} ({model.fingerprint})",
+        f"  surface     {model.vertex_count:,} vertices, {len(model.triangles):,} triangles, "
+        f"{int(model.face_mask.sum()):,} of them in the face mask",
+        f"  size        {' x '.join(f'{side:.0f}' for side in high - low)} mm (x to the image's right, y up, z front); "
+        f"outer eye corners {marks[45, 0] - marks[36, 0]:.0f} mm apart",
+    ]
+    for kind, (basis, unit) in modes.items():
+        strength = np.sqrt((basis.astype(np.float64) ** 2).sum(axis=1).mean(axis=0))
+        span = f", {strength[0]:.3g} to {strength[-1]:.3g} {unit} RMS per standard deviation" if len(strength) else ""
+        lines.append(f"  {kind:<11} {basis.shape[2]} modes{span}")
+    if model.expression_names:
+        lines.append(f"  named       {', '.join(model.expression_names[:6])}{', ...' * (model.expression_count > 6)}")
+    lines += [
+        f"  landmarks   68: {on_vertices} on vertices, {68 - on_vertices} on triangles; "
+        f"jaw rows of {model.jaw_contour.shape[1]}",
+        f"  memory      {sum(array.nbytes for array in arrays) / 1e6:.1f} MB",
+        f"  licence     {model.licence}",
+        "  Results made with a model come under its licence too; mind it before passing them on.",
+    ]
+    return "\n".join(lines)
