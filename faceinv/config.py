@@ -34,10 +34,15 @@ class FitConfig:
     """w_ex: the same for expression."""
     albedo_weight: float = 2e-5
     """w_al: the same for albedo."""
+    lighting_weight: float = 1e-4
+    """Of the sum of squared lighting coefficients above the constant ones, so that unseen directions stay evenly lit."""
     jaw_weight: float = 0.3
     """omega of the 17 jaw landmarks, which slide on the model's contour; the inner 51 have 1."""
     huber_delta: float = 0.1
     """Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares."""
+    occlusion_threshold: float = 2.5
+    """Face pixels whose local colour difference at the start of a level exceeds this many times its median are left out of
+    that level: hair, glasses, hands. 0 keeps all."""
     landmark_prior_factor: float = 10.0
     """How much stronger priors are while only landmarks are fitted: 68 points alone must not bend the face."""
     size: int = 224
@@ -75,8 +80,10 @@ class FitConfig:
             identity_weight=5e-5,
             expression_weight=5e-5,
             albedo_weight=5e-5,
+            lighting_weight=0.0,
             jaw_weight=1.0,
             huber_delta=math.inf,
+            occlusion_threshold=0.0,
             normals="flat",
             pixel_units=True,
         )

@@ -22,11 +22,14 @@ _JAW = 17
 
 
 def prior_diagonal(layout: ParameterLayout, energy: Energy) -> NDArray[np.float64]:
-    """(P,) the weights of chi^2: identity, expression and albedo have standard-normal priors, the rest has none."""
+    """(P,) the weights of chi^2: standard-normal priors for identity, expression and albedo, a weak one for lighting above
+    its constant coefficients, none for the pose."""
     diagonal = np.zeros(layout.count)
     diagonal[layout.identity] = energy.identity
     diagonal[layout.expression] = energy.expression
     diagonal[layout.albedo] = energy.albedo
+    diagonal[layout.lighting] = energy.lighting
+    diagonal[layout.lighting.start : layout.lighting.stop : 9] = 0.0
     return diagonal
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from PIL import Image, ImageDraw
+from scipy.ndimage import uniform_filter
 from scipy.spatial import ConvexHull
 
 from faceinv.camera import WeakPerspective, axis_angle, fit_weak_perspective, rotation_matrix
@@ -203,6 +204,8 @@ class Fitter:
                 light = SolverSettings(_LIGHT_ITERATIONS, 1e-3, initial_damping=0.0, final_linearization=False)
                 chi = gauss_newton(FaceObjective(differentiator, lighting), chi, light).x
                 clock.lap("lighting")
+            problem = self._without_occluders(problem, chi)
+            differentiator = self.engine.differentiator(problem)
             finest = level + 1 == len(sizes)
             settings = SolverSettings(
                 max_iterations=config.iterations if finest else config.coarse_iterations,
@@ -240,6 +243,7 @@ class Fitter:
                 identity=config.identity_weight,
                 expression=config.expression_weight,
                 albedo=config.albedo_weight,
+                lighting=config.lighting_weight,
                 huber_delta=config.huber_delta * (255.0 if config.pixel_units else 1.0),
             ),
         )
@@ -264,6 +268,31 @@ class Fitter:
         )
         shape = LandmarkObjective(model, held, layout.mask(layout.shape, layout.pose))
         return gauss_newton(shape, chi, SolverSettings(_SHAPE_ITERATIONS, final_linearization=False)).x
+
+    def _without_occluders(self, problem: Problem, chi: NDArray[np.float64]) -> Problem:
+        """The problem without pixels whose surroundings the face cannot explain: hair, glasses, hands.
+
+        The colour difference at chi is averaged over a small square; what exceeds a multiple of its median over the face is
+        left out of this level.
+        """
+        if not self.config.occlusion_threshold:
+            return problem
+        renderer = self.engine.renderer
+        geometry = renderer.geometry(chi)
+        visibility = renderer.rasterize(geometry, problem.size)
+        radiance = renderer.to_host(renderer.shade(geometry, visibility, chi))
+        triangle = renderer.to_host(visibility.triangle)
+        face = (triangle >= 0) & self.model.face_mask[triangle] & problem.mask
+        difference = np.abs(radiance - problem.image).mean(axis=-1) * face
+        width = max(3, problem.size[0] // 28)
+        share = uniform_filter(face.astype(np.float64), (0, width, width), mode="constant")
+        local = uniform_filter(difference, (0, width, width), mode="constant") / np.maximum(share, 1e-6)
+        mask = problem.mask.copy()
+        for item in range(len(chi)):
+            if face[item].any():
+                limit = self.config.occlusion_threshold * float(np.median(local[item][face[item]]))
+                mask[item] &= local[item] <= limit
+        return replace(problem, mask=mask)
 
     def _rescale(self, chi: NDArray[np.float64], old: int, new: int) -> NDArray[np.float64]:
         """The same faces in crop pixels of another size."""

@@ -83,7 +83,7 @@ class Energy:
     """The weights of the energy
 
     `E = photo/|F| sum_F sum_c huber(I - T) + land/68 sum_l omega_l |u_l - u*_l|^2 / d^2
-    + id |a|^2 + ex |e|^2 + al |b|^2`, where `huber(r) = r^2` up to `huber_delta` and linear beyond.
+    + id |a|^2 + ex |e|^2 + al |b|^2 + li sum_{k>0,c} gamma_kc^2`, where `huber(r) = r^2` up to `huber_delta` and linear beyond.
     """
 
     photometric: float
@@ -91,6 +91,8 @@ class Energy:
     identity: float
     expression: float
     albedo: float
+    lighting: float
+    """Of the lighting coefficients above the constant one: what the photo does not show stays evenly lit."""
     huber_delta: float
     """In the units of the image; infinite for plain squares."""
 
