@@ -1,0 +1,66 @@
+"""The `torch` engine: the shared local-autodiff engine on a PyTorch device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from faceinv.backends.torch_autodiff.ops import TorchOps
+from faceinv.errors import BackendError
+from faceinv.local_autodiff import LocalAutodiffEngine, LocalAutodiffRenderer
+
+if TYPE_CHECKING:
+    from faceinv.interface import Engine, EngineSettings
+    from faceinv.model import MorphableModel
+
+__all__ = ["build", "find_device"]
+
+_OLDEST: Final = (2, 4)
+
+
+class TorchRenderer(LocalAutodiffRenderer):
+    """Renders with PyTorch."""
+
+    ops: TorchOps
+
+    def synchronize(self) -> None:
+        """See `AbstractRenderer.synchronize`."""
+        if self.ops.device.type == "cuda":
+            torch.cuda.synchronize(self.ops.device)
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a config string names; the CPU when it names none.
+
+    Raises:
+        BackendError: when there is no such device here, or it has no float64.
+    """
+    try:
+        device = torch.device(name or "cpu")
+        torch.zeros(1, dtype=torch.float64, device=device).add_(1)
+    except Exception as error:  # each device type fails in its own way
+        found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BackendError(
+            f"engine 'torch' cannot use device '{name}' ({reason}); usable here: {', '.join(['cpu', *found])}. "
+            "A device must exist in this PyTorch build and compute in float64; 'torch:cpu' always works."
+        ) from error
+    return device
+
+
+def build(model: MorphableModel, settings: EngineSettings) -> Engine:
+    """What the registry calls.
+
+    Raises:
+        BackendError: when PyTorch is too old or lacks the device.
+    """
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < _OLDEST:
+        raise BackendError(
+            f"engine 'torch' needs PyTorch {_OLDEST[0]}.{_OLDEST[1]} or newer, found {torch.__version__}. "
+            'Upgrade it with: pip install -U "faceinv[torch]".'
+        )
+    device = find_device(settings.device)
+    description = f"PyTorch {torch.__version__}, {device}, {settings.dtype}"
+    return LocalAutodiffEngine("torch", description, TorchRenderer(TorchOps(device), model, settings))

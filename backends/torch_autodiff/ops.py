@@ -1,0 +1,144 @@
+"""The shared part's array operations, by PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from faceinv.local_autodiff.ops import ArrayOps
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from faceinv.local_autodiff.ops import Kind
+
+__all__ = ["TorchOps"]
+
+_KINDS: Final = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "int32": torch.int32,
+    "int64": torch.int64,
+}
+
+
+class TorchOps(ArrayOps):
+    """Tensors on one device. No operation here is a race: the same input gives the same bits."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def upload(self, host: NDArray[Any], kind: Kind) -> Tensor:
+        """See `ArrayOps.upload`."""
+        return torch.tensor(host, dtype=_KINDS[kind], device=self.device)
+
+    def download(self, array: Tensor) -> NDArray[Any]:
+        """See `ArrayOps.download`."""
+        result: NDArray[np.generic] = array.detach().cpu().numpy()
+        return result
+
+    def cast(self, array: Tensor, kind: Kind) -> Tensor:
+        """See `ArrayOps.cast`."""
+        return array.to(_KINDS[kind])
+
+    def arange(self, start: int, stop: int) -> Tensor:
+        """See `ArrayOps.arange`."""
+        return torch.arange(start, stop, device=self.device)
+
+    def full(self, shape: tuple[int, ...], value: float, kind: Kind) -> Tensor:
+        """See `ArrayOps.full`."""
+        return torch.full(shape, value, dtype=_KINDS[kind], device=self.device)
+
+    def take(self, table: Tensor, index: Tensor) -> Tensor:
+        """See `ArrayOps.take`."""
+        return table.index_select(0, index.reshape(-1)).reshape(*index.shape, *table.shape[1:])
+
+    def stack(self, arrays: Sequence[Tensor], axis: int) -> Tensor:
+        """See `ArrayOps.stack`."""
+        return torch.stack(list(arrays), axis)
+
+    def concatenate(self, arrays: Sequence[Tensor], axis: int) -> Tensor:
+        """See `ArrayOps.concatenate`."""
+        return torch.cat(list(arrays), axis)
+
+    def flag(self, condition: Tensor) -> Tensor:
+        """See `ArrayOps.flag`."""
+        return condition
+
+    def where(self, condition: Tensor, yes: Tensor, no: Tensor | float) -> Tensor:
+        """See `ArrayOps.where`."""
+        return torch.where(condition, yes, no)
+
+    def at_least(self, array: Tensor, bound: float) -> Tensor:
+        """See `ArrayOps.at_least`."""
+        return array.clamp(min=bound)
+
+    def smaller(self, first: Tensor, second: Tensor) -> Tensor:
+        """See `ArrayOps.smaller`."""
+        return torch.minimum(first, second)
+
+    def floor(self, array: Tensor) -> Tensor:
+        """See `ArrayOps.floor`."""
+        return torch.floor(array)
+
+    def sqrt(self, array: Tensor) -> Tensor:
+        """See `ArrayOps.sqrt`."""
+        return torch.sqrt(array)
+
+    def nonzero(self, condition: Tensor) -> Tensor | None:
+        """See `ArrayOps.nonzero`."""
+        found = torch.nonzero(condition).reshape(-1)
+        return found if found.numel() else None
+
+    def running_sum(self, array: Tensor) -> Tensor:
+        """See `ArrayOps.running_sum`."""
+        return torch.cumsum(array, 0)
+
+    def last_at_most(self, ascending: Tensor, values: Tensor) -> Tensor:
+        """See `ArrayOps.last_at_most`."""
+        return torch.searchsorted(ascending, values, right=True) - 1
+
+    def scatter_max(self, target: Tensor, index: Tensor, values: Tensor) -> Tensor:
+        """See `ArrayOps.scatter_max`."""
+        return target.scatter_reduce(0, index, values, "amax")
+
+    def combine(self, start: Tensor, index: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+        """See `ArrayOps.combine`."""
+        return torch.nn.functional.embedding_bag(index, table, start[:-1], mode="sum", per_sample_weights=weight)
+
+    def blend(self, index: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+        """See `ArrayOps.blend`."""
+        return torch.nn.functional.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
+
+    def multiply(self, matrix: Tensor, vector: Tensor) -> Tensor:
+        """See `ArrayOps.multiply`."""
+        return matrix @ vector
+
+    def multiply_each(self, left: Tensor, right: Tensor) -> Tensor:
+        """See `ArrayOps.multiply_each`."""
+        return torch.bmm(left, right)
+
+    def gram(self, matrix: Tensor) -> Tensor:
+        """See `ArrayOps.gram`."""
+        return matrix.T @ matrix
+
+    def differentiate(
+        self,
+        function: Callable[[Sequence[Tensor], Sequence[Sequence[Tensor]]], Sequence[Tensor]],
+        common: Sequence[Tensor],
+        own: Sequence[Sequence[Tensor]],
+    ) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """See `ArrayOps.differentiate`."""
+        leaves = [x.detach().requires_grad_() for x in common]
+        own_leaves = [[x.detach().requires_grad_() for x in group] for group in own]
+        with torch.enable_grad():
+            outputs = list(function(leaves, own_leaves))
+        gradients = []
+        for place, output in enumerate(outputs):
+            wanted, keep = [*leaves, *own_leaves[place]], place + 1 < len(outputs)
+            gradients.append(list(torch.autograd.grad(output, wanted, torch.ones_like(output), retain_graph=keep)))
+        return [output.detach() for output in outputs], gradients
