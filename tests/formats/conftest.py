@@ -9,9 +9,7 @@ from faceinv.formats import _albedo, _raw
 
 
 @pytest.fixture(autouse=True)
-def toy_default(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    if "real_default" in request.keywords:
-        return
+def toy_default(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(toy(seed=3))
     monkeypatch.setattr(_albedo, "default_model", lambda: model)
     monkeypatch.setattr(_raw, "default_model", lambda: model)
