@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faceinv.contours import jaw_contour
 from faceinv.errors import ModelError
 from faceinv.formats._albedo import borrowed_albedo
-from faceinv.formats._checks import check_finite, check_indices, check_shape, count_modes
+from faceinv.formats._checks import check_finite, check_indices, check_shape
 from faceinv.formats._default import default_model
 from faceinv.formats._landmarks import (
     LANDMARK_FILE,
@@ -82,8 +82,8 @@ class RawModel:
     """(T, 3)."""
     mirror: NDArray[np.int64] | None = None
     """(N,)."""
-    unordered: bool = False
-    """The file's modes come in no order of importance: sort them by how far they move the face, then count."""
+    unordered_expression: bool = False
+    """The file's expressions come in no order of importance: they are sorted by how far they move the face."""
 
 
 def finish(raw: RawModel, counts: ModeCounts) -> MorphableModel:
@@ -113,8 +113,7 @@ def finish(raw: RawModel, counts: ModeCounts) -> MorphableModel:
 
     mean, positions = _mean(raw), _positions(raw)
     mask = face_mask(mean, raw.triangles, positions)
-    if raw.unordered:
-        raw = _order_modes(raw, np.unique(raw.triangles[mask]), counts)
+    raw = _keep_modes(raw, np.unique(raw.triangles[mask]), counts)
     albedo_space, mean_albedo, albedo = raw.albedo_space, raw.mean_albedo, raw.albedo
     if mean_albedo is None or albedo is None:
         albedo_space, mean_albedo, albedo = borrowed_albedo(mean, raw.triangles, positions, counts.albedo, raw.name)
@@ -279,19 +278,16 @@ def _drop_still_modes(raw: RawModel) -> RawModel:
     )
 
 
-def _order_modes(raw: RawModel, face: NDArray[np.int64], counts: ModeCounts) -> RawModel:
-    """The model with its modes sorted by their mean square over the face's vertices, the first of them kept."""
-
-    def order(basis: NDArray[Any], wanted: int | None, kind: str) -> NDArray[np.int64]:
-        strength = (np.asarray(basis[face], np.float64) ** 2).sum(axis=(0, 1))
-        keep = count_modes(wanted, basis.shape[2], None, raw.path, kind)
-        return np.argsort(-strength, kind="stable")[:keep]
-
-    identity = order(raw.identity, counts.identity, "identity")
-    expression = order(raw.expression, counts.expression, "expression")
+def _keep_modes(raw: RawModel, face: NDArray[np.int64], counts: ModeCounts) -> RawModel:
+    """The model with its first modes only; expressions without an order first sorted by how far they move the face."""
+    expression = np.arange(raw.expression.shape[2])
+    if raw.unordered_expression:
+        strength = (np.asarray(raw.expression[face], np.float64) ** 2).sum(axis=(0, 1))
+        expression = np.argsort(-strength, kind="stable")
+    expression = expression[: counts.expression]
     return replace(
         raw,
-        identity=raw.identity[:, :, identity],
+        identity=raw.identity[:, :, : counts.identity],
         expression=raw.expression[:, :, expression],
         expression_names=tuple(raw.expression_names[k] for k in expression) if raw.expression_names else (),
     )

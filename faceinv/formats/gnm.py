@@ -11,9 +11,10 @@ in standard deviations, mode first; `triangles` (T, 3), or `quads` (Q, 4) where 
 the published table lists some jaw points out of turn, which is put right on loading. Joints, skinning and pose
 correctives are not read: neck and eyes keep their neutral pose.
 
-Kept is the skin; eyes, teeth, gums and tongue are left out with the modes that move nothing else. The file's modes come
-region after region (left eye, right eye, lower face), so they are sorted by how far they move the face: the first so
-many are then the most important ones. The model has no albedo and borrows the default model's.
+Kept is the skin; eyes, teeth, gums and tongue are left out with the modes that move nothing else. Identity modes keep
+the file's order. Expressions come region after region there (left eye, right eye, lower face), so they are sorted by
+how far they move the face: the first so many are then the most important. The model has no albedo and borrows the
+default model's.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceinv.errors import ModelError
-from faceinv.formats._checks import check_indices, check_shape, numeric
+from faceinv.formats._checks import check_indices, check_shape, count_modes, numeric
 from faceinv.formats._landmarks import Landmarks, read_landmark_table
 from faceinv.formats._mesh import quads_to_triangles
 from faceinv.formats._npy import npz_names, read_npz
@@ -46,7 +47,7 @@ def load_gnm(path: Path, counts: ModeCounts) -> MorphableModel:
 
     Args:
         path: the `.npz` file.
-        counts: modes to keep, of those sorted by how far they move the face; by default all that move it.
+        counts: modes to keep, of those that move what is kept; by default all of them.
 
     Raises:
         ModelError: naming the field that is missing, of the wrong shape or out of range.
@@ -63,7 +64,10 @@ def load_gnm(path: Path, counts: ModeCounts) -> MorphableModel:
         mirror = check_indices(
             numeric(stored["mirror_indices"], path, "mirror_indices"), len(mean), path, "mirror_indices"
         )
+    identity = _basis(stored, "vertex_identity_basis", len(mean), path)
     expression = _basis(stored, "expression_basis", len(mean), path)
+    count_modes(counts.identity, identity.shape[2], None, path, "identity")
+    count_modes(counts.expression, expression.shape[2], None, path, "expression")
     names = tuple(str(name) for name in np.atleast_1d(stored.get("expression_names", np.zeros(0, np.str_))))
     if names and len(names) != expression.shape[2]:
         raise ModelError(f"'{path}': {len(names)} 'expression_names' for {expression.shape[2]} modes.")
@@ -74,14 +78,14 @@ def load_gnm(path: Path, counts: ModeCounts) -> MorphableModel:
             licence=LICENCE,
             mean=mean * _MM_PER_UNIT,
             triangles=triangles,
-            identity=_basis(stored, "vertex_identity_basis", len(mean), path),
+            identity=identity,
             expression=expression,
             expression_names=names,
             landmarks=_landmarks(path, len(mean)),
             uv=uv,
             uv_triangles=uv_triangles,
             mirror=mirror,
-            unordered=True,
+            unordered_expression=True,
         ),
         counts,
     )

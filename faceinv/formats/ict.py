@@ -60,7 +60,7 @@ def load_ict(path: Path, counts: ModeCounts) -> MorphableModel:
     _log.info("'%s': %d identity and %d expression files", path, len(identities), len(expressions))
     count_modes(counts.expression, len(expressions), None, path, "expression")
     identities = identities[: count_modes(counts.identity, len(identities), None, path, "identity")]
-    model = finish(
+    return finish(
         RawModel(
             path=path,
             name="ICT-FaceKit",
@@ -73,11 +73,10 @@ def load_ict(path: Path, counts: ModeCounts) -> MorphableModel:
             landmarks=_landmarks(path / "vertex_indices.json", len(neutral)),
             uv=uv,
             uv_triangles=uv_triangles,
-            unordered=True,
+            unordered_expression=True,
         ),
-        ModeCounts(None, None, counts.albedo),
+        counts,
     )
-    return model if counts.expression is None else model.truncated(expression=counts.expression)
 
 
 def _offsets(files: list[Path], neutral: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ def test_known_answer(tmp_path: Path) -> None:
     model = load_model(tmp_path / "gnm_head.npz")
     assert np.abs(model.mean - head.mean).max() < 1e-4
     assert model.identity_count == 4, "the eyes' own mode moves nothing that is kept"
+    assert np.abs(model.identity - (head.identity * 50).reshape(-1, 3, 4)).max() < 1e-4
     assert model.expression_names == ("e1", "e3", "e4", "e2", "e0"), "by how far they move the face"
     assert np.abs(model.expression[:, :, 0] - head.expression[:, 1].reshape(-1, 3) * 50).max() < 1e-4
     assert np.abs(model.landmarks(model.mean) - head.mean[head.landmarks]).max() < 1e-2
@@ -40,7 +41,11 @@ def test_jaw_out_of_turn_is_put_in_order(tmp_path: Path) -> None:
 
 def test_fewer_modes_are_the_most_important(tmp_path: Path) -> None:
     write_gnm(tmp_path / "gnm_head.npz")
-    assert load_model(tmp_path / "gnm_head.npz", expression=2).expression_names == ("e1", "e3")
+    model = load_model(tmp_path / "gnm_head.npz", identity=2, expression=2)
+    assert model.expression_names == ("e1", "e3")
+    assert model.identity_count == 2
+    with pytest.raises(ModelError, match="has 5 identity modes; 6 were asked for"):
+        load_model(tmp_path / "gnm_head.npz", identity=6)
 
 
 @pytest.mark.parametrize(
