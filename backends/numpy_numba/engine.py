@@ -292,7 +292,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         return ResidualJacobian(local.residual.ravel()[chosen], dense[chosen], local.weight.ravel()[chosen])
 
     def _scale(self, pixels: int) -> float:
-        return float(np.sqrt(self.problem.energy.photometric / pixels))
+        return float(np.sqrt(self.problem.energy.photometric / max(pixels, 1)))
 
     def _normal_basis(self, chi: NDArray[np.float64], seen: _Seen) -> NDArray[Any]:
         renderer, mesh = self.renderer, self.renderer.mesh
