@@ -1,0 +1,177 @@
+"""Small deterministic problems: a toy face of 1,845 vertices by formula, so that golden files outlive any model file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from faceinv.interface import Energy, EngineSettings, Problem
+from faceinv.lighting import ambient
+from faceinv.model import MorphableModel
+from faceinv.parameters import ParameterLayout
+from faceinv.registry import build_engine
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.interface import AbstractDifferentiator, Engine, Frozen, Geometry, Linearization, Normals
+
+__all__ = ["SIZE", "Run", "flat_scene", "run", "toy_chi", "toy_model", "toy_problem"]
+
+SIZE = (64, 72)
+_COLUMNS, _ROWS = 41, 45
+
+
+@cache
+def toy_model() -> MorphableModel:
+    """Half an ellipsoid with a nose that hides part of a cheek when turned; 6, 5 and 4 modes."""
+    lon, lat = np.meshgrid(np.linspace(-1.3, 1.3, _COLUMNS), np.linspace(-1.1, 1.1, _ROWS))
+    lon, lat = lon.ravel(), lat.ravel()
+    nose = 25 * np.exp(-(lon**2 + (lat + 0.1) ** 2) / 0.02)
+    mean = np.stack([75 * np.sin(lon) * np.cos(lat), 100 * np.sin(lat), 80 * np.cos(lon) * np.cos(lat) + nose], axis=1)
+
+    def field(k: float, axis: int) -> NDArray[np.float64]:
+        return np.sin((1.1 + 0.4 * k) * lon + 0.7 * axis + k) * np.cos((0.9 + 0.3 * k) * lat - 0.5 * axis + 2 * k)
+
+    def basis(count: int, first: int, amplitude: float) -> NDArray[np.float64]:
+        modes = [[amplitude * field(first + m, axis) for axis in range(3)] for m in range(count)]
+        return np.transpose(np.array(modes), (2, 1, 0))
+
+    i, j = np.meshgrid(np.arange(_COLUMNS - 1), np.arange(_ROWS - 1))
+    a = (j * _COLUMNS + i).ravel()
+    b, c, d = a + 1, a + _COLUMNS + 1, a + _COLUMNS
+    triangles = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+    face_mask = (np.abs(lon[triangles]) < 1.05).all(axis=1) & (np.abs(lat[triangles]) < 0.95).all(axis=1)
+
+    def nearest(u: float, v: float) -> int:
+        return int(np.argmin((lon - u) ** 2 + (lat - v) ** 2))
+
+    jaw_angles = np.linspace(-1.0, 1.0, 17)
+    contour = [[nearest(s * u, -0.15 - 0.6 * np.cos(1.4 * u)) for s in (1.2, 1.0, 0.8)] for u in jaw_angles]
+    inner = [nearest(0.75 * np.cos(0.9 * k), 0.6 * np.sin(1.7 * k) + 0.1) for k in range(51)]
+    # The outer eye corners, 36 and 45, which set the unit of landmark distances.
+    inner[36 - 17], inner[45 - 17] = nearest(-0.6, 0.35), nearest(0.6, 0.35)
+    landmarks = np.array([row[1] for row in contour] + inner)
+    colour = np.array([0.6, 0.45, 0.35]) * (1 + 0.15 * np.sin(5 * lon) * np.cos(4 * lat))[:, None]
+    return MorphableModel(
+        name="toy",
+        licence="none",
+        albedo_space="linear",
+        mean=mean,
+        identity=basis(6, 0, 2.0),
+        expression=basis(5, 6, 1.5),
+        mean_albedo=colour,
+        albedo=basis(4, 11, 0.05),
+        triangles=triangles,
+        landmark_vertices=np.repeat(landmarks[:, None], 3, axis=1),
+        landmark_weights=np.tile([1.0, 0.0, 0.0], (68, 1)),
+        face_mask=face_mask,
+        jaw_contour=np.array(contour),
+        uv=np.stack([(lon + 1.3) / 2.6, (lat + 1.1) / 2.2], axis=1),
+        uv_triangles=triangles,
+        mirror=np.arange(len(mean)).reshape(_ROWS, _COLUMNS)[:, ::-1].ravel(),
+    )
+
+
+def flat_scene(points: list[tuple[float, float, float]], triangles: list[tuple[int, int, int]]) -> MorphableModel:
+    """A model whose vertices are given in pixels (x, y down) and depth, when drawn with the chi that is all zeros."""
+    toy = toy_model()
+    mean = np.array([(x, -y, z) for x, y, z in points])
+    n = len(mean)
+    return MorphableModel(
+        name="scene",
+        licence="none",
+        albedo_space="linear",
+        mean=mean,
+        identity=np.zeros((n, 3, 1)),
+        expression=np.zeros((n, 3, 1)),
+        mean_albedo=np.full((n, 3), 0.5),
+        albedo=np.zeros((n, 3, 1)),
+        # Given clockwise as seen in the image, which is how they look from the front with y down.
+        triangles=np.array(triangles)[:, ::-1],
+        landmark_vertices=np.zeros((68, 3), np.int32),
+        landmark_weights=toy.landmark_weights,
+        face_mask=np.ones(len(triangles), np.bool_),
+        jaw_contour=np.zeros((17, 1), np.int32),
+        uv=np.zeros((1, 2)),
+        uv_triangles=np.zeros((len(triangles), 3), np.int32),
+        mirror=np.arange(n),
+    )
+
+
+def toy_chi(batch: int, model: MorphableModel | None = None, size: tuple[int, int] = SIZE) -> NDArray[np.float64]:
+    """(B, P): faces that fill the image, turned this way and that, under coloured light."""
+    model = model or toy_model()
+    layout = ParameterLayout.of(model)
+    rng = np.random.default_rng(7)
+    chi = np.zeros((batch, layout.count))
+    for item in range(batch):
+        one = chi[item]
+        one[layout.shape] = 0.7 * rng.normal(size=layout.shape_count)
+        one[layout.albedo] = 0.7 * rng.normal(size=layout.albedo_count)
+        one[layout.log_scale] = np.log(min(size) * 0.85 / 210)
+        one[layout.rotation] = (0.1, 0.45 - 0.9 * item, -0.1 + 0.15 * item)
+        one[layout.translation] = size[1] / 2 + 0.3, size[0] / 2 - 0.2
+        one[layout.lighting] = (ambient(0.9) + 0.15 * rng.normal(size=(9, 3))).T.ravel()
+    return chi
+
+
+def toy_problem(batch: int, size: tuple[int, int] = SIZE) -> Problem:
+    """One or two photos that differ from the model enough for Huber's weights to matter, with a masked corner."""
+    rng = np.random.default_rng(11)
+    y, x = np.mgrid[: size[0], : size[1]]
+    pattern = 0.35 + 0.15 * np.sin(0.21 * x)[..., None] * np.cos(0.17 * y[..., None] + np.arange(3))
+    image = pattern + 0.05 * rng.normal(size=(2, *size, 3))
+    mask = np.ones((batch, *size), np.bool_)
+    mask[:, : size[0] // 3, : size[1] // 3] = False
+    centre = np.array([size[1] / 2, size[0] / 2])
+    return Problem(
+        image=image[:batch].astype(np.float32),
+        mask=mask,
+        landmarks=(centre + 12 * rng.normal(size=(2, 68, 2)))[:batch],
+        landmark_weights=rng.uniform(0.2, 1.0, (2, 68))[:batch],
+        eye_distance=np.full(batch, 0.3 * size[1]),
+        energy=Energy(
+            photometric=1.0,
+            landmarks=0.7,
+            identity=1e-3,
+            expression=2e-3,
+            albedo=3e-3,
+            lighting=1e-4,
+            huber_delta=0.1,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything an engine says about the toy problem."""
+
+    engine: Engine
+    differentiator: AbstractDifferentiator
+    chi: NDArray[np.float64]
+    geometry: Geometry
+    frozen: Frozen
+    linearization: Linearization
+
+    def host(self, array: Any) -> NDArray[Any]:
+        """A NumPy copy."""
+        return self.engine.renderer.to_host(array)
+
+
+@cache
+def run(backend: str, normals: Normals, batch: int = 2) -> Run:
+    """The toy problem on an engine; made once for all tests.
+
+    Raises:
+        BackendError: when the engine cannot be had.
+    """
+    engine = build_engine(backend, toy_model(), EngineSettings(normals=normals))
+    differentiator = engine.differentiator(toy_problem(batch))
+    chi = toy_chi(batch)
+    frozen = differentiator.freeze(chi)
+    linearization = differentiator.linearize(chi, frozen, np.ones(batch, np.bool_))
+    return Run(engine, differentiator, chi, engine.renderer.geometry(chi), frozen, linearization)

@@ -1,0 +1,159 @@
+"""Residuals, J, g, H and costs agree with the reference engine, with each other, and with finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from problems import Run, run, toy_chi, toy_model, toy_problem
+from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, assert_agrees
+
+from faceinv.interface import DType, Normals
+from faceinv.registry import build_engine
+
+BOTH = np.ones(2, np.bool_)
+
+
+def test_costs(found: Run, reference: Run) -> None:
+    for part in ("photometric", "landmarks", "prior", "total"):
+        got, want = getattr(found.linearization.cost, part), getattr(reference.linearization.cost, part)
+        assert got.dtype == np.float64
+        assert_agrees(got, want, SAME, part)
+    assert np.array_equal(found.linearization.rows, reference.linearization.rows)
+
+
+def test_cost_alone_equals_the_linearizations(found: Run) -> None:
+    alone = found.differentiator.cost(found.chi, found.frozen, BOTH)
+    assert_agrees(alone.total, found.linearization.cost.total, SAME, "cost")
+
+
+def test_gradient(found: Run, reference: Run, dtype: DType) -> None:
+    assert_agrees(
+        found.host(found.linearization.gradient), found.host(reference.linearization.gradient), TOLERANCE[dtype], "g"
+    )
+
+
+def test_hessian(found: Run, reference: Run, dtype: DType) -> None:
+    hessian = found.host(found.linearization.hessian)
+    assert hessian.dtype == np.float64
+    assert np.array_equal(hessian, hessian.transpose(0, 2, 1))
+    assert_agrees(hessian, reference.host(reference.linearization.hessian), TOLERANCE[dtype], "H")
+
+
+@pytest.mark.parametrize("item", [0, 1])
+def test_residuals_and_jacobian(found: Run, reference: Run, dtype: DType, item: int) -> None:
+    got = found.differentiator.residual_jacobian(found.chi, found.frozen, item)
+    want = reference.differentiator.residual_jacobian(reference.chi, reference.frozen, item)
+    assert_agrees(got.residual, want.residual, SAME, "residual")
+    assert_agrees(got.weight, want.weight, SAME, "weight")
+    assert_agrees(got.jacobian, want.jacobian, TOLERANCE[dtype], "J")
+    assert 0.05 < np.mean(got.weight < 1) < 0.95, "the problem should exercise Huber's weights"
+    layout = found.engine.renderer.layout
+    for name in ("identity", "expression", "albedo", "pose", "lighting"):
+        columns = getattr(layout, name)
+        assert_agrees(got.jacobian[:, columns], want.jacobian[:, columns], TOLERANCE[dtype], f"J, {name}")
+
+
+def test_chosen_rows(found: Run) -> None:
+    rows = np.array([7, 0, 100, 101])
+    every = found.differentiator.residual_jacobian(found.chi, found.frozen, 0)
+    some = found.differentiator.residual_jacobian(found.chi, found.frozen, 0, rows)
+    for part in range(3):
+        assert np.array_equal(some[part], every[part][rows])
+
+
+def test_photometric_part_is_the_rows(found: Run, dtype: DType) -> None:
+    """H and g without landmarks and priors are J^T W J and J^T W r."""
+    energy = replace(
+        found.differentiator.problem.energy, landmarks=0.0, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0
+    )
+    bare = found.engine.differentiator(replace(found.differentiator.problem, energy=energy))
+    frozen = bare.freeze(found.chi)
+    linearized = bare.linearize(found.chi, frozen, BOTH)
+    residual, jacobian, weight = bare.residual_jacobian(found.chi, frozen, 0)
+    assert_agrees(
+        found.host(linearized.hessian)[0], jacobian.T @ (weight[:, None] * jacobian), TOLERANCE[dtype], "J^T W J"
+    )
+    assert_agrees(found.host(linearized.gradient)[0], jacobian.T @ (weight * residual), TOLERANCE[dtype], "J^T W r")
+
+
+def test_items_do_not_mix(found: Run, engine_name: str, dtype: DType, normals: Normals) -> None:
+    """A batch gives what its items give alone, and held items are left at zero."""
+    alone = run(f"{engine_name}:{dtype}", normals, 1)
+    for part in ("gradient", "hessian"):
+        batch_of_two = found.host(getattr(found.linearization, part))
+        assert np.array_equal(batch_of_two[0], found.host(getattr(alone.linearization, part))[0])
+    held = found.differentiator.linearize(found.chi, found.frozen, np.array([False, True]))
+    assert not found.host(held.gradient)[0].any()
+    assert not found.host(held.hessian)[0].any()
+    assert held.cost.total[0] == 0
+    assert np.array_equal(found.host(held.gradient)[1], found.host(found.linearization.gradient)[1])
+    assert found.differentiator.cost(found.chi, found.frozen, np.array([True, False])).total[1] == 0
+
+
+def test_same_bits_twice(found: Run) -> None:
+    again = found.differentiator.linearize(found.chi, found.differentiator.freeze(found.chi), BOTH)
+    assert np.array_equal(found.host(again.gradient), found.host(found.linearization.gradient))
+    assert np.array_equal(found.host(again.hessian), found.host(found.linearization.hessian))
+    assert np.array_equal(again.cost.total, found.linearization.cost.total)
+
+
+def test_plain_squares(engine_name: str) -> None:
+    problem = toy_problem(1)
+    problem = replace(problem, energy=replace(problem.energy, huber_delta=float("inf")))
+    chi, costs = toy_chi(1), []
+    for backend in (engine_name, "numpy"):
+        differentiator = build_engine(backend, toy_model()).differentiator(problem)
+        frozen = differentiator.freeze(chi)
+        costs.append(differentiator.linearize(chi, frozen, BOTH[:1]).cost.photometric)
+        residual, _, weight = differentiator.residual_jacobian(chi, frozen, 0)
+        assert (weight == 1).all()
+        assert_agrees([residual @ residual], costs[-1], SAME, "sum of squares")
+    assert_agrees(costs[0], costs[1], SAME, "cost")
+
+
+def test_no_face_pixels(engine_name: str) -> None:
+    """With everything masked, landmarks and priors remain."""
+    problem = toy_problem(2)
+    mask = problem.mask.copy()
+    mask[0] = False
+    chi = toy_chi(2)
+    differentiator = build_engine(engine_name, toy_model()).differentiator(replace(problem, mask=mask))
+    frozen = differentiator.freeze(chi)
+    linearized = differentiator.linearize(chi, frozen, BOTH)
+    assert frozen.pixels[0] == 0 < frozen.pixels[1]
+    assert linearized.cost.photometric[0] == 0 < linearized.cost.landmarks[0]
+    assert len(differentiator.residual_jacobian(chi, frozen, 0).residual) == 0
+
+
+def test_finite_differences(engine_name: str, normals: Normals) -> None:
+    """Central differences of the residuals with visibility frozen, against J, column by column."""
+    made = run(f"{engine_name}:float64", normals, 1)
+    layout = made.engine.renderer.layout
+    jacobian = made.differentiator.residual_jacobian(made.chi, made.frozen, 0).jacobian
+    for k in range(layout.count):
+        step = np.zeros_like(made.chi)
+        step[0, k] = 2e-5
+        ahead, behind = (
+            made.differentiator.residual_jacobian(layout.retract(made.chi, sign * step), made.frozen, 0).residual
+            for sign in (1, -1)
+        )
+        assert_agrees((ahead - behind) / 4e-5, jacobian[:, k], FINITE_DIFFERENCE, f"column {k}")
+
+
+def test_gradient_by_finite_differences(engine_name: str, normals: Normals) -> None:
+    """Half the derivative of the cost, all terms and Huber included, is g."""
+    made = run(f"{engine_name}:float64", normals, 1)
+    layout = made.engine.renderer.layout
+    gradient = made.host(made.linearization.gradient)[0]
+    slopes = np.zeros(layout.count)
+    for k in range(layout.count):
+        step = np.zeros_like(made.chi)
+        step[0, k] = 1e-5
+        ahead, behind = (
+            made.differentiator.cost(layout.retract(made.chi, sign * step), made.frozen, BOTH[:1]).total[0]
+            for sign in (1, -1)
+        )
+        slopes[k] = (ahead - behind) / 4e-5
+    assert_agrees(slopes, gradient, FINITE_DIFFERENCE, "g")
