@@ -41,8 +41,8 @@ class FitConfig:
     huber_delta: float = 0.1
     """Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares."""
     occlusion_threshold: float = 2.5
-    """Face pixels whose local colour difference at the start of a level exceeds this many times its median are left out of
-    that level: hair, glasses, hands. 0 keeps all."""
+    """Outside the landmarks' hull, face pixels whose surroundings differ from the render by more than this many times what is
+    usual inside are left out (hair, hands), anew at each level. 0 keeps all."""
     landmark_prior_factor: float = 10.0
     """How much stronger priors are while only landmarks are fitted: 68 points alone must not bend the face."""
     size: int = 224

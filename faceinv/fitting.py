@@ -195,16 +195,17 @@ class Fitter:
         solution: Solution | None = None
         for level, (size, problem) in enumerate(zip(sizes, problems, strict=True)):
             tell(f"{size} px", (level + 1) / (len(sizes) + 1))
-            differentiator = self.engine.differentiator(problem)
             if level:
                 chi = self._rescale(chi, sizes[level - 1], size)
             else:
+                sure = self._inside_hulls(problem) if config.occlusion_threshold else problem
                 radiance = _START_RADIANCE * (255.0 if config.pixel_units else 1.0)
                 chi[:, layout.lighting] = ambient(radiance).T.ravel()
                 light = SolverSettings(_LIGHT_ITERATIONS, 1e-3, initial_damping=0.0, final_linearization=False)
-                chi = gauss_newton(FaceObjective(differentiator, lighting), chi, light).x
+                chi = gauss_newton(FaceObjective(self.engine.differentiator(sure), lighting), chi, light).x
                 clock.lap("lighting")
-            problem = self._without_occluders(problem, chi)
+            if config.occlusion_threshold:
+                problem = self._without_occluders(problem, chi)
             differentiator = self.engine.differentiator(problem)
             finest = level + 1 == len(sizes)
             settings = SolverSettings(
@@ -270,13 +271,11 @@ class Fitter:
         return gauss_newton(shape, chi, SolverSettings(_SHAPE_ITERATIONS, final_linearization=False)).x
 
     def _without_occluders(self, problem: Problem, chi: NDArray[np.float64]) -> Problem:
-        """The problem without pixels whose surroundings the face cannot explain: hair, glasses, hands.
+        """The problem without what covers the face: hair, hands.
 
-        The colour difference at chi is averaged over a small square; what exceeds a multiple of its median over the face is
-        left out of this level.
+        Inside the landmarks' hull everything counts (Huber's cost bears glasses and beards). Outside of it, on forehead and
+        temples, a pixel counts if the face explains its surroundings about as well as it explains the hull.
         """
-        if not self.config.occlusion_threshold:
-            return problem
         renderer = self.engine.renderer
         geometry = renderer.geometry(chi)
         visibility = renderer.rasterize(geometry, problem.size)
@@ -284,15 +283,21 @@ class Fitter:
         triangle = renderer.to_host(visibility.triangle)
         face = (triangle >= 0) & self.model.face_mask[triangle] & problem.mask
         difference = np.abs(radiance - problem.image).mean(axis=-1) * face
-        width = max(3, problem.size[0] // 28)
+        width = max(3, problem.size[0] // 20)
         share = uniform_filter(face.astype(np.float64), (0, width, width), mode="constant")
         local = uniform_filter(difference, (0, width, width), mode="constant") / np.maximum(share, 1e-6)
         mask = problem.mask.copy()
-        for item in range(len(chi)):
-            if face[item].any():
-                limit = self.config.occlusion_threshold * float(np.median(local[item][face[item]]))
-                mask[item] &= local[item] <= limit
+        for item, points in enumerate(problem.landmarks):
+            hull = _inside_hull(points, problem.size)
+            if (face[item] & hull).any():
+                limit = self.config.occlusion_threshold * float(np.median(local[item][face[item] & hull]))
+                mask[item] &= hull | (local[item] <= limit)
         return replace(problem, mask=mask)
+
+    def _inside_hulls(self, problem: Problem) -> Problem:
+        """The problem with the pixels inside the landmarks' hull only: sure to be face, if not skin."""
+        hulls = np.stack([_inside_hull(points, problem.size) for points in problem.landmarks])
+        return replace(problem, mask=problem.mask & hulls)
 
     def _rescale(self, chi: NDArray[np.float64], old: int, new: int) -> NDArray[np.float64]:
         """The same faces in crop pixels of another size."""
