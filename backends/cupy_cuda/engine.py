@@ -1,0 +1,50 @@
+"""The `cupy` engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faceinv.backends.cupy_cuda.device import DeviceMemoryError
+from faceinv.backends.cupy_cuda.differentiator import CudaDifferentiator
+from faceinv.backends.cupy_cuda.renderer import CudaRenderer
+from faceinv.errors import BackendError
+from faceinv.interface import AbstractDifferentiator, Engine
+
+if TYPE_CHECKING:
+    from faceinv.backends.cupy_cuda.device import Device
+    from faceinv.interface import EngineSettings, Problem
+    from faceinv.model import MorphableModel
+
+__all__ = ["CudaEngine", "build"]
+
+
+class CudaEngine(Engine):
+    """Raw CUDA kernels on one device."""
+
+    name = "cupy"
+
+    def __init__(self, device: Device, model: MorphableModel, settings: EngineSettings) -> None:
+        self.description = f"{device.name}, {settings.dtype}"
+        try:
+            self.renderer: CudaRenderer = CudaRenderer(device, model, settings)
+        except DeviceMemoryError as error:
+            raise BackendError(f"{device.name} has no room for the model '{model.name}': {error}") from error
+
+    def differentiator(self, problem: Problem) -> AbstractDifferentiator:
+        """See `Engine.differentiator`.
+
+        Raises:
+            BackendError: when the device has no room for the photos.
+        """
+        return CudaDifferentiator(self.renderer, problem)
+
+
+def build(model: MorphableModel, settings: EngineSettings) -> Engine:
+    """What the registry calls; `settings.device` is a number, or empty for the first GPU.
+
+    Raises:
+        BackendError: when there is no GPU that CuPy can use; the message says why.
+    """
+    from faceinv.backends.cupy_cuda.cupy_device import CupyDevice
+
+    return CudaEngine(CupyDevice(settings.device), model, settings)

@@ -1,0 +1,158 @@
+// Landmark points, residuals and rows; float64 throughout. The rules are those of faceinv/energy.py.
+#include "common.cuh"
+
+#define NOSE_FIRST 27
+#define NOSE_LAST 35
+
+struct LandmarkPointsParams {
+    int batch;                   // B
+    int vertices;                // N
+    int reach;                   // C, candidates in a row of the jaw contour; 1 means that nothing slides
+    const int* fixed_vertices;   // (LANDMARKS, 3)
+    const double* fixed_weights; // (LANDMARKS, 3)
+    const int* contour;          // (JAW, reach)
+    const double* xy;            // (batch, vertices, 2) px
+    const double* target;        // (batch, LANDMARKS, 2) px
+    int* point_vertices;         // (batch, LANDMARKS, 3)
+    double* point_weights;       // (batch, LANDMARKS, 3)
+};
+
+// One block an item, one thread a landmark. Each row of the contour gives its outermost vertex, seen from the nose; a jaw
+// target is matched to the polyline through them, within two segments of its own place.
+__global__ void landmark_points(const LandmarkPointsParams p)
+{
+    __shared__ int outermost[JAW];
+    const int item = blockIdx.x, l = threadIdx.x;
+    const double* xy = p.xy + static_cast<size_t>(item) * p.vertices * 2;
+    if (l < JAW) {
+        double nose[2] = {0.0, 0.0};
+        for (int m = NOSE_FIRST; m <= NOSE_LAST; ++m)
+            for (int d = 0; d < 2; ++d) {
+                double at = 0.0;
+                for (int k = 0; k < 3; ++k) at += p.fixed_weights[3 * m + k] * xy[2 * p.fixed_vertices[3 * m + k] + d];
+                nose[d] += at;
+            }
+        const int* row = p.contour + l * p.reach;
+        const double ox = xy[2 * row[0]] - nose[0] / (NOSE_LAST - NOSE_FIRST + 1);
+        const double oy = xy[2 * row[0] + 1] - nose[1] / (NOSE_LAST - NOSE_FIRST + 1);
+        int best = 0;
+        double furthest = xy[2 * row[0]] * ox + xy[2 * row[0] + 1] * oy;
+        for (int c = 1; c < p.reach; ++c) {
+            const double reached = xy[2 * row[c]] * ox + xy[2 * row[c] + 1] * oy;
+            if (reached > furthest) {
+                furthest = reached;
+                best = c;
+            }
+        }
+        outermost[l] = row[best];
+    }
+    __syncthreads();
+    if (l >= LANDMARKS) return;
+    int* vertices = p.point_vertices + (static_cast<size_t>(item) * LANDMARKS + l) * 3;
+    double* weights = p.point_weights + (static_cast<size_t>(item) * LANDMARKS + l) * 3;
+    if (l >= JAW || p.reach == 1) {
+        for (int k = 0; k < 3; ++k) {
+            vertices[k] = p.fixed_vertices[3 * l + k];
+            weights[k] = p.fixed_weights[3 * l + k];
+        }
+        return;
+    }
+    const double* target = p.target + (static_cast<size_t>(item) * LANDMARKS + l) * 2;
+    int first = -1;
+    double nearest = 0.0, share = 0.0;
+    for (int s = max(0, l - 2); s < min(JAW - 1, l + 2); ++s) {
+        const double *a = xy + 2 * outermost[s], *b = xy + 2 * outermost[s + 1];
+        const double ex = b[0] - a[0], ey = b[1] - a[1], length = fmax(ex * ex + ey * ey, 1e-12);
+        const double along = fmin(fmax(((target[0] - a[0]) * ex + (target[1] - a[1]) * ey) / length, 0.0), 1.0);
+        const double gx = a[0] + along * ex - target[0], gy = a[1] + along * ey - target[1];
+        const double gap = gx * gx + gy * gy;
+        if (first < 0 || gap < nearest) {
+            first = s;
+            nearest = gap;
+            share = along;
+        }
+    }
+    vertices[0] = outermost[first];
+    vertices[1] = vertices[2] = outermost[first + 1];
+    weights[0] = 1.0 - share;
+    weights[1] = share;
+    weights[2] = 0.0;
+}
+
+template <typename Real>
+struct LandmarkRowsParams {
+    int batch;                    // B
+    int vertices;                 // N
+    int shape_modes;              // K
+    int albedo_modes;             // Ka
+    int parameters;               // P
+    double landmarks;             // the energy's weight
+    const byte* active;           // (batch) items to work on
+    const int* point_vertices;    // (batch, LANDMARKS, 3)
+    const double* point_weights;  // (batch, LANDMARKS, 3)
+    const double* target;         // (batch, LANDMARKS, 2) px
+    const double* omega;          // (batch, LANDMARKS)
+    const double* eye_distance;   // (batch) px
+    const double* camera;         // (batch, CAMERA_SIZE)
+    const double* points;         // (batch, vertices, 3) mm
+    const double* xy;             // (batch, vertices, 2) px
+    const Real* shape_basis;      // (vertices, 3, shape_modes)
+    double* residual;             // (batch, 2 * LANDMARKS) x and y of landmark after landmark
+    double* jacobian;             // (batch, 2 * LANDMARKS, parameters) or null: the cost alone is wanted
+};
+
+// One block a landmark, threads along the columns.
+template <typename Real>
+__global__ void landmark_rows(const LandmarkRowsParams<Real> p)
+{
+    const int l = blockIdx.x, item = blockIdx.y;
+    if (!p.active[item]) return;
+    const size_t landmark = static_cast<size_t>(item) * LANDMARKS + l;
+    const int* vertex = p.point_vertices + 3 * landmark;
+    const double* weight = p.point_weights + 3 * landmark;
+    const double* points = p.points + static_cast<size_t>(item) * p.vertices * 3;
+    const double* xy = p.xy + static_cast<size_t>(item) * p.vertices * 2;
+    const double factor = sqrt(p.landmarks / LANDMARKS * p.omega[landmark]) / p.eye_distance[item];
+    if (threadIdx.x < 2) {
+        const int d = threadIdx.x;
+        double modelled = 0.0;
+        for (int k = 0; k < 3; ++k) modelled += weight[k] * xy[2 * vertex[k] + d];
+        p.residual[2 * landmark + d] = (modelled - p.target[2 * landmark + d]) * factor;
+    }
+    if (!p.jacobian) return;
+    const Camera& camera = camera_of(p.camera, item);
+    const double *rx = camera.rotation, *ry = camera.rotation + 3, *rz = camera.rotation + 6;
+    const double along_x = camera.scale * factor, along_y = -camera.scale * factor;
+    double* row_x = p.jacobian + 2 * landmark * p.parameters;
+    double* row_y = row_x + p.parameters;
+    const int modes = p.shape_modes, pose = modes + p.albedo_modes;
+    for (int m = threadIdx.x; m < p.parameters; m += blockDim.x) {
+        double x = 0.0, y = 0.0;
+        if (m < modes) {
+            double shape[3] = {0.0, 0.0, 0.0};
+            for (int k = 0; k < 3; ++k)
+                for (int d = 0; d < 3; ++d)
+                    shape[d] += weight[k]
+                        * static_cast<double>(p.shape_basis[(static_cast<size_t>(vertex[k]) * 3 + d) * modes + m]);
+            x = along_x * (rx[0] * shape[0] + rx[1] * shape[1] + rx[2] * shape[2]);
+            y = along_y * (ry[0] * shape[0] + ry[1] * shape[1] + ry[2] * shape[2]);
+        } else if (m >= pose && m < pose + 6) {
+            double place[3] = {0.0, 0.0, 0.0};
+            for (int k = 0; k < 3; ++k)
+                for (int d = 0; d < 3; ++d) place[d] += weight[k] * points[3 * vertex[k] + d];
+            const double tx = rx[0] * place[0] + rx[1] * place[1] + rx[2] * place[2];
+            const double ty = ry[0] * place[0] + ry[1] * place[1] + ry[2] * place[2];
+            const double tz = rz[0] * place[0] + rz[1] * place[1] + rz[2] * place[2];
+            // log s, a turn about each axis (dw x turned), and t.
+            const double columns_x[6] = {along_x * tx, 0.0, along_x * tz, -along_x * ty, factor, 0.0};
+            const double columns_y[6] = {along_y * ty, -along_y * tz, 0.0, along_y * tx, 0.0, factor};
+            for (int k = 0; k < 6; ++k)
+                if (k == m - pose) {
+                    x = columns_x[k];
+                    y = columns_y[k];
+                }
+        }
+        row_x[m] = x;
+        row_y[m] = y;
+    }
+}

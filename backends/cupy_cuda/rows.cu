@@ -1,0 +1,152 @@
+// Residuals of the photometric pixels and their local derivatives: see record.cuh.
+#include "block.cuh"
+#include "record.cuh"
+#include "shading.cuh"
+
+template <typename Real>
+struct LocalRowsParams {
+    int batch;             // B
+    int vertices;          // N
+    int triangle_count;    // T
+    int height;            // H
+    int width;             // W
+    int listed;            // length of an item's pixel list
+    int blocks;            // blocks of an item
+    int fields;            // fields of a record
+    int capacity;          // pixels for which there is room
+    int robust;            // 1: rows and residuals times the root of Huber's weight, so that H = J^T J, g = J^T r
+    double photometric;    // the energy's weight
+    double delta;          // Huber's, in the units of the image
+    const byte* active;    // (batch) items to work on
+    const int* counts;     // (batch, 2)
+    const int* pixels;     // (batch, listed) in tile order
+    const int* place;      // (batch, vertices) a vertex's place among those used
+    const int* triangles;  // (triangle_count, 3)
+    const double* camera;  // (batch, CAMERA_SIZE)
+    const double* points;  // (batch, vertices, 3) mm
+    const double* normals; // (batch, vertices, 3)
+    const double* albedo;  // (batch, vertices, 3)
+    const double* xy;      // (batch, vertices, 2) px
+    const double* depth;   // (batch, vertices) px
+    const int* triangle;   // (batch, height, width) frozen
+    const float* image;    // (batch, height, width, 3)
+    Real* record;          // (batch, fields, capacity)
+    int* corner;           // (batch, 6, capacity) three vertices and their places
+    double* residual;      // (batch, 3, capacity) or null, float64 for checks
+    double* weight;        // (batch, 3, capacity) or null: Huber's, for checks
+    double* cost;          // (batch, blocks) each block's part of the photometric term
+};
+
+// rho (I - n n^T) (gamma . dY/dn): a channel's radiance against a turn of the unit normal n.
+__device__ inline void normal_slope(const double* gamma, const double* n, double rho, double* e)
+{
+    e[0] = gamma[3] * SH_1 + gamma[4] * SH_2 * n[1] + gamma[7] * SH_2 * n[2];
+    e[0] += gamma[8] * 2.0 * SH_4 * n[0];
+    e[1] = gamma[1] * SH_1 + gamma[4] * SH_2 * n[0] + gamma[5] * SH_2 * n[2];
+    e[1] -= gamma[8] * 2.0 * SH_4 * n[1];
+    e[2] = gamma[2] * SH_1 + gamma[5] * SH_2 * n[1] + gamma[6] * 6.0 * SH_3 * n[2];
+    e[2] += gamma[7] * SH_2 * n[0];
+    const double along = e[0] * n[0] + e[1] * n[1] + e[2] * n[2];
+    for (int d = 0; d < 3; ++d) e[d] = rho * (e[d] - n[d] * along);
+}
+
+// One thread a pixel. Blocks and sums are those of photometric_cost, so that both give the same cost.
+template <typename Real, bool FLAT>
+__global__ void local_rows(const LocalRowsParams<Real> p)
+{
+    typedef Record<FLAT> R;
+    __shared__ double scratch[32];
+    const int item = blockIdx.y, i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (!p.active[item]) return;
+    const int pixels = p.counts[2 * item + COUNT_PIXELS];
+    double total = 0.0;
+    if (i < pixels) {
+        const double scale = residual_scale(p.photometric, pixels);
+        const size_t shift = static_cast<size_t>(item) * p.vertices;
+        const Surface s = {
+            p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift, p.depth + shift};
+        const Camera& camera = camera_of(p.camera, item);
+        const double* rotation = camera.rotation;
+        const Pixel at = tile_pixel(p.pixels[static_cast<size_t>(item) * p.listed + i], p.width);
+        const size_t index = (static_cast<size_t>(item) * p.height + at.y) * p.width + at.x;
+        Shaded pixel;
+        look<FLAT>(s, camera, p.triangles, p.triangle[index], at.x, at.y, pixel);
+        const double *b = pixel.b, *g = pixel.g, *n = pixel.n;
+        const int* corner = pixel.corner;
+
+        const size_t capacity = p.capacity;
+        Real* record = p.record + static_cast<size_t>(item) * p.fields * capacity + i;
+        int* corners = p.corner + static_cast<size_t>(item) * 6 * capacity + i;
+        for (int k = 0; k < 3; ++k) {
+            record[(R::AT_BARY + k) * capacity] = static_cast<Real>(b[k]);
+            corners[k * capacity] = corner[k];
+            corners[(3 + k) * capacity] = p.place[shift + corner[k]];
+        }
+        // The surface point under the pixel in the camera frame, in px: depth is along z, towards the viewer.
+        const double tx = camera.translation[0], ty = camera.translation[1];
+        const double wx = at.x - tx, wy = -(at.y - ty);
+        const double wz = b[0] * s.depth[corner[0]] + b[1] * s.depth[corner[1]] + b[2] * s.depth[corner[2]];
+        for (int c = 0; c < 3; ++c) {
+            const double rho = albedo_at(s, pixel, c), h = shade_of(camera, pixel, c);
+            const double target = static_cast<double>(p.image[3 * index + c]);
+            const Residual r = residual_of(rho * h, target, p.delta, scale);
+            total += r.cost;
+            const double root = p.robust ? sqrt(r.weight) : 1.0, factor = scale * root;
+            record[(R::AT_RESIDUAL + c) * capacity] = static_cast<Real>(r.value * root);
+            const size_t check = (static_cast<size_t>(item) * 3 + c) * capacity + i;
+            if (p.residual) p.residual[check] = r.value * root;
+            if (p.weight) p.weight[check] = r.weight;
+
+            double e[3], em[3], z[2];
+            normal_slope(camera.gamma + 9 * c, n, rho, e);
+            // A turn dw moves n by dw x n: dI = dw . (n x e).
+            const double turn[3] = {n[1] * e[2] - n[2] * e[1], n[2] * e[0] - n[0] * e[2], n[0] * e[1] - n[1] * e[0]};
+            for (int d = 0; d < 3; ++d) e[d] *= pixel.inverse;
+            for (int d = 0; d < 3; ++d)  // into the model frame
+                em[d] = rotation[d] * e[0] + rotation[3 + d] * e[1] + rotation[6 + d] * e[2];
+            // z: minus the radiance's change as the surface slides under the fixed pixel by one px.
+            for (int d = 0; d < 2; ++d) {
+                z[d] = h * (s.albedo[3 * corner[0] + c] * g[d] + s.albedo[3 * corner[1] + c] * g[2 + d]
+                    + s.albedo[3 * corner[2] + c] * g[4 + d]);
+                if (!FLAT)
+                    for (int a = 0; a < 3; ++a)
+                        z[d] += em[a] * (s.normals[3 * corner[0] + a] * g[d] + s.normals[3 * corner[1] + a] * g[2 + d]
+                            + s.normals[3 * corner[2] + a] * g[4 + d]);
+            }
+            Real* geometry = record + (R::AT_GEOMETRY + c * R::GEOMETRY) * capacity;
+            double slide[3];
+            for (int a = 0; a < 3; ++a)
+                slide[a] = -camera.scale * (z[0] * rotation[a] - z[1] * rotation[3 + a]) * factor;
+            if (FLAT) {
+                // d(unnormalised normal) = sum_k dV_k x c_k, with c_k the edge opposite corner k.
+                const double f = factor * pixel.face_inverse;
+                for (int k = 0; k < 3; ++k) {
+                    const double *u = s.points + 3 * corner[(k + 1) % 3], *v = s.points + 3 * corner[(k + 2) % 3];
+                    const double cx = u[0] - v[0], cy = u[1] - v[1], cz = u[2] - v[2];
+                    geometry[(3 * k) * capacity] = static_cast<Real>(b[k] * slide[0] + f * (cy * em[2] - cz * em[1]));
+                    geometry[(3 * k + 1) * capacity] =
+                        static_cast<Real>(b[k] * slide[1] + f * (cz * em[0] - cx * em[2]));
+                    geometry[(3 * k + 2) * capacity] =
+                        static_cast<Real>(b[k] * slide[2] + f * (cx * em[1] - cy * em[0]));
+                }
+            } else {
+                for (int a = 0; a < 3; ++a) {
+                    geometry[a * capacity] = static_cast<Real>(slide[a]);
+                    geometry[(3 + a) * capacity] = static_cast<Real>(em[a] * factor);
+                }
+            }
+            record[(R::AT_SHADE + c) * capacity] = static_cast<Real>(h * factor);
+            Real* light = record + (R::AT_LIGHT + LIGHT_COLUMNS * c) * capacity;
+            for (int k = 0; k < 9; ++k) light[k * capacity] = static_cast<Real>(rho * pixel.basis[k] * factor);
+            Real* pose = record + (R::AT_POSE + POSE_COLUMNS * c) * capacity;
+            pose[0] = static_cast<Real>(-(z[0] * (at.x - tx) + z[1] * (at.y - ty)) * factor);
+            pose[capacity] = static_cast<Real>((turn[0] - z[1] * wz) * factor);
+            pose[2 * capacity] = static_cast<Real>((turn[1] - z[0] * wz) * factor);
+            pose[3 * capacity] = static_cast<Real>((turn[2] + z[0] * wy + z[1] * wx) * factor);
+            pose[4 * capacity] = static_cast<Real>(-z[0] * factor);
+            pose[5 * capacity] = static_cast<Real>(-z[1] * factor);
+        }
+    }
+    total = block_sum(total, scratch);
+    if (threadIdx.x == 0) p.cost[static_cast<size_t>(item) * p.blocks + blockIdx.x] = total;
+}

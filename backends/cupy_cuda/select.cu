@@ -1,0 +1,39 @@
+// From flags to lists, in ascending order.
+#include "common.cuh"
+#include "block.cuh"
+
+#define FLAGS_PER_THREAD 8
+
+struct ListFlagsParams {
+    int batch;          // B
+    int length;         // flags of an item
+    int column;         // which column of `counts` to fill: COUNT_PIXELS or COUNT_VERTICES
+    const byte* flags;  // (batch, length)
+    int* list;          // (batch, length) the places of set flags, ascending; the rest is left alone
+    int* place;         // (batch, length) or null: a set flag's place in `list`, -1 elsewhere
+    int* counts;        // (batch, 2) how many flags are set
+};
+
+// One block an item: it walks through the flags, a stretch of blockDim.x * FLAGS_PER_THREAD at a time.
+__global__ void list_flags(const ListFlagsParams p)
+{
+    __shared__ int scratch[32];
+    const int item = blockIdx.x;
+    const size_t offset = static_cast<size_t>(item) * p.length;
+    int found = 0;
+    for (int base = 0; base < p.length; base += blockDim.x * FLAGS_PER_THREAD) {
+        const int first = base + threadIdx.x * FLAGS_PER_THREAD;
+        int mine = 0;
+        for (int k = first; k < first + FLAGS_PER_THREAD && k < p.length; ++k) mine += p.flags[offset + k] ? 1 : 0;
+        int total;
+        int at = found + block_scan(mine, scratch, total);
+        for (int k = first; k < first + FLAGS_PER_THREAD && k < p.length; ++k) {
+            const bool set = p.flags[offset + k] != 0;
+            if (set) p.list[offset + at] = k;
+            if (p.place) p.place[offset + k] = set ? at : -1;
+            at += set ? 1 : 0;
+        }
+        found += total;
+    }
+    if (threadIdx.x == 0) p.counts[2 * item + p.column] = found;
+}

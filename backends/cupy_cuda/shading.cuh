@@ -1,0 +1,122 @@
+// What a pixel shows: normals, spherical harmonics, Huber's loss. Float64 throughout.
+#pragma once
+#include "common.cuh"
+#include "screen.cuh"
+
+__device__ inline void sh_basis(double x, double y, double z, double* out)
+{
+    out[0] = SH_0;
+    out[1] = SH_1 * y;
+    out[2] = SH_1 * z;
+    out[3] = SH_1 * x;
+    out[4] = SH_2 * x * y;
+    out[5] = SH_2 * y * z;
+    out[6] = SH_3 * (3.0 * z * z - 1.0);
+    out[7] = SH_2 * x * z;
+    out[8] = SH_4 * (x * x - y * y);
+}
+
+// Unit normal n (3) of a triangle, model space; returns one over twice its area.
+__device__ inline double face_normal(const double* p0, const double* p1, const double* p2, double* n)
+{
+    const double ax = p1[0] - p0[0], ay = p1[1] - p0[1], az = p1[2] - p0[2];
+    const double bx = p2[0] - p0[0], by = p2[1] - p0[1], bz = p2[2] - p0[2];
+    n[0] = ay * bz - az * by;
+    n[1] = az * bx - ax * bz;
+    n[2] = ax * by - ay * bx;
+    const double inverse = 1.0 / fmax(sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]), 1e-12);
+    for (int d = 0; d < 3; ++d) n[d] *= inverse;
+    return inverse;
+}
+
+// The posed surface of one item and the ways to look it up.
+struct Surface {
+    const double* points;   // (N, 3) mm
+    const double* normals;  // (N, 3)
+    const double* albedo;   // (N, 3)
+    const double* xy;       // (N, 2) px
+    const double* depth;    // (N) px
+};
+
+// A shaded pixel before its colour: barycentric weights, unit normal in the camera frame, spherical harmonics.
+struct Shaded {
+    int corner[3];
+    double b[3];
+    double g[6];          // (3, 2) gradients of b; set by `look` only
+    double n[3];
+    double inverse;       // one over the length that n had
+    double face_inverse;  // one over twice the triangle's area; flat normals only
+    double basis[9];
+};
+
+template <bool FLAT>
+__device__ inline void orient(const Surface& s, const Camera& camera, Shaded& out)
+{
+    double mean[3], m[3];
+    out.face_inverse = 1.0;
+    if (FLAT) {
+        out.face_inverse = face_normal(
+            s.points + 3 * out.corner[0], s.points + 3 * out.corner[1], s.points + 3 * out.corner[2], mean);
+    } else {
+        for (int d = 0; d < 3; ++d)
+            mean[d] = out.b[0] * s.normals[3 * out.corner[0] + d] + out.b[1] * s.normals[3 * out.corner[1] + d]
+                + out.b[2] * s.normals[3 * out.corner[2] + d];
+    }
+    for (int d = 0; d < 3; ++d) {
+        const double* r = camera.rotation + 3 * d;
+        m[d] = r[0] * mean[0] + r[1] * mean[1] + r[2] * mean[2];
+    }
+    out.inverse = 1.0 / fmax(sqrt(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]), 1e-12);
+    for (int d = 0; d < 3; ++d) out.n[d] = m[d] * out.inverse;
+    sh_basis(out.n[0], out.n[1], out.n[2], out.basis);
+}
+
+// A pixel under the surface as it is now, with the triangle `t` it was frozen with.
+template <bool FLAT>
+__device__ inline void look(
+    const Surface& s, const Camera& camera, const int* triangles, int t, int x, int y, Shaded& out)
+{
+    for (int k = 0; k < 3; ++k) out.corner[k] = triangles[3 * t + k];
+    screen_weights(s.xy + 2 * out.corner[0], s.xy + 2 * out.corner[1], s.xy + 2 * out.corner[2], x, y, out.b, out.g);
+    orient<FLAT>(s, camera, out);
+}
+
+__device__ inline double albedo_at(const Surface& s, const Shaded& p, int c)
+{
+    return p.b[0] * s.albedo[3 * p.corner[0] + c] + p.b[1] * s.albedo[3 * p.corner[1] + c]
+        + p.b[2] * s.albedo[3 * p.corner[2] + c];
+}
+
+__device__ inline double shade_of(const Camera& camera, const Shaded& p, int c)
+{
+    double shade = 0.0;
+    for (int k = 0; k < 9; ++k) shade += camera.gamma[9 * c + k] * p.basis[k];
+    return shade;
+}
+
+struct Residual {
+    double value;   // scale (radiance - target)
+    double weight;  // Huber's
+    double cost;    // scale^2 huber(radiance - target)
+};
+
+__device__ inline Residual residual_of(double radiance, double target, double delta, double scale)
+{
+    const double r = radiance - target, size = fabs(r);
+    Residual out;
+    out.value = scale * r;
+    if (size <= delta) {
+        out.weight = 1.0;
+        out.cost = scale * scale * r * r;
+    } else {
+        out.weight = delta / size;
+        out.cost = scale * scale * (2.0 * delta * size - delta * delta);
+    }
+    return out;
+}
+
+// sqrt(photometric / |F|), the factor of every photometric residual.
+__device__ inline double residual_scale(double photometric, int pixels)
+{
+    return pixels > 0 ? sqrt(photometric / pixels) : 0.0;
+}

@@ -1,0 +1,154 @@
+// Damped Gauss-Newton steps for a batch: one block factors and solves one item's system by Cholesky, in float64.
+#include "block.cuh"
+#include "common.cuh"
+
+#define PANEL 16
+#define DEPTH_AT_ONCE 32
+#define NOT_FINITE 1e300  // reported for a gradient that is not finite: never taken for convergence
+
+struct SolveStepParams {
+    int batch;              // B
+    int parameters;         // P
+    int free_count;         // n: entries of chi that may move
+    const int* free;        // (free_count) which
+    const double* hessian;  // (batch, parameters, parameters)
+    const double* gradient; // (batch, parameters)
+    const double* damping;  // (batch)
+    double* factor;         // (batch, free_count, free_count + 1) workspace: L transposed, then the right-hand side
+    double* scale;          // (batch, free_count) workspace
+    double* delta;          // (batch, parameters) zeros on entry; left so where the system is not positive definite
+    double* report;         // (batch, 3) predicted decrease, gradient norm, 1 where solved
+};
+
+// Solves (S^-1 H S^-1 + (damping + 1e-12) I) S delta = -S^-1 g with S the root of H's diagonal, as interface.solve_on_host
+// does. The right-hand side goes along as one more row below the matrix, so that the factorisation itself does the forward
+// substitution. Column k of L is row k of `factor`, so that threads, one a row of L, read neighbouring words.
+__global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
+{
+    __shared__ double panel[PANEL][PANEL + 1], depth[DEPTH_AT_ONCE][PANEL], tail[PANEL], scratch[32];
+    __shared__ int failed;
+    const int item = blockIdx.x, thread = threadIdx.x, threads = blockDim.x, n = p.free_count, width = n + 1;
+    const double* hessian = p.hessian + static_cast<size_t>(item) * p.parameters * p.parameters;
+    const double* gradient = p.gradient + static_cast<size_t>(item) * p.parameters;
+    double* factor = p.factor + static_cast<size_t>(item) * n * width;
+    double* scale = p.scale + static_cast<size_t>(item) * n;
+    double* delta = p.delta + static_cast<size_t>(item) * p.parameters;
+
+    double largest = 0.0;
+    for (int i = thread; i < n; i += threads)
+        largest = fmax(largest, hessian[static_cast<size_t>(p.free[i]) * p.parameters + p.free[i]]);
+    const double floor_of_diagonal = 1e-12 * fmax(block_max(largest, scratch), 1e-300);
+    double norm = 0.0;
+    for (int i = thread; i < n; i += threads) {
+        const double diagonal = hessian[static_cast<size_t>(p.free[i]) * p.parameters + p.free[i]];
+        scale[i] = sqrt(fmax(diagonal, floor_of_diagonal));
+        const double entry = fabs(gradient[p.free[i]] / scale[i]);
+        norm = fmax(norm, isfinite(entry) ? entry : NOT_FINITE);
+    }
+    norm = block_max(norm, scratch);
+    if (thread == 0) failed = 0;
+    __syncthreads();  // scale is complete
+    const double lift = p.damping[item] + 1e-12;
+    for (int k = 0; k < n; ++k) {
+        const double* row = hessian + static_cast<size_t>(p.free[k]) * p.parameters;
+        for (int i = k + thread; i < width; i += threads)
+            factor[static_cast<size_t>(k) * width + i] =
+                i == n ? -gradient[p.free[k]] / scale[k] : row[p.free[i]] / (scale[k] * scale[i]) + (i == k ? lift : 0.0);
+    }
+    __syncthreads();
+
+    // Left-looking, PANEL columns at a time.
+    for (int j = 0; j < n; j += PANEL) {
+        const int columns = min(PANEL, n - j);
+        for (int base = j; base < width; base += threads) {
+            const int i = base + thread;
+            double a[PANEL];
+#pragma unroll
+            for (int c = 0; c < PANEL; ++c)
+                a[c] = c < columns && i < width && i >= j + c ? factor[static_cast<size_t>(j + c) * width + i] : 0.0;
+            for (int k = 0; k < j; k += DEPTH_AT_ONCE) {
+                const int count = min(DEPTH_AT_ONCE, j - k);
+                __syncthreads();  // the last stretch has been used
+                for (int q = thread; q < count * PANEL; q += threads) {
+                    const int c = q % PANEL;
+                    depth[q / PANEL][c] = c < columns ? factor[static_cast<size_t>(k + q / PANEL) * width + j + c] : 0.0;
+                }
+                __syncthreads();
+                if (i < width)
+                    for (int m = 0; m < count; ++m) {
+                        const double l = factor[static_cast<size_t>(k + m) * width + i];
+#pragma unroll
+                        for (int c = 0; c < PANEL; ++c) a[c] -= l * depth[m][c];
+                    }
+            }
+            // Column by column: the thread that owns the pivot's row publishes it, then all rows below take theirs.
+#pragma unroll
+            for (int c = 0; c < PANEL; ++c) {
+                if (c < columns && base == j && i == j + c) {
+                    double pivot = a[c];
+                    for (int m = 0; m < c; ++m) pivot -= a[m] * a[m];
+                    if (!(pivot > 0.0)) failed = 1;
+                    a[c] = sqrt(pivot > 0.0 ? pivot : 1.0);
+                    for (int m = 0; m <= c; ++m) panel[c][m] = a[m];
+                }
+                if (base == j) __syncthreads();  // the pivot's row is there
+                if (c < columns && i > j + c) {
+                    double value = a[c];
+                    for (int m = 0; m < c; ++m) value -= a[m] * panel[c][m];
+                    a[c] = value / panel[c][c];
+                }
+            }
+#pragma unroll
+            for (int c = 0; c < PANEL; ++c)
+                if (c < columns && i < width && i >= j + c) factor[static_cast<size_t>(j + c) * width + i] = a[c];
+        }
+        __syncthreads();  // the panel is in `factor`, and its copy may be overwritten
+    }
+
+    // Back substitution L^T x = y with y in the last column of `factor`, PANEL unknowns at a time; x takes its place.
+    const int lane = thread & 31, warp = thread >> 5, warps = threads >> 5;
+    for (int j = (n - 1) / PANEL * PANEL; j >= 0; j -= PANEL) {
+        const int columns = min(PANEL, n - j);
+        for (int c = warp; c < columns; c += warps) {
+            const double* row = factor + static_cast<size_t>(j + c) * width;
+            double sum = 0.0;
+            for (int i = j + columns + lane; i < n; i += 32) sum += row[i] * factor[static_cast<size_t>(i) * width + n];
+            for (int offset = 16; offset > 0; offset >>= 1) sum += __shfl_xor_sync(FULL_WARP, sum, offset);
+            if (lane == 0) tail[c] = row[n] - sum;
+        }
+        __syncthreads();
+        if (thread == 0)
+            for (int c = columns - 1; c >= 0; --c) {
+                const double* row = factor + static_cast<size_t>(j + c) * width;
+                double x = tail[c];
+                for (int m = c + 1; m < columns; ++m) x -= row[j + m] * tail[m];
+                tail[c] = x / row[j + c];
+                factor[static_cast<size_t>(j + c) * width + n] = tail[c];
+            }
+        __syncthreads();
+    }
+
+    // The step, and the decrease -(2 g.d + d.H.d) that the model promises.
+    double bad = 0.0;
+    for (int i = thread; i < n; i += threads) {
+        const double step = factor[static_cast<size_t>(i) * width + n] / scale[i];
+        if (!isfinite(step)) bad = 1.0;
+        factor[static_cast<size_t>(i) * width] = step;  // L is no longer needed
+    }
+    const bool solved = block_max(bad, scratch) == 0.0 && failed == 0;
+    double change = 0.0;
+    for (int i = thread; i < n; i += threads) {
+        const double* row = hessian + static_cast<size_t>(p.free[i]) * p.parameters;
+        const double step = factor[static_cast<size_t>(i) * width];
+        double product = 0.0;
+        for (int k = 0; k < n; ++k) product += row[p.free[k]] * factor[static_cast<size_t>(k) * width];
+        change += step * (2.0 * gradient[p.free[i]] + product);
+        if (solved) delta[p.free[i]] = step;
+    }
+    change = block_sum(change, scratch);
+    if (thread == 0) {
+        p.report[3 * item] = solved ? -change : 0.0;
+        p.report[3 * item + 1] = norm;
+        p.report[3 * item + 2] = solved ? 1.0 : 0.0;
+    }
+}
