@@ -121,7 +121,7 @@ def texture_layout(model: MorphableModel) -> NDArray[np.float64]:
     """(U, 2) texture coordinates for `model.uv_triangles`: the model's islands, packed to fill the unit square.
 
     Islands keep their proportions and directions; only where they lie changes, and one scale for all. The same for
-    every fit with one model. Parts of the model's own layout that the surface does not use would waste most of an image.
+    every fit with one model. The parts of the model's own layout that the surface does not use would waste most of it.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

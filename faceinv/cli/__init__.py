@@ -1,1 +1,69 @@
-"""The command line."""
+"""The command line: `faceinv demo`, `fit`, `engines`, `models`.
+
+Exit status: 0 done, 1 some fits failed, 2 input or options that cannot be used, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from faceinv.cli.console import print_error
+from faceinv.cli.demo import demo
+from faceinv.cli.engines import engines
+from faceinv.cli.fit import fit
+from faceinv.cli.models import models_app
+from faceinv.errors import FaceinvError
+from faceinv.version import __version__
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Turns errors made on purpose into one line and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FaceinvError as error:
+            print_error(str(error))
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print_error("interrupted; what was finished is kept.")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="faceinv",
+    cls=_Commands,
+    help="One photo in, a 3D face out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(fit)
+app.command()(engines)
+app.add_typer(models_app, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"faceinv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The program `faceinv`."""
+    app(prog_name="faceinv")

@@ -1,0 +1,69 @@
+"""`faceinv engines`: what can compute here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from faceinv.registry import EngineStatus
+
+__all__ = ["engines"]
+
+
+def engines() -> None:
+    """Every known engine, installed or not: library and version, devices here, and what to install."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from faceinv.registry import available_engines
+
+    table = Table("engine", "library", "devices here", "precision", "install", title_justify="left")
+    for status in available_engines():
+        table.add_row(
+            status.name,
+            status.version or "not installed",
+            _devices(status) if status.installed else "-",
+            "float32, float64",
+            status.install,
+        )
+    console = Console(highlight=False, markup=False, width=None if os.isatty(1) else 160)
+    console.print(table)
+    console.print("Choose one with --backend engine[:device][:dtype], such as numpy, numpy:float64 or torch:cuda:0.")
+
+
+def _devices(status: EngineStatus) -> str:
+    """The devices an engine can use, or the sentence that says why it cannot be used."""
+    from faceinv.formats import load_model
+    from faceinv.registry import build_engine
+
+    try:
+        found = _PROBES[status.name]() if status.name in _PROBES else []
+        if found or status.name not in _PROBES:
+            description = build_engine(status.name, load_model("default")).description
+            return ", ".join(found) or description
+    except Exception as error:  # libraries that are there but broken raise anything
+        return f"cannot be used: {error}"
+    return "cannot be used: no device it could compute on was found"
+
+
+def _cpu() -> list[str]:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [f"cpu ({count} core{'s' * (count != 1)})"]
+
+
+def _torch() -> list[str]:
+    torch: Any = importlib.import_module("torch")
+    cuda = [f"cuda:{n} ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())]
+    return [*_cpu(), *cuda]
+
+
+def _cupy() -> list[str]:
+    runtime: Any = importlib.import_module("cupy").cuda.runtime
+    names = (runtime.getDeviceProperties(n)["name"].decode() for n in range(runtime.getDeviceCount()))
+    return [f"{n} ({name})" for n, name in enumerate(names)]
+
+
+_PROBES: Final[dict[str, Callable[[], list[str]]]] = {"numpy": _cpu, "torch": _torch, "mxnet": _cpu, "cupy": _cupy}

@@ -1,0 +1,244 @@
+"""`faceinv fit`: photos in, files out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from faceinv.cli.outputs import (
+    FitOptions,
+    check_folder,
+    describe,
+    output_paths,
+    refuse_overwriting,
+    unique_stems,
+    with_size,
+    write_result,
+)
+from faceinv.errors import FaceinvError, InputError
+
+if TYPE_CHECKING:
+    from faceinv.cli.console import Reporter
+    from faceinv.fitting import Fitter
+    from faceinv.result import FitResult
+
+__all__ = ["fit", "fit_images"]
+
+_log = logging.getLogger(__name__)
+
+
+class _Texture(StrEnum):
+    ALBEDO = "albedo"
+    PHOTO = "photo"
+
+
+class _Face(StrEnum):
+    ALL = "all"
+    LARGEST = "largest"
+
+
+def fit(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Photos, or one folder of photos (such as 300-W).", metavar="IMAGE...")
+    ],
+    landmarks: Annotated[
+        Path | None, typer.Option(help="68 landmarks of the one photo given.", metavar="FILE.pts")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="'default', or a face model's file or folder.", metavar="NAME_OR_PATH")
+    ] = "default",
+    backend: Annotated[
+        str, typer.Option(help="The engine: engine[:device][:dtype], such as torch:cuda:0.", metavar="STR")
+    ] = "numpy",
+    mask: Annotated[
+        Path | None, typer.Option(help="White where the one photo given may be used.", metavar="PNG")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels across the face at the finest level.", metavar="PX")] = None,
+    texture: Annotated[
+        _Texture, typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own.")
+    ] = _Texture.ALBEDO,
+    face: Annotated[_Face, typer.Option(help="Fit the largest face, or all (STEM_1, STEM_2, ...).")] = _Face.LARGEST,
+    config: Annotated[Path | None, typer.Option(help="Settings; options here win.", metavar="FILE.toml")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the files go.", metavar="DIR")] = Path(
+        "faceinv-out"
+    ),
+    workers: Annotated[
+        int | None, typer.Option(help="Processes for a folder; by default one for each core.", metavar="N", min=1)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="For a folder: do finished images again.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="For a folder: try again what failed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Fit faces in photos, or in all photos of a folder.
+
+    For each photo: STEM.npz (all numbers), STEM.glb (3D, in metres, upright), STEM_overlay.png (look at this first) and
+    STEM.json (a summary).
+
+    A folder is searched with its sub-folders. Landmarks are taken from .pts files beside the photos where there are
+    some. A run that was stopped goes on where it stopped. summary.csv lists all photos.
+    """
+    from faceinv.config import FitConfig
+
+    paths = _distinct([Path(name) for name in inputs])
+    folders = [path for path in paths if path.is_dir()]
+    settings = with_size(FitConfig() if config is None else FitConfig.from_toml(config), size)
+    options = FitOptions(model, backend, settings, texture.value)
+    if folders:
+        if len(paths) > 1:
+            raise InputError(f"'{folders[0]}' is a folder, which must be given alone; {len(paths)} inputs were given.")
+        if landmarks is not None or mask is not None or face is _Face.ALL:
+            raise InputError(
+                "--landmarks, --mask and --face all are for photos given one by one; a folder's landmarks are taken "
+                "from .pts files beside its photos."
+            )
+        from faceinv.cli.folder import fit_folder
+
+        status = fit_folder(folders[0], output, options, workers=workers, overwrite=overwrite, retry=retry, quiet=quiet)
+    else:
+        status = fit_images(paths, output, options, landmarks=landmarks, mask=mask, faces=face.value, quiet=quiet)
+    if status:
+        raise typer.Exit(status)
+
+
+def fit_images(
+    images: Sequence[Path],
+    output: Path,
+    options: FitOptions,
+    *,
+    landmarks: Path | None = None,
+    mask: Path | None = None,
+    faces: Literal["all", "largest"] = "largest",
+    quiet: bool = False,
+) -> int:
+    """Fit photos one after the other; one that fails does not stop the others.
+
+    Returns:
+        the exit status: 0 all done, 1 some failed, 2 all failed.
+
+    Raises:
+        FaceinvError: when options cannot be used; nothing has been written then.
+    """
+    from faceinv.cli.console import reporter
+    from faceinv.landmarks import read_pts
+
+    if len(images) > 1 and (landmarks is not None or mask is not None):
+        name = "--landmarks" if landmarks is not None else "--mask"
+        raise InputError(f"{name} belongs to one photo; {len(images)} were given. Fit them one by one.")
+    if faces == "all" and landmarks is not None:
+        raise InputError("--landmarks names one face and --face all asks for every one; give one of them.")
+    points = None if landmarks is None else read_pts(landmarks)
+    stems = unique_stems(images)
+    outputs = [path for stem in stems for path in output_paths(output, stem).values()]
+    refuse_overwriting([*images, *(path for path in (landmarks, mask) if path is not None)], outputs)
+    failed = 0
+    with reporter(quiet) as report:
+        fitter = prepare(options, report)
+        check_folder(output)
+        bars = _Bars(report, len(images))
+        for image, stem in zip(images, stems, strict=True):
+            if stem != image.stem:
+                report.note(f"{image}: another photo has the same name; its files are called {stem}.*")
+            try:
+                found = _fit_one(fitter, image, points, mask, faces, bars.within(image.name))
+                for index, result in enumerate(found, 1):
+                    name = f"{stem}_{index}" if faces == "all" else stem
+                    extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
+                    record = write_result(result, output, name, options.texture, extra)
+                    report.result(describe(image.name, record, output / f"{name}.glb"))
+            except FaceinvError as error:
+                failed += 1
+                report.error(_about(image, str(error)))
+            except Exception as error:  # a fault of the program must not cost the results of other photos
+                failed += 1
+                _log.debug("unexpected", exc_info=error)
+                report.error(f"'{image}': unexpected {type(error).__name__}: {error}. Please report this.")
+            bars.next()
+        if failed and len(images) > 1:
+            report.error(f"{failed} of {len(images)} photos failed; the files of the others are in '{output}'.")
+    return 0 if not failed else 1 if failed < len(images) else 2
+
+
+def prepare(options: FitOptions, report: Reporter) -> Fitter:
+    """Load model and engine, and say so when kernels must be compiled first.
+
+    Raises:
+        FaceinvError: when one of them cannot be used.
+    """
+    from faceinv.fitting import Fitter
+    from faceinv.warmup import FIRST_RUN, kernels_compiled
+
+    fitter = Fitter(options.model, options.backend, options.config)
+    if not kernels_compiled():
+        report.note(FIRST_RUN)
+    return fitter
+
+
+def check_result(result: FitResult) -> FitResult:
+    """The same result.
+
+    Raises:
+        InputError: when the fit ended without a usable face.
+    """
+    if not result.status.success:
+        raise InputError(f"no face could be fitted. {result.status.value}")
+    return result
+
+
+def _fit_one(
+    fitter: Fitter,
+    image: Path,
+    landmarks: Any,
+    mask: Path | None,
+    faces: str,
+    progress: Callable[[str, float], None],
+) -> list[FitResult]:
+    if faces == "all":
+        found = fitter.fit_faces(image, mask=mask, progress=progress)
+    else:
+        found = [fitter.fit(image, landmarks, mask=mask, progress=progress)]
+    return [check_result(result) for result in found]
+
+
+def _about(image: Path, message: str) -> str:
+    """An error that says which photo it is about."""
+    return message if str(image) in message or f"'{image.name}'" in message else f"'{image}': {message}"
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    """Without photos given twice."""
+    return list({path.absolute(): path for path in paths}.values())
+
+
+class _Bars:
+    """A bar over photos, where there are several, and one within a fit."""
+
+    def __init__(self, report: Reporter, count: int) -> None:
+        self._progress = report.progress
+        if self._progress is not None:
+            self._photos = self._progress.add_task("photos", total=count, visible=count > 1)
+            self._stage = self._progress.add_task("", total=100)
+
+    def within(self, name: str) -> Callable[[str, float], None]:
+        """Progress of one fit."""
+        began = time.perf_counter()
+
+        def tell(stage: str, done: float) -> None:
+            if self._progress is not None:
+                seconds = time.perf_counter() - began
+                self._progress.update(
+                    self._stage, description=f"{name}: {stage} ({seconds:.0f} s)", completed=round(100 * done)
+                )
+
+        return tell
+
+    def next(self) -> None:
+        """A photo is done."""
+        if self._progress is not None:
+            self._progress.advance(self._photos)
+            self._progress.reset(self._stage)
