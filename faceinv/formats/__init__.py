@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from faceinv.errors import ModelError
 from faceinv.formats._checks import count_modes
 from faceinv.formats._default import default_model
@@ -70,7 +72,8 @@ def load_model(
                 f"'{path}' is no face model that faceinv reads: its own .npz, Basel 2009 (.mat), 2017 and 2019 (.h5), "
                 "FLAME (.pkl), ICT-FaceKit (folder) or GNM (.npz). A file may be truncated; fetch it again."
             )
-        model = loader(found, counts)
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers out of range are found by the checks
+            model = loader(found, counts)
     return face_part(model) if face_only else model
 
 

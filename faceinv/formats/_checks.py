@@ -69,7 +69,7 @@ def check_orthogonal(basis: NDArray[Any], path: Path, field: str) -> None:
     gram /= norm[:, None] * norm[None, :]
     np.fill_diagonal(gram, 0)
     worst = float(np.abs(gram).max())
-    if worst > ORTHOGONALITY_TOLERANCE:
+    if not worst <= ORTHOGONALITY_TOLERANCE:
         first, second = np.unravel_index(int(np.abs(gram).argmax()), gram.shape)
         raise ModelError(
             f"'{path}': modes {first} and {second} of field '{field}' have a cosine of {worst:.2f}, but principal "
