@@ -52,7 +52,8 @@ def rotation_from_euler(pitch: float, yaw: float, roll: float) -> NDArray[np.flo
     rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return rz @ ry @ rx
+    result: NDArray[np.float64] = rz @ ry @ rx
+    return result
 
 
 def euler_angles(rotation: NDArray[np.float64]) -> tuple[float, float, float]:

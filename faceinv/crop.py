@@ -47,7 +47,8 @@ class FaceCrop:
 
     def to_crop(self, photo_xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Photo px to crop px."""
-        return (photo_xy + 0.5 - np.array([self.x0, self.y0])) * self.zoom - 0.5
+        crop_xy: NDArray[np.float64] = (photo_xy + 0.5 - np.array([self.x0, self.y0])) * self.zoom - 0.5
+        return crop_xy
 
     def to_photo(self, crop_xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Crop px to photo px."""
@@ -70,8 +71,8 @@ class FaceCrop:
 def eye_distance(landmarks: NDArray[np.float64]) -> float:
     """d of the energy: px between the outer eye corners (36 and 45).
 
-    Turned heads show it shortened, so it is taken to be at least .45 of the diagonal of the inner landmarks' box, which is
-    what a frontal face has at the least.
+    Turned heads show it shortened, so it is taken to be at least .45 of the diagonal of the inner landmarks' box,
+    which is what a frontal face has at the least.
     """
     inner = landmarks[17:]
     diagonal = float(np.linalg.norm(inner.max(axis=0) - inner.min(axis=0)))

@@ -59,7 +59,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
         batch, count = chi.shape
         parts = np.zeros((3, batch))
         gradient, hessian = np.zeros((batch, count)), np.zeros((batch, count, count))
-        for item in np.flatnonzero(active):
+        for item in np.flatnonzero(active).tolist():
             points = _item(frozen.points, item)
             parts[1:, item], g, h = self._terms.linearize(chi[item], points, self.problem, item)
             if frozen.pixels[item]:
@@ -71,7 +71,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
     def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> CostParts:
         """See `AbstractDifferentiator.cost`."""
         parts = np.zeros((3, len(chi)))
-        for item in np.flatnonzero(active):
+        for item in np.flatnonzero(active).tolist():
             parts[1:, item] = self._terms.cost(chi[item], _item(frozen.points, item), self.problem, item)
             if frozen.pixels[item]:
                 parts[0, item] = self._photometric_cost(chi[item], frozen, item)

@@ -1,4 +1,4 @@
-"""The terms of the energy that need no image: landmarks and priors. Float64 on the host; 68 points are cheap anywhere."""
+"""The terms of the energy that need no image: landmarks and priors. Float64 on the host; 68 points are cheap."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _JAW = 17
 
 
 def prior_diagonal(layout: ParameterLayout, energy: Energy) -> NDArray[np.float64]:
-    """(P,) the weights of chi^2: standard-normal priors for identity, expression and albedo, a weak one for lighting above
-    its constant coefficients, none for the pose."""
+    """(P,) the weights of chi^2: standard-normal priors for identity, expression and albedo, a weak one for lighting
+    above its constant coefficients, none for the pose."""
     diagonal = np.zeros(layout.count)
     diagonal[layout.identity] = energy.identity
     diagonal[layout.expression] = energy.expression
@@ -48,9 +48,7 @@ class HostTerms:
         self._corners = inverse[:inner].reshape(model.landmark_vertices.shape)
         self._rows = inverse[inner:].reshape(model.jaw_contour.shape)
         self._mean = mean[self._ids]
-        self._basis = np.concatenate(
-            [model.identity[self._ids], model.expression[self._ids]], axis=2, dtype=np.float64
-        )
+        self._basis = np.concatenate([model.identity[self._ids], model.expression[self._ids]], axis=2, dtype=np.float64)
         self._place = np.full(model.vertex_count, -1)
         self._place[self._ids] = np.arange(len(self._ids))
 
@@ -73,14 +71,14 @@ class HostTerms:
             a, b = polyline[:-1], polyline[1:]
             edge = b - a
             length = np.maximum((edge**2).sum(axis=1), 1e-12)
-            for l in range(_JAW):
-                near = np.arange(max(0, l - 2), min(_JAW - 1, l + 2))
-                along = np.clip(((target[l] - a[near]) * edge[near]).sum(axis=1) / length[near], 0.0, 1.0)
-                gap = ((a[near] + along[:, None] * edge[near] - target[l]) ** 2).sum(axis=1)
+            for mark in range(_JAW):
+                near = np.arange(max(0, mark - 2), min(_JAW - 1, mark + 2))
+                along = np.clip(((target[mark] - a[near]) * edge[near]).sum(axis=1) / length[near], 0.0, 1.0)
+                gap = ((a[near] + along[:, None] * edge[near] - target[mark]) ** 2).sum(axis=1)
                 best = int(np.argmin(gap))
                 first = near[best]
-                vertices[l] = contour[first], contour[first + 1], contour[first + 1]
-                weights[l] = 1 - along[best], along[best], 0.0
+                vertices[mark] = contour[first], contour[first + 1], contour[first + 1]
+                weights[mark] = 1 - along[best], along[best], 0.0
         return LandmarkPoints(vertices[None], weights[None])
 
     def cost(
@@ -105,7 +103,7 @@ class HostTerms:
     def landmark_rows(
         self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, item: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Landmark residuals (136,) and their derivative (136, P): x and y of point after point, as the energy scales them."""
+        """Landmark residuals (136,) in the energy's scale, x and y of point after point; their derivative (136, P)."""
         layout = self.layout
         xy = self._project(chi)
         place = self._place[points.vertices[0]]
@@ -131,14 +129,17 @@ class HostTerms:
     def _project(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         layout = self.layout
         turned = (self._mean + self._basis @ chi[layout.shape]) @ rotation_matrix(chi[layout.rotation])[:2].T
-        return np.exp(chi[layout.log_scale]) * turned * np.array([1.0, -1.0]) + chi[layout.translation]
+        xy: NDArray[np.float64] = np.exp(chi[layout.log_scale]) * turned * np.array([1.0, -1.0])
+        return xy + chi[layout.translation]
 
     def _factor(self, problem: Problem, item: int) -> NDArray[np.float64]:
         weight = problem.energy.landmarks / 68 * problem.landmark_weights[item]
-        return np.sqrt(weight) / problem.eye_distance[item]
+        factor: NDArray[np.float64] = np.sqrt(weight) / problem.eye_distance[item]
+        return factor
 
     def _landmark_residual(
         self, xy: NDArray[np.float64], points: LandmarkPoints, problem: Problem, item: int
     ) -> NDArray[np.float64]:
         modelled = np.einsum("lk,lkd->ld", points.weights[0], xy[self._place[points.vertices[0]]])
-        return (modelled - problem.landmarks[item]) * self._factor(problem, item)[:, None]
+        residual: NDArray[np.float64] = (modelled - problem.landmarks[item]) * self._factor(problem, item)[:, None]
+        return residual

@@ -83,7 +83,8 @@ class Energy:
     """The weights of the energy
 
     `E = photo/|F| sum_F sum_c huber(I - T) + land/68 sum_l omega_l |u_l - u*_l|^2 / d^2
-    + id |a|^2 + ex |e|^2 + al |b|^2 + li sum_{k>0,c} gamma_kc^2`, where `huber(r) = r^2` up to `huber_delta` and linear beyond.
+    + id |a|^2 + ex |e|^2 + al |b|^2 + li sum_{k>0,c} gamma_kc^2`,
+    where `huber(r) = r^2` up to `huber_delta` and `huber_delta (2 |r| - huber_delta)` beyond.
     """
 
     photometric: float
@@ -246,7 +247,7 @@ class AbstractRenderer(ABC):
     def to_host(self, array: Array) -> NDArray[Any]:
         """A NumPy array of one of the engine's own."""
 
-    def synchronize(self) -> None:
+    def synchronize(self) -> None:  # noqa: B027 - most engines have nothing to do
         """Wait until the device has finished; nothing to do on a CPU."""
 
 
@@ -272,7 +273,7 @@ class AbstractDifferentiator(ABC):
     def residual_jacobian(
         self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
     ) -> ResidualJacobian:
-        """Chosen photometric rows (all when None) of one item, in the order of its pixels (row by row), then R, G, B."""
+        """Chosen photometric rows (all when None) of one item: pixels row by row, each with R, G, B."""
 
     def solve(self, linearization: Linearization, damping: NDArray[np.float64], free: NDArray[np.bool_]) -> Step:
         """Solve `(H + damping diag(H)) delta = -g` over the entries of chi that are free (P,)."""

@@ -73,10 +73,12 @@ class MorphableModel:
         def convert(name: str, dtype: type, *shape: int | None) -> None:
             value = np.ascontiguousarray(np.asarray(getattr(self, name)))
             expected = "(" + ", ".join("any" if s is None else str(s) for s in shape) + ")"
-            if value.ndim != len(shape) or any(s is not None and s != v for s, v in zip(shape, value.shape, strict=True)):
+            same_rank = value.ndim == len(shape)
+            if not same_rank or any(s is not None and s != v for s, v in zip(shape, value.shape, strict=True)):
                 raise ModelError(f"model '{self.name}': field '{name}' has shape {value.shape}, expected {expected}.")
             if value.dtype.kind not in ("iub" if dtype is not np.float32 else "iubf"):
-                raise ModelError(f"model '{self.name}': field '{name}' holds {value.dtype}, expected {np.dtype(dtype)}.")
+                wanted = np.dtype(dtype)
+                raise ModelError(f"model '{self.name}': field '{name}' holds {value.dtype}, expected {wanted}.")
             value = np.ascontiguousarray(value, dtype=dtype)
             if dtype is np.float32 and not np.isfinite(value).all():
                 raise ModelError(f"model '{self.name}': field '{name}' holds NaN or infinite values.")
@@ -116,7 +118,8 @@ class MorphableModel:
         if not self.face_mask.any():
             raise ModelError(f"model '{self.name}': 'face_mask' leaves no triangle.")
         if self.albedo_space not in ("linear", "srgb"):
-            raise ModelError(f"model '{self.name}': albedo_space is '{self.albedo_space}', expected 'linear' or 'srgb'.")
+            given = self.albedo_space
+            raise ModelError(f"model '{self.name}': albedo_space is '{given}', expected 'linear' or 'srgb'.")
         if self.expression_names and len(self.expression_names) != self.expression_count:
             raise ModelError(
                 f"model '{self.name}': {len(self.expression_names)} expression names for {self.expression_count} modes."
@@ -130,17 +133,17 @@ class MorphableModel:
     @property
     def identity_count(self) -> int:
         """Ki."""
-        return self.identity.shape[2]
+        return int(self.identity.shape[2])
 
     @property
     def expression_count(self) -> int:
         """Ke."""
-        return self.expression.shape[2]
+        return int(self.expression.shape[2])
 
     @property
     def albedo_count(self) -> int:
         """Ka."""
-        return self.albedo.shape[2]
+        return int(self.albedo.shape[2])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -164,7 +167,8 @@ class MorphableModel:
     def landmarks(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
         """The 68 landmarks (68, D) of per-vertex values (N, D)."""
         corners = np.asarray(vertices, np.float64)[self.landmark_vertices]
-        return np.einsum("lk,lkd->ld", self.landmark_weights.astype(np.float64), corners)
+        points: NDArray[np.float64] = np.einsum("lk,lkd->ld", self.landmark_weights.astype(np.float64), corners)
+        return points
 
     def truncated(
         self, identity: int | None = None, expression: int | None = None, albedo: int | None = None

@@ -67,7 +67,7 @@ class LandmarkObjective(AbstractObjective):
         """Cost, g and H of the two terms."""
         batch, count = x.shape
         parts, gradient, hessian = np.zeros((3, batch)), np.zeros((batch, count)), np.zeros((batch, count, count))
-        for item in np.flatnonzero(active):
+        for item in np.flatnonzero(active).tolist():
             parts[1:, item], gradient[item], hessian[item] = self._terms.linearize(
                 x[item], state[item], self._problem, item
             )
@@ -76,7 +76,7 @@ class LandmarkObjective(AbstractObjective):
     def cost(self, x: NDArray[np.float64], state: list[LandmarkPoints], active: NDArray[np.bool_]) -> CostParts:
         """The two terms."""
         parts = np.zeros((3, len(x)))
-        for item in np.flatnonzero(active):
+        for item in np.flatnonzero(active).tolist():
             parts[1:, item] = self._terms.cost(x[item], state[item], self._problem, item)
         return CostParts(*parts)
 

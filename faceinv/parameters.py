@@ -71,13 +71,12 @@ class ParameterLayout:
     @cached_property
     def pose(self) -> slice:
         """log s, w, t."""
-        start = self.shape_count + self.albedo_count
-        return slice(start, start + POSE_COUNT)
+        return slice(self.log_scale, self.log_scale + POSE_COUNT)
 
     @cached_property
     def log_scale(self) -> int:
         """The index of log s."""
-        return self.pose.start
+        return self.shape_count + self.albedo_count
 
     @cached_property
     def rotation(self) -> slice:

@@ -77,10 +77,13 @@ def parse_backend(text: str) -> BackendSpec:
         BackendError: for an unknown engine or a malformed string.
     """
     if not isinstance(text, str):
-        raise BackendError(f"backend is {type(text).__name__} {text!r}; expected a string such as 'numpy' or 'torch:cpu'.")
+        kind = type(text).__name__
+        raise BackendError(f"backend is {kind} {text!r}; expected a string such as 'numpy' or 'torch:cpu'.")
     engine, *rest = text.strip().split(":")
     if any(not part.strip() or part != part.strip() for part in rest):
-        raise BackendError(f"backend '{text}' is malformed; expected 'engine[:device][:dtype]', such as 'torch:cuda:0'.")
+        raise BackendError(
+            f"backend '{text}' is malformed; expected 'engine[:device][:dtype]', such as 'torch:cuda:0'."
+        )
     known = {**_BUILT_IN, **{point.name: point for point in _entry_points()}}
     if engine not in known:
         raise BackendError(f"unknown engine '{engine}'; known are {_listing()}.")

@@ -123,12 +123,12 @@ class FitResult:
     def vertex_std(self) -> NDArray[np.float64]:
         """(N,) mm: how uncertain each vertex is, the root of its variance summed over x, y and z in model space.
 
-        The posterior covariance of the coefficients is taken from the Gauss-Newton Hessian (Laplace's approximation), in the
-        unit in which the prior of identity is the standard normal, and carried to the vertices by the bases. Pose, light and
-        albedo are marginalised. So: the energy's weights are believed to be the inverse variances of independent errors; the
-        posterior is Gaussian around the result; visibility is fixed; what the bases cannot express has no variance. Vertices
-        that the photo says nothing about come out near the spread of the prior. Use it to compare regions and photos
-        rather than as an error bar.
+        The posterior covariance of the coefficients is taken from the Gauss-Newton Hessian (Laplace's approximation),
+        in the unit in which the prior of identity is the standard normal, and carried to the vertices by the bases.
+        Pose, light and albedo are marginalised. So: the energy's weights are believed to be the inverse variances of
+        independent errors; the posterior is Gaussian around the result; visibility is fixed; what the bases cannot
+        express has no variance. Vertices that the photo says nothing about come out near the spread of the prior. Use
+        it to compare regions and photos rather than as an error bar.
         """
         layout = ParameterLayout.of(self.model)
         scaled = self.hessian / self.prior_weight
@@ -161,7 +161,7 @@ class FitResult:
         return draw_overlay(self.with_photo(photo))
 
     def export(self, path: str | Path, texture: Texture = "albedo") -> None:
-        """Write the face as `.glb`, `.obj` (with `.mtl` and a texture image) or `.ply`, by suffix; see `faceinv.export`.
+        """Write the face as `.glb`, `.obj` (with `.mtl` and texture) or `.ply`, by suffix; see `faceinv.export`.
 
         Raises:
             InputError: for another suffix, a folder that cannot be written, or a photo texture without a photo.
@@ -250,8 +250,10 @@ def load_result(path: str | Path, model: MorphableModel | None = None) -> FitRes
         raise InputError(f"the result '{path}' does not exist.") from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"'{path}' cannot be read as a saved result ({error}).") from None
-    arrays = ("identity", "expression", "albedo_coefficients", "lighting", "landmarks_target", "landmarks2d")
-    arrays = (*arrays, "landmarks3d", "hessian")
+    arrays = (
+        *("identity", "expression", "albedo_coefficients", "lighting"),
+        *("landmarks_target", "landmarks2d", "landmarks3d", "hessian"),
+    )
     needed = (*arrays, *_NUMBERS, "scale", "rotation", "translation", "status", "model", "model_fingerprint")
     missing = [key for key in (*needed, "backend", "version", "image_size", "prior_weight") if key not in stored]
     if missing:
@@ -262,13 +264,14 @@ def load_result(path: str | Path, model: MorphableModel | None = None) -> FitRes
     found = tuple(len(stored[key]) for key in ("identity", "expression", "albedo_coefficients"))
     if chosen.fingerprint != str(stored["model_fingerprint"]):
         raise InputError(
-            f"'{path}' was fitted with another state of model '{source}' ({found} coefficients; the model has {counts}). "
-            "Give the model it was fitted with as `model`."
+            f"'{path}' was fitted with another state of model '{source}' ({found} coefficients; the model has "
+            f"{counts}). Give the model it was fitted with as `model`."
         )
     width, height = (int(n) for n in stored["image_size"])
+    fields: dict[str, Any] = {key: stored[key] for key in arrays}
+    fields |= {key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")}
     return FitResult(
-        **{key: stored[key] for key in arrays},
-        **{key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")},
+        **fields,
         camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
         status=Status[str(stored["status"])],
         model=chosen,

@@ -159,7 +159,7 @@ def gauss_newton(
         trial = objective.retract(x, np.where(active[:, None], step.delta, 0.0))
         trial_cost = objective.cost(trial, state, active)
         seconds = time.perf_counter() - began
-        for item in np.flatnonzero(active):
+        for item in np.flatnonzero(active).tolist():
             record = _judge(item, index, linearization, step, trial_cost, damping[item], seconds)
             history.append(record)
             if progress is not None:
@@ -197,7 +197,7 @@ def _judge(
     before, after = float(cost.total[item]), float(trial_cost.total[item])
     predicted = float(step.predicted_decrease[item])
     return Iteration(
-        item=int(item),
+        item=item,
         index=index,
         cost=before,
         photometric=float(cost.photometric[item]),
@@ -237,6 +237,7 @@ def _merge(old: Linearization, new: Linearization, chosen: NDArray[np.bool_]) ->
     """Items of `new` where chosen, of `old` elsewhere."""
     if chosen.all():
         return new
+
     def pick(a: Any, b: Any) -> Any:
         index = np.flatnonzero(chosen)
         merged = a.copy()
