@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Stranger", "evaluate", "load_strangers"]
 
 ICT: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "ict" / "ict_face.npz"
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the recipe: renders of another one are made anew."""
 SIZE: Final = 512
 _SUPER: Final = 2
@@ -329,8 +329,8 @@ def _paint_skin(rng: np.random.Generator, source: _Source, place: Array, skin: A
         gap = _from_line(place[:, :2], lid)
         colour *= 1 - (depth * np.exp(-((gap / 1.3) ** 2)))[:, None]
     # Hair.
-    line_height = rng.uniform(98, 108) - 0.004 * place[:, 0] ** 2 + 2.5 * _waves(rng, place * [1, 0.2, 1], 5)
-    temple = 66 - 0.35 * np.maximum(place[:, 1] - 10, 0) + 1.5 * _waves(rng, place * [1, 0.3, 1], 5)
+    line_height = rng.uniform(98, 110) - 0.002 * place[:, 0] ** 2 + 2.5 * _waves(rng, place * [1, 0.2, 1], 5)
+    temple = 69 - 0.3 * np.maximum(place[:, 1] - 60, 0) + 1.5 * _waves(rng, place * [1, 0.3, 1], 5)
     cover = np.maximum(
         _ramp(place[:, 1] - line_height, -3, 3),
         _ramp(-place[:, 2] + 36 + 4 * _waves(rng, place, 8), 0, 6)
