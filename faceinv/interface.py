@@ -204,9 +204,10 @@ class Step:
     predicted_decrease: NDArray[np.float64]
     """(B,) of E, by the quadratic model."""
     gradient_norm: NDArray[np.float64]
-    """(B,) max norm of the free gradient, each entry divided by the root of its diagonal in H."""
+    """(B,) max norm of the free gradient, each entry divided by the root of its diagonal in H; infinite where g or H is
+    not finite."""
     solved: NDArray[np.bool_]
-    """(B,) false where H was not positive definite."""
+    """(B,) false where H was not positive definite or not finite; `delta` is zero there."""
 
 
 class ResidualJacobian(NamedTuple):
@@ -306,11 +307,13 @@ def solve_on_host(
 
     batch, count = gradient.shape
     delta = np.zeros((batch, count))
-    decrease, norm, solved = np.zeros(batch), np.zeros(batch), np.zeros(batch, np.bool_)
+    decrease, norm, solved = np.zeros(batch), np.full(batch, np.inf), np.zeros(batch, np.bool_)
     index = np.flatnonzero(free)
     for item in range(batch):
         g = gradient[item, index]
         h = hessian[item][np.ix_(index, index)]
+        if not (np.isfinite(g).all() and np.isfinite(h).all()):
+            continue
         # One relative unit for all entries, so that pixels, radians and standard deviations damp alike.
         diagonal = np.diagonal(h)
         scale = np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)))
@@ -319,9 +322,11 @@ def solve_on_host(
         norm[item] = np.abs(g / scale).max(initial=0.0)
         try:
             step = -cho_solve(cho_factor(scaled, lower=True), g / scale) / scale
-        except (LinAlgError, ValueError):
+        except LinAlgError:
+            continue
+        if not np.isfinite(step).all():
             continue
         delta[item, index] = step
         decrease[item] = -(2 * g @ step + step @ (h @ step))
-        solved[item] = bool(np.isfinite(step).all())
+        solved[item] = True
     return Step(delta, decrease, norm, solved)

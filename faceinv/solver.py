@@ -164,7 +164,6 @@ def gauss_newton(
             history.append(record)
             if progress is not None:
                 progress(record)
-            predicted = float(step.predicted_decrease[item])
             if record.accepted:
                 x[item], moved[item] = trial[item], True
                 damping[item] = max(damping[item] * max(1 / 3, 1 - (2 * min(record.gain, 1.0) - 1) ** 3), 1e-9)
@@ -172,7 +171,7 @@ def gauss_newton(
             else:
                 damping[item] = max(damping[item], 1e-6) * growth[item]
                 growth[item] *= 2
-            status[item] = _verdict(record, predicted, float(step.gradient_norm[item]), damping[item], settings)
+            status[item] = _verdict(record, step, damping[item], settings)
             active[item] = status[item] is None
         if not active.any():
             break
@@ -213,18 +212,17 @@ def _judge(
     )
 
 
-def _verdict(
-    record: Iteration, predicted: float, gradient_norm: float, damping: float, settings: SolverSettings
-) -> Status | None:
+def _verdict(record: Iteration, step: Step, damping: float, settings: SolverSettings) -> Status | None:
     """Why to stop after this iteration, or None."""
+    predicted = float(step.predicted_decrease[record.item])
     if not np.isfinite(record.cost):
         return Status.NOT_FINITE
-    if gradient_norm <= settings.gradient_tolerance * np.sqrt(record.cost):
+    if step.gradient_norm[record.item] <= settings.gradient_tolerance * np.sqrt(record.cost):
         return Status.CONVERGED_GRADIENT
     if record.accepted:
         falling = record.cost - record.trial_cost > settings.cost_tolerance * record.cost
         return None if falling else Status.CONVERGED_COST
-    if 0 <= predicted <= settings.step_tolerance * record.cost:
+    if step.solved[record.item] and 0 <= predicted <= settings.step_tolerance * record.cost:
         return Status.CONVERGED_STEP
     return Status.NO_DECREASE if damping > settings.max_damping else None
 
