@@ -20,33 +20,32 @@ def engines() -> None:
 
     from faceinv.registry import available_engines
 
-    table = Table("engine", "library", "devices here", "precision", "install", title_justify="left")
+    table = Table("engine", "library", "devices here", "precision", "install")
+    problems = []
     for status in available_engines():
-        table.add_row(
-            status.name,
-            status.version or "not installed",
-            _devices(status) if status.installed else "-",
-            "float32, float64",
-            status.install,
-        )
+        devices = "-"
+        if status.installed:
+            devices, problem = _devices(status)
+            problems += [f"{status.name} cannot be used: {problem}"] if problem else []
+        table.add_row(status.name, status.version or "not installed", devices, "float32, float64", status.install)
     console = Console(highlight=False, markup=False, width=None if os.isatty(1) else 160)
     console.print(table)
+    for problem in problems:
+        console.print(problem, soft_wrap=True)
     console.print("Choose one with --backend engine[:device][:dtype], such as numpy, numpy:float64 or torch:cuda:0.")
 
 
-def _devices(status: EngineStatus) -> str:
-    """The devices an engine can use, or the sentence that says why it cannot be used."""
+def _devices(status: EngineStatus) -> tuple[str, str]:
+    """The devices an engine can use, and the sentence that says why it cannot be used, or nothing."""
     from faceinv.formats import load_model
     from faceinv.registry import build_engine
 
     try:
-        found = _PROBES[status.name]() if status.name in _PROBES else []
-        if found or status.name not in _PROBES:
-            description = build_engine(status.name, load_model("default")).description
-            return ", ".join(found) or description
+        description = build_engine(status.name, load_model("default")).description
+        found = _PROBES[status.name]() if status.name in _PROBES else [description]
     except Exception as error:  # libraries that are there but broken raise anything
-        return f"cannot be used: {error}"
-    return "cannot be used: no device it could compute on was found"
+        return "none, see below", str(error) or type(error).__name__
+    return ", ".join(found) or description, ""
 
 
 def _cpu() -> list[str]:

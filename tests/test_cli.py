@@ -1,0 +1,284 @@
+"""`faceinv` as people call it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+from calls import Run, invoke
+from PIL import Image
+from quick import CONFIG_TOML, quick_fit, sample
+
+import faceinv
+from faceinv import registry, texture, warmup
+from faceinv.cli import outputs
+from faceinv.cli.outputs import unique_stems
+
+
+@pytest.fixture
+def instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything but the optimisation itself, which gives one known result."""
+
+    def solve(self: Any, photos: list[Any], clock: Any, tell: Callable[[str, float], None]) -> list[faceinv.FitResult]:
+        tell("done", 1.0)
+        size = [photo.pixels.shape[1::-1] for photo in photos]
+        return [
+            dataclasses.replace(quick_fit(), photo=p.pixels, image_size=s) for p, s in zip(photos, size, strict=True)
+        ]
+
+    monkeypatch.setattr(faceinv.Fitter, "_solve", solve)
+    monkeypatch.setattr(texture, "_SIZES", (128, 128))
+
+
+def test_fit_writes_four_files(tmp_path: Path) -> None:
+    config = tmp_path / "quick.toml"
+    config.write_text(CONFIG_TOML)
+    out = tmp_path / "new" / "out"
+    run = invoke("fit", sample(), "--config", config, "-o", out, "--texture", "photo")
+    assert run.status == 0, run.text
+    assert {p.name for p in out.iterdir()} == {"sample.npz", "sample.glb", "sample_overlay.png", "sample.json"}
+    assert run.out.count("\n") == 1
+    assert "sample.jpg: photometric RMSE" in run.out
+    assert "━" not in run.text  # no bars where there is no terminal
+    record = json.loads((out / "sample.json").read_text())
+    assert record["status"] in {status.name.lower() for status in faceinv.Status}
+    assert record["iterations"] >= 1
+    total = record["cost_photometric"] + record["cost_landmarks"] + record["cost_prior"]
+    assert total == pytest.approx(record["cost"])
+    assert record["seconds"]["total"] > 0
+    assert record["versions"]["faceinv"] == faceinv.__version__
+    assert record["photometric_rmse"] == pytest.approx(quick_fit().photometric_rmse)
+    result = faceinv.load_result(out / "sample.npz")
+    assert result.landmark_error == pytest.approx(record["landmark_error"])
+    assert isinstance(trimesh.load(out / "sample.glb", force="mesh"), trimesh.Trimesh)
+    with Image.open(out / "sample_overlay.png") as overlay:
+        assert overlay.width > 4 * overlay.height
+
+
+def test_options_go_before_the_configuration(tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    make = faceinv.Fitter.__init__
+
+    def record(self: Any, model: Any, backend: str, config: Any) -> None:
+        seen.append((backend, config))
+        make(self, model, backend, config)
+
+    monkeypatch.setattr(faceinv.Fitter, "__init__", record)
+    (tmp_path / "c.toml").write_text("size = 96\niterations = 3\n")
+    run = invoke(
+        *("fit", sample(), "-o", tmp_path / "o", "--config", tmp_path / "c.toml", "--size", 48),
+        *("--backend", "numpy:float64"),
+    )
+    assert run.status == 0, run.text
+    ((backend, config),) = seen
+    assert backend == "numpy:float64"
+    assert config == faceinv.FitConfig(size=48, iterations=3)
+
+
+def test_all_faces_are_numbered(tmp_path: Path, instant: None) -> None:
+    one = np.asarray(Image.open(sample()))
+    Image.fromarray(np.concatenate([one, one], axis=1)).save(tmp_path / "two.png")
+    run = invoke("fit", tmp_path / "two.png", "--face", "all", "-o", tmp_path / "o")
+    assert run.status == 0, run.text
+    assert {p.stem for p in (tmp_path / "o").glob("*.npz")} == {"two_1", "two_2"}
+    assert json.loads((tmp_path / "o" / "two_2.json").read_text())["face"] == 2
+
+
+def test_landmarks_and_mask_are_used(tmp_path: Path, instant: None) -> None:
+    from faceinv.landmarks import write_pts
+
+    write_pts(tmp_path / "a.pts", quick_fit().landmarks_target)
+    Image.new("L", (512, 512), 255).save(tmp_path / "m.png")
+    words = ("--landmarks", tmp_path / "a.pts", "--mask", tmp_path / "m.png", "-o", tmp_path / "o")
+    assert invoke("fit", sample(), *words).status == 0
+    assert (tmp_path / "o" / "sample.glb").is_file()
+
+
+def test_photos_of_one_name_keep_their_own_files(tmp_path: Path, instant: None) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        shutil.copy(sample(), tmp_path / place / "x.jpg")
+    run = invoke("fit", tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg", tmp_path / "a" / "x.jpg", "-o", tmp_path)
+    assert run.status == 0, run.text
+    assert {p.name for p in tmp_path.glob("*.npz")} == {"a_x.npz", "b_x.npz"}
+    assert "another photo has the same name" in run.err
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (["a/x.jpg", "a/y.jpg"], ["x", "y"]),
+        (["a/x.jpg", "b/X.jpg"], ["a_x", "b_X"]),
+        (["a/x.jpg", "a/x.png"], ["x_jpg", "x_png"]),
+        (["a/x.jpg", "c/a/x.jpg"], ["x", "x_2"]),
+        (["a/x.jpg", "c/a/x.jpg", "x_2.jpg"], ["x", "x_3", "x_2"]),
+        (["a/x.jpg", "b/x.jpg", "a_x.jpg"], ["x", "b_x", "a_x"]),
+    ],
+)
+def test_unique_stems(images: list[str], expected: list[str]) -> None:
+    assert unique_stems([Path(image) for image in images]) == expected
+
+
+def test_demo(tmp_path: Path, instant: None) -> None:
+    run = invoke("demo", "-o", tmp_path / "d")
+    assert run.status == 0, run.text
+    for suffix in outputs.SUFFIXES:
+        path = tmp_path / "d" / f"sample{suffix}"
+        assert path.is_file()
+        assert str(path) in run.out
+
+
+def test_first_run_is_announced(tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert warmup.FIRST_RUN not in invoke("fit", sample(), "-o", tmp_path).err
+    monkeypatch.setattr(warmup, "kernels_compiled", lambda: False)
+    run = invoke("fit", sample(), "-o", tmp_path)
+    assert warmup.FIRST_RUN in run.err
+    assert warmup.FIRST_RUN not in run.out
+    assert invoke("fit", sample(), "-o", tmp_path, "--quiet").text == ""
+
+
+def test_compiled_kernels_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_fit()
+    assert warmup.kernels_compiled()
+    raster = sys.modules["faceinv.backends.numpy_numba.raster"]
+    future = Path(raster.__file__ or "").stat().st_mtime + 1e9
+    stat = Path.stat
+
+    def newer_source(self: Path, **options: Any) -> Any:
+        found = stat(self, **options)
+        if self.name == "raster.py":
+            return os.stat_result([*found[:8], future, found[9]])
+        return found
+
+    monkeypatch.setattr(Path, "stat", newer_source)
+    assert not warmup.kernels_compiled()
+
+
+def test_one_bad_photo_does_not_stop_the_others(tmp_path: Path, instant: None) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no photo")
+    run = invoke("fit", tmp_path / "bad.jpg", sample(), "-o", tmp_path / "o")
+    assert run.status == 1
+    assert "bad.jpg" in run.err
+    assert "1 of 2 photos failed" in run.err
+    assert (tmp_path / "o" / "sample.json").is_file()
+
+
+def test_a_fault_of_the_program_costs_one_photo(tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(sample(), tmp_path / "other.jpg")
+    fit = faceinv.Fitter.fit
+
+    def faulty(self: Any, image: Any, *rest: Any, **options: Any) -> Any:
+        if Path(image).name == "other.jpg":
+            raise ZeroDivisionError("division by zero")
+        return fit(self, image, *rest, **options)
+
+    monkeypatch.setattr(faceinv.Fitter, "fit", faulty)
+    run = invoke("fit", tmp_path / "other.jpg", sample(), "-o", tmp_path / "o")
+    assert run.status == 1
+    assert "unexpected ZeroDivisionError" in run.err
+    assert (tmp_path / "o" / "sample.json").is_file()
+
+
+def test_a_fit_without_a_finite_cost_is_a_failure(
+    tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = dataclasses.replace(quick_fit(), status=faceinv.Status.NOT_FINITE)
+    monkeypatch.setattr(faceinv.Fitter, "fit", lambda *_, **__: broken)
+    run = invoke("fit", sample(), "-o", tmp_path / "o")
+    assert run.status == 2
+    assert faceinv.Status.NOT_FINITE.value in run.err
+    assert not list((tmp_path / "o").iterdir())
+
+
+def test_interrupting_keeps_what_is_finished(tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(sample(), tmp_path / "second.jpg")
+    fit = faceinv.Fitter.fit
+
+    def stopped(self: Any, image: Any, *rest: Any, **options: Any) -> Any:
+        if Path(image).name == "second.jpg":
+            raise KeyboardInterrupt
+        return fit(self, image, *rest, **options)
+
+    monkeypatch.setattr(faceinv.Fitter, "fit", stopped)
+    run = invoke("fit", sample(), tmp_path / "second.jpg", "-o", tmp_path / "o")
+    assert run.status == 130
+    assert "what was finished is kept" in run.err
+    assert (tmp_path / "o" / "sample.json").is_file()
+
+
+def test_json_never_holds_nan(tmp_path: Path) -> None:
+    record = {"a": math.nan, "b": [math.inf, 1], "c": {"d": np.float64(2)}, "e": np.int64(3), "f": True}
+    outputs.write_json(tmp_path / "x.json", record)
+    text = (tmp_path / "x.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text) == {"a": None, "b": [None, 1], "c": {"d": 2}, "e": 3, "f": True}
+    result = dataclasses.replace(quick_fit(), photometric_rmse=math.nan)
+    extra = outputs.write_result(result, tmp_path, "y", "albedo", {})
+    assert json.loads((tmp_path / "y.json").read_text())["photometric_rmse"] is None
+    assert "photometric RMSE unknown" in outputs.describe("y", extra, tmp_path / "y.glb")
+
+
+def test_engines_lists_all_and_survives_broken_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("its library is damaged")
+
+    monkeypatch.setattr(registry, "_load", lambda name: broken)
+    run = invoke("engines")
+    assert run.status == 0, run.text
+    for name in ("numpy", "torch", "mxnet", "cupy"):
+        assert name in run.out
+    assert "its library is damaged" in run.out
+
+
+def test_version_and_help() -> None:
+    assert invoke("--version").out == f"faceinv {faceinv.__version__}\n"
+    assert invoke("--help").status == 0
+    assert invoke("models", "info", "default").status == 0
+    missing = invoke("models", "info", "missing.npz")
+    assert missing.status == 2
+    assert missing.err.startswith("error: ")
+
+
+def run_program(*words: str | Path, timeout: float = 120) -> Run:
+    """A process of its own."""
+    command = [sys.executable, "-c", "from faceinv.cli import main; main()", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_real_process(tmp_path: Path) -> None:
+    (tmp_path / "quick.toml").write_text(CONFIG_TOML)
+    run = run_program("fit", sample(), "missing.jpg", "--config", tmp_path / "quick.toml", "-o", tmp_path / "o")
+    assert run.status == 1
+    assert run.out.startswith("sample.jpg: photometric RMSE")
+    assert "Traceback" not in run.text
+    assert "missing.jpg" in run.err
+    assert (tmp_path / "o" / "sample.json").is_file()
+
+
+def test_importing_is_quick() -> None:
+    code = "import time; t = time.process_time(); import faceinv; print(time.process_time() - t)"
+    seconds = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(2)
+    ]
+    assert min(seconds) < 0.5
+    began = time.process_time()
+    loaded = (
+        "import sys, faceinv.cli; print([m for m in ('numba', 'onnxruntime', 'trimesh', 'torch') if m in sys.modules])"
+    )
+    heavy = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout
+    assert heavy.strip() == "[]"
+    assert time.process_time() - began < 5

@@ -1,0 +1,219 @@
+"""Exported files, read back by another program."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from quick import quick_fit, sample
+from scipy.spatial import cKDTree
+
+import faceinv
+from faceinv.camera import rotation_from_euler
+from faceinv.errors import InputError
+from faceinv.images import linear_to_srgb, load_image
+from faceinv.texture import texture_image, texture_layout, vertex_colours
+
+
+def load(path: Path) -> Any:
+    mesh = trimesh.load(path, process=False, force="mesh")
+    assert isinstance(mesh, trimesh.Trimesh)
+    return mesh
+
+
+def texels(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """The nearest texel at texture coordinates with v upwards."""
+    height, width = texture.shape[:2]
+    column = np.clip((uv[:, 0] * width).astype(int), 0, width - 1)
+    row = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
+    return np.asarray(texture[row, column], float)
+
+
+def gltf_json(path: Path) -> Any:
+    content = path.read_bytes()
+    magic, version, length = struct.unpack("<4sII", content[:12])
+    assert (magic, version, length) == (b"glTF", 2, len(content))
+    size = struct.unpack("<I", content[12:16])[0]
+    return json.loads(content[20 : 20 + size])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export")
+    for texture in ("albedo", "photo"):
+        for suffix in (".glb", ".obj", ".ply"):
+            quick_fit().export(path / f"{texture}{suffix}", texture)
+    return path
+
+
+def test_glb_is_upright_in_metres_and_faces_the_viewer(folder: Path) -> None:
+    mesh, model = load(folder / "albedo.glb"), quick_fit().model
+    extent = mesh.bounds[1] - mesh.bounds[0]
+    assert 0.12 < extent[0] < 0.30
+    assert 0.15 < extent[1] < 0.40
+    marks = model.landmarks(quick_fit().vertices) / 1000
+    nearest = cKDTree(mesh.vertices).query(marks)[0]
+    assert nearest.max() < 0.004
+    nose, chin, brow, left_ear, right_ear = marks[30], marks[8], marks[27], marks[0], marks[16]
+    assert nose[2] > left_ear[2] + 0.03
+    assert nose[2] > right_ear[2] + 0.03
+    assert brow[1] > marks[51][1] > chin[1]  # nose bridge, upper lip, chin
+    assert left_ear[0] < nose[0] < right_ear[0]  # landmark 16 is on the image's right
+    assert mesh.face_normals[np.argmax(mesh.triangles_center[:, 2])][2] > 0.5
+
+
+def test_glb_says_what_it_holds(folder: Path) -> None:
+    tree = gltf_json(folder / "albedo.glb")
+    (material,) = tree["materials"]
+    surface = material["pbrMetallicRoughness"]
+    assert surface["metallicFactor"] == 0
+    assert surface["roughnessFactor"] == 1
+    assert material["doubleSided"] is True
+    assert "bufferView" in tree["images"][0]  # inside the file
+    assert tree["asset"]["extras"]["unit"] == "metre"
+    assert {"POSITION", "NORMAL", "TEXCOORD_0"} <= set(tree["meshes"][0]["primitives"][0]["attributes"])
+    assert "KHR_materials_unlit" not in json.dumps(tree)
+    assert "KHR_materials_unlit" in gltf_json(folder / "photo.glb")["extensionsUsed"]
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_texture_colours_land_on_their_vertices(folder: Path, suffix: str) -> None:
+    result, mesh = quick_fit(), load(folder / f"albedo{suffix}")
+    material = mesh.visual.material
+    image = material.baseColorTexture if suffix == ".glb" else material.image
+    found = texels(np.asarray(image.convert("RGB")), mesh.visual.uv) / 255
+    scale = 1000 if suffix == ".glb" else 1
+    _, vertex = cKDTree(result.vertices).query(mesh.vertices * scale)
+    expected = np.clip(linear_to_srgb(np.clip(result.albedo, 0, 1)), 0, 1)[vertex]
+    error = np.abs(found - expected).max(axis=1)
+    assert np.quantile(error, 0.99) < 0.03
+    assert np.median(error) < 0.01
+
+
+def test_obj_has_its_material_and_texture_beside_it(tmp_path: Path) -> None:
+    quick_fit().export(tmp_path / "my face.obj")
+    assert {p.name for p in tmp_path.iterdir()} == {"my face.obj", "my_face.mtl", "my_face_texture.png"}
+    text = (tmp_path / "my face.obj").read_text()
+    assert "unit: millimetre" in text.splitlines()[1]
+    assert "mtllib my_face.mtl\n" in text
+    assert "map_Kd my_face_texture.png\n" in (tmp_path / "my_face.mtl").read_text()
+    mesh = load(tmp_path / "my face.obj")
+    assert len(mesh.faces) == len(quick_fit().triangles)
+    assert np.ptp(mesh.vertices[:, 0]) == pytest.approx(np.ptp(quick_fit().vertices[:, 0]), rel=1e-5)
+
+
+def test_ply_has_colours_normals_and_says_its_unit(folder: Path) -> None:
+    result, mesh = quick_fit(), load(folder / "albedo.ply")
+    assert b"comment unit: millimetre" in (folder / "albedo.ply").read_bytes()[:300]
+    assert np.allclose(mesh.vertices, result.vertices, atol=1e-4)
+    assert np.array_equal(mesh.faces, result.triangles)
+    assert np.allclose(mesh.visual.vertex_colors[:, :3], np.rint(255 * vertex_colours(result)), atol=1)
+    content = (folder / "albedo.ply").read_bytes()
+    first = content.index(b"end_header\n") + len(b"end_header\n")
+    stored = np.frombuffer(content[first : first + 24], "<f4")  # x, y, z, nx, ny, nz of the first vertex
+    assert np.allclose(stored[3:], result.normals[0], atol=1e-6)
+
+
+def test_photo_texture_is_the_photo_where_it_shows_the_face() -> None:
+    result = quick_fit()
+    photo = load_image(sample()).pixels
+    found = vertex_colours(result, "photo")
+    column, row = np.rint(result.landmarks2d[27:36]).astype(int).T  # the nose
+    vertices = result.model.landmark_vertices[np.arange(27, 36), result.model.landmark_weights[27:36].argmax(axis=1)]
+    assert np.abs(found[vertices] - photo[row, column]).mean() < 0.06
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert np.isfinite(found).all()
+
+
+def test_photo_texture_of_a_turned_head_goes_on_behind() -> None:
+    result = quick_fit()
+    camera = dataclasses.replace(result.camera, rotation=rotation_from_euler(0.0, 0.9, 0.0))
+    turned = dataclasses.replace(result, camera=camera)
+    drawn = turned.render()
+    turned = dataclasses.replace(turned, photo=linear_to_srgb(np.clip(drawn[..., :3], 0, 1)))
+    colours = vertex_colours(turned, "photo")
+    corners = result.triangles[result.model.face_mask]
+    step = np.abs(colours[corners] - colours[corners[:, [1, 2, 0]]]).max(axis=(1, 2))
+    assert np.quantile(step, 0.99) < 0.2  # no seam, and none of the black behind the head
+    face = np.unique(corners)
+    hidden = face[(result.normals @ camera.rotation.T)[face, 2] < -0.1]
+    assert len(hidden) > 100
+    assert colours[hidden].mean() > 0.5 * colours[face].mean()
+
+
+def test_texture_layout_fills_the_square_without_overlap() -> None:
+    model = quick_fit().model
+    uv = texture_layout(model)
+    assert uv.min() >= 0
+    assert uv.max() <= 1
+    assert max(np.ptp(uv[:, 0]), np.ptp(uv[:, 1])) > 0.97
+    assert np.array_equal(uv, texture_layout(model))
+    scale = np.ptp(uv[model.uv_triangles[0]], axis=0) / np.ptp(model.uv[model.uv_triangles[0]], axis=0)
+    assert scale[0] == pytest.approx(scale[1], rel=1e-3)
+
+
+def test_gaps_of_the_texture_are_filled() -> None:
+    image = texture_image(quick_fit(), "albedo", 128)
+    assert image.shape == (128, 128, 3)
+    assert image.max(axis=2).min() > 20  # nowhere the black of an empty image
+
+
+@pytest.mark.parametrize("name", ["face.stl", "face", "face.glb.txt"])
+def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"\.glb, \.obj, \.ply"):
+        quick_fit().export(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_textures_and_places_are_refused(tmp_path: Path) -> None:
+    result = quick_fit()
+    with pytest.raises(InputError, match="expected 'albedo' or 'photo'"):
+        result.export(tmp_path / "a.glb", "skin")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="with_photo"):
+        dataclasses.replace(result, photo=None).export(tmp_path / "a.glb", "photo")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Choose a folder"):
+        result.export(tmp_path / "file" / "a.glb")
+    (tmp_path / "folder.ply").mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        result.export(tmp_path / "folder.ply")
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".ply"])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"face{suffix}"
+    path.write_bytes(b"old")
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as stream:
+            stream.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match="No space left"):
+        quick_fit().export(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_saved_result_exports_again(tmp_path: Path) -> None:
+    quick_fit().save(tmp_path / "a.npz")
+    again = faceinv.load_result(tmp_path / "a.npz").with_photo(sample())
+    again.export(tmp_path / "a.ply", "photo")
+    quick_fit().export(tmp_path / "b.ply", "photo")
+    assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "b.ply").read_bytes()
+
+
+def test_texture_files_are_plain_images(folder: Path) -> None:
+    with Image.open(folder / "photo_texture.png") as image:
+        assert image.mode == "RGB"
+        assert image.size == (1024, 1024)
