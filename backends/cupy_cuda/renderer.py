@@ -81,10 +81,9 @@ class CudaRenderer(AbstractRenderer):
         self.shape_basis = device.asarray(shape)
         self.albedo_basis = device.asarray(model.albedo.astype(self.real))
         # Mode after mode for linear_surface; vertex after vertex for the rest.
-        self._shape_modes = device.asarray(np.ascontiguousarray(shape.reshape(-1, shape.shape[2]).T))
-        self._albedo_modes = device.asarray(
-            np.ascontiguousarray(model.albedo.reshape(-1, model.albedo_count).T, self.real)
-        )
+        rows = 3 * model.vertex_count
+        self._shape_modes = device.asarray(shape.reshape(rows, self.layout.shape_count).T)
+        self._albedo_modes = device.asarray(model.albedo.reshape(rows, model.albedo_count).T.astype(self.real))
         self._mean = device.asarray(model.mean.astype(np.float64).ravel())
         self._mean_albedo = device.asarray(model.mean_albedo.astype(np.float64).ravel())
 

@@ -45,9 +45,8 @@ __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
         const double entry = fabs(gradient[p.free[i]] / scale[i]);
         norm = fmax(norm, isfinite(entry) ? entry : NOT_FINITE);
     }
-    norm = block_max(norm, scratch);
+    norm = block_max(norm, scratch);  // its barriers also complete `scale`
     if (thread == 0) failed = 0;
-    __syncthreads();  // scale is complete
     const double lift = p.damping[item] + 1e-12;
     for (int k = 0; k < n; ++k) {
         const double* row = hessian + static_cast<size_t>(p.free[k]) * p.parameters;

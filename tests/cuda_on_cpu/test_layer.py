@@ -1,0 +1,212 @@
+"""The Python above the kernels: what it launches, checks and copies, and what it does without memory or a GPU."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from executor import CpuDevice
+from problems import flat_scene, toy_chi, toy_model, toy_problem
+from tolerances import TOLERANCE, assert_agrees
+
+from faceinv.backends.cupy_cuda.differentiator import CudaDifferentiator
+from faceinv.backends.cupy_cuda.engine import CudaEngine
+from faceinv.backends.cupy_cuda.kernels import FILES, kernel, kernels_of, source
+from faceinv.errors import BackendError
+from faceinv.interface import EngineSettings, solve_on_host
+from faceinv.registry import build_engine
+
+_CAMERAS = {
+    "batch": 2,
+    "parameters": 48,
+    "pose": 15,
+    "chi": np.zeros((2, 48)),
+    "camera": np.zeros((2, 39)),
+}
+
+
+def _bound(device: CpuDevice, batch: int = 2, **settings: str) -> CudaDifferentiator:
+    engine = CudaEngine(device, toy_model(), EngineSettings(**settings))  # type: ignore[arg-type]
+    found = engine.differentiator(toy_problem(batch))
+    assert isinstance(found, CudaDifferentiator)
+    return found
+
+
+def test_every_struct_is_read() -> None:
+    """Every field has a comment; every pointer a shape; layouts have no surprises."""
+    names = [found.name for file in FILES for found in kernels_of(file)]
+    assert len(names) == len(set(names)) == 18
+    for file in FILES:
+        assert source(file).count("__global__") == len(kernels_of(file))
+        for found in kernels_of(file):
+            assert all(field.comment and bool(field.shape) == field.pointer for field in found.fields)
+            assert found.layout.itemsize <= 4096
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"chi": np.zeros((2, 47))},
+            ValueError,
+            r"'chi' has shape \(2, 47\), expected \(batch, parameters\) = \(2, 48\)",
+        ),
+        ({"chi": np.zeros((2, 48), np.float32)}, TypeError, "'chi' is float32"),
+        ({"chi": np.zeros((48, 2)).T}, TypeError, "contiguous: False"),
+        ({"camera": None}, TypeError, "'camera' must not be absent"),
+        ({"cameras": 1}, TypeError, "unknown arguments \\['cameras'\\]"),
+    ],
+)
+def test_wrong_arguments(change: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        CpuDevice().launch("pose_cameras", (1, 1, 1), 32, **{**_CAMERAS, **change})
+
+
+def test_wrong_instances_and_grids() -> None:
+    with pytest.raises(TypeError, match="no instance"):
+        CpuDevice().launch("pose_cameras", (1, 1, 1), 32, template=("half",), **_CAMERAS)
+    with pytest.raises(BackendError, match="exceeds CUDA's limits"):
+        CpuDevice().launch("pose_cameras", (1, 65536, 1), 32, **_CAMERAS)
+    with pytest.raises(TypeError, match="missing arguments"):
+        kernel("pose_cameras").pack({"batch": 1}, (), None)
+
+
+def test_only_scalars_cross() -> None:
+    """In a step the host gets numbers of items and the step itself; no image, H, g or list."""
+    device = CpuDevice()
+    bound, chi, every = _bound(device), toy_chi(2), np.ones(2, np.bool_)
+    count = chi.shape[1]
+    device.copied_to_host = 0
+    frozen = bound.freeze(chi)
+    assert device.copied_to_host == 2 * 2 * 4  # |F| and the number of vertices
+    linearization = bound.linearize(chi, frozen, every)
+    assert device.copied_to_host == 16 + 2 * 3 * 8  # the three parts of E
+    bound.solve(linearization, np.full(2, 1e-3), np.ones(count, np.bool_))
+    assert device.copied_to_host == 64 + 2 * (count + 3) * 8
+    bound.cost(chi, frozen, every)
+    assert device.copied_to_host == 64 + 2 * (count + 3) * 8 + 48
+
+
+def test_launches_do_not_grow_with_the_batch() -> None:
+    counts = []
+    for batch in (1, 2):
+        device = CpuDevice()
+        bound, chi, every = _bound(device, batch), toy_chi(batch), np.ones(batch, np.bool_)
+        frozen = bound.freeze(chi)
+        bound.linearize(chi, frozen, every)
+        counts.append(len(device.launches))
+        # The surface of the latest points is kept: a linearisation after a freeze has seven launches.
+        assert counts[-1] <= 4 + 5 + 7
+    assert counts[0] == counts[1]
+
+
+def test_out_of_memory_halves_the_batch(caplog: pytest.LogCaptureFixture) -> None:
+    """Half a batch at a time gives the same bits, and the user is told once."""
+    chi, every = toy_chi(2), np.ones(2, np.bool_)
+    plain = _bound(CpuDevice())
+    whole = plain.linearize(chi, plain.freeze(chi), every)
+    device = CpuDevice()
+    bound = _bound(device)
+    frozen = bound.freeze(chi)
+    # The records of two photos do not fit, those of one do.
+    device.largest = int(1.5 * 4 * 72 * 256 * np.ceil(frozen.pixels.max() / 256))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            halved = bound.linearize(chi, frozen, every)
+    assert np.array_equal(halved.hessian, whole.hessian)
+    assert np.array_equal(halved.gradient, whole.gradient)
+    assert np.array_equal(halved.cost.total, whole.cost.total)
+    assert [record.getMessage() for record in caplog.records] == [
+        "CUDA on the CPU is out of memory for 2 photos at once; going on with half of them at a time."
+    ]
+
+
+def test_no_memory_at_all() -> None:
+    device = CpuDevice()
+    bound, chi = _bound(device), toy_chi(2)
+    frozen = bound.freeze(chi)
+    device.largest = 20_000
+    with pytest.raises(BackendError, match=r"no room for a batch of 2 photos.*Use smaller batches"):
+        bound.freeze(chi)
+    device.largest = 100_000
+    with pytest.raises(BackendError, match="no room for even one photo"):
+        bound.linearize(chi, frozen, np.ones(2, np.bool_))
+    with pytest.raises(BackendError, match="no room for the model 'toy'"):
+        CudaEngine(CpuDevice(largest=1000), toy_model(), EngineSettings())
+
+
+@pytest.mark.parametrize("held", [[], [0, 1, 2, 20], list(range(1, 48)), list(range(48))])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_solve(held: list[int], seed: int) -> None:
+    bound, chi = _bound(CpuDevice(seed)), toy_chi(2)
+    linearization = bound.linearize(chi, bound.freeze(chi), np.ones(2, np.bool_))
+    free = np.ones(chi.shape[1], np.bool_)
+    free[held] = False
+    damping = np.array([1e-3, 10.0])
+    got = bound.solve(linearization, damping, free)
+    want = solve_on_host(linearization.gradient, linearization.hessian, damping, free)
+    assert_agrees(got.delta, want.delta, TOLERANCE["float64"], "delta")
+    assert_agrees(got.predicted_decrease, want.predicted_decrease, TOLERANCE["float64"], "predicted decrease")
+    assert_agrees(got.gradient_norm, want.gradient_norm, TOLERANCE["float64"], "gradient norm")
+    assert got.solved.all()
+
+
+@pytest.mark.parametrize("value", [-1e9, np.nan])
+def test_systems_that_are_not_positive_definite(value: float) -> None:
+    """One item that cannot be solved is told apart and does not touch its neighbour."""
+    bound, chi = _bound(CpuDevice()), toy_chi(2)
+    linearization = bound.linearize(chi, bound.freeze(chi), np.ones(2, np.bool_))
+    free = np.ones(chi.shape[1], np.bool_)
+    good = bound.solve(linearization, np.full(2, 1e-3), free)
+    linearization.hessian[0, 4, 4] = value
+    got = bound.solve(linearization, np.full(2, 1e-3), free)
+    assert got.solved.tolist() == [False, True]
+    assert not got.delta[0].any()
+    assert np.array_equal(got.delta[1], good.delta[1])
+    linearization.gradient[1, 0] = np.nan
+    got = bound.solve(linearization, np.full(2, 1e-3), free)
+    assert not got.solved.any()
+    assert got.gradient_norm[1] >= 1e300, "never taken for convergence"
+
+
+def test_vertex_with_many_neighbours() -> None:
+    """A ring longer than a warp."""
+    angles = np.linspace(0, 2 * np.pi, 51)[:-1]
+    rim = [(8 + 6 * np.cos(a), 7 + 6 * np.sin(a), float(k % 3)) for k, a in enumerate(angles)]
+    model = flat_scene([(8.0, 7.0, 9.0), *rim], [(0, 1 + k, 1 + (k + 1) % 50) for k in range(50)])
+    rng = np.random.default_rng(3)
+    object.__setattr__(model, "identity", rng.normal(size=(51, 3, 1)).astype(np.float32))
+    cuda = CudaEngine(CpuDevice(3), model, EngineSettings(dtype="float64"))
+    layout = cuda.renderer.layout
+    chi = np.zeros((1, layout.count))
+    chi[:, layout.lighting] = rng.normal(size=27)
+    results = []
+    for engine in (cuda, build_engine("numpy:float64", model)):
+        bound = engine.differentiator(toy_problem(1, (14, 17)))
+        frozen = bound.freeze(chi)
+        assert frozen.pixels[0] > 50
+        results.append(bound.linearize(chi, frozen, np.ones(1, np.bool_)).hessian)
+    assert_agrees(results[0], results[1], TOLERANCE["float64"], "H")
+
+
+def test_model_too_wide_for_shared_memory() -> None:
+    toy = flat_scene([(0.0, 0.0, 0.0)] * 3, [(0, 1, 2)])
+    object.__setattr__(toy, "identity", np.zeros((3, 3, 4000), np.float32))
+    engine = CudaEngine(CpuDevice(), toy, EngineSettings(dtype="float64"))
+    with pytest.raises(BackendError, match=r"4035 unknowns needs .* shared memory"):
+        engine.differentiator(toy_problem(1))
+
+
+@pytest.mark.parametrize(("device", "message"), [("", "no NVIDIA GPU|driver"), ("cpu", "device 'cpu' is unknown")])
+def test_no_gpu_is_one_sentence(device: str, message: str) -> None:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError:
+        count = 0
+    if count and not device:
+        pytest.skip("there is a GPU here")
+    with pytest.raises(BackendError, match=message) as caught:
+        build_engine(f"cupy:{device}" if device else "cupy", toy_model())
+    assert "\n" not in str(caught.value)

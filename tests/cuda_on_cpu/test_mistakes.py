@@ -1,0 +1,108 @@
+"""The kernels are clean under sanitizers, and deliberate mistakes in them are seen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from executor import CpuDevice, KernelError, sanitizer_environment
+from workload import BARRIER, results, without_barrier
+
+from faceinv.backends.cupy_cuda.kernels import source
+
+_SCRIPT = str(Path(__file__).with_name("workload.py"))
+
+BARRIERS = {
+    "coefficients overwritten too early": ("geometry.cu", "// the last round's coefficients"),
+    "flags counted too early": ("select.cu", "int before = 0;"),
+    "costs summed too early": ("rows.cu", "double total = 0.0;"),
+    "matrices read too early": ("normals.cu", "for (int k = lane; k < p.modes"),
+    "rows read too early": ("assembly.cu", "// rows are there"),
+    "rows overwritten too early": ("assembly.cu", "// records are there"),
+    "contour read too early": ("landmarks.cu", "if (l >= LANDMARKS)"),
+    "landmark rows overwritten too early": ("finish.cu", "// the last rows have been used"),
+    "scratch used again too early": ("finish.cu", "// scratch may be used again"),
+    "pivot read too early": ("solve.cu", "// the pivot's row is there"),
+    "factor overwritten too early": ("solve.cu", "// the panel is in `factor`"),
+}
+
+OUT_OF_BOUNDS = {
+    "a pixel below the image": ("raster.cu", "atomicMax(keys + py * p.width", "atomicMax(keys + (py + 64) * p.width"),
+    "a record past the last pixel": ("rows.cu", "capacity = p.capacity;", "capacity = p.capacity + 4;"),
+    "dynamic shared memory": ("assembly.cu", "k < 3 * p.piece * width;", "k < 9 * p.piece * width;"),
+    "static shared memory": ("finish.cu", "left[row][k % PATCH] =", "left[row + 34][k % PATCH] ="),
+    "a vertex that does not exist": ("geometry.cu", "if (v >= p.vertices) return;", "if (v > p.vertices) return;"),
+    "an index beyond 32 bits": ("select.cu", "* p.length;", "* (p.length * p.length * 1000);"),
+}
+
+
+def _checked(*change: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, _SCRIPT, "checked", *change],
+        capture_output=True,
+        text=True,
+        env=sanitizer_environment(),
+        check=False,
+    )
+
+
+def test_clean_under_sanitizers() -> None:
+    """AddressSanitizer and UndefinedBehaviorSanitizer find nothing, in order and shuffled."""
+    done = _checked()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "clean"
+
+
+@pytest.mark.parametrize("mistake", OUT_OF_BOUNDS)
+def test_bad_index_is_seen(mistake: str) -> None:
+    file, old, new = OUT_OF_BOUNDS[mistake]
+    assert old in source(file)
+    done = _checked(file, old, new)
+    assert done.returncode != 0, "the mistake was not seen"
+    assert "AddressSanitizer" in done.stderr or "runtime error" in done.stderr, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("mistake", BARRIERS)
+def test_missing_barrier_is_seen(mistake: str) -> None:
+    """Taken out, a barrier changes results, breaks the rules of barriers, or crashes."""
+    file, after = BARRIERS[mistake]
+    text = source(file)
+    number = next(
+        n for n, barrier in enumerate(BARRIER.finditer(text)) if text[barrier.end() :].lstrip().startswith(after)
+    )
+    done = subprocess.run(
+        [sys.executable, _SCRIPT, "barrier", file, str(number)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 1, done.stderr[-3000:]
+    assert done.returncode < 0 or done.stdout.startswith("seen"), done.stdout
+
+
+def test_barrier_that_some_threads_do_not_reach() -> None:
+    def leave(text: str) -> str:
+        return text.replace(
+            "    __shared__ int outermost[JAW];",
+            "    __shared__ int outermost[JAW];\n    if (threadIdx.x == 80) return;",
+        )
+
+    with pytest.raises(KernelError, match="returned before a barrier"):
+        results(CpuDevice(changes={"landmarks.cu": leave}))
+
+
+def test_lanes_that_wait_at_different_barriers() -> None:
+    def split(text: str) -> str:
+        return text.replace(
+            "    __syncthreads();\n    if (l >= LANDMARKS)",
+            "    if (l & 1) __syncwarp();\n    __syncthreads();\n    if (l >= LANDMARKS)",
+        )
+
+    with pytest.raises(KernelError, match="warp barrier and at a block barrier"):
+        results(CpuDevice(changes={"landmarks.cu": split}))
+
+
+def test_changes_are_made() -> None:
+    assert (
+        len(BARRIER.findall(without_barrier(0)(source("assembly.cu"))))
+        == len(BARRIER.findall(source("assembly.cu"))) - 1
+    )

@@ -1,0 +1,46 @@
+"""Every kernel compiles with NVIDIA's own compiler, without a word of warning, for old and new architectures."""
+
+from __future__ import annotations
+
+import nvrtc
+import pytest
+
+from faceinv.backends.cupy_cuda.kernels import FILES, kernels_of
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler() -> None:
+    """Skip, by name, where NVRTC is not there."""
+    found, reason = nvrtc.load()
+    if found is None:
+        pytest.skip(f"NVRTC cannot be used here: {reason}")
+
+
+@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("file", FILES)
+def test_compiles(file: str, architecture: str) -> None:
+    cubin, log = nvrtc.compile_file(file, architecture)
+    assert not log, log
+    for kernel in kernels_of(file):
+        assert cubin.count(kernel.name.encode()) >= len(kernel.instances)
+
+
+def test_warnings_are_seen() -> None:
+    text = "__global__ void kernel(int* out) { int unused; out[0] = 1; }"
+    assert "never referenced" in nvrtc.compile_text("text.cu", text, ["kernel"], "sm_90", "true")[1]
+
+
+def test_errors_are_seen() -> None:
+    with pytest.raises(RuntimeError, match="undefined"):
+        nvrtc.compile_text(
+            "text.cu", "__global__ void kernel(int* out) { out[0] = there; }", ["kernel"], "sm_90", "true"
+        )
+
+
+def test_options_are_the_engines() -> None:
+    """What is checked here is compiled with the options that the engine gives CuPy."""
+    pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
+    from faceinv.backends.cupy_cuda.cupy_device import compile_options
+
+    for file in FILES:
+        assert set(compile_options(file)) <= set(nvrtc.options(file, "sm_90"))
