@@ -400,7 +400,9 @@ def _resized(photo: _Photo, size: int) -> tuple[NDArray[np.float32], NDArray[np.
     step = len(photo.colours) // size
     blocks = photo.colours.reshape(size, step, size, step, 3)
     usable = photo.usable.reshape(size, step, size, step)
-    return np.ascontiguousarray(blocks.mean(axis=(1, 3))), usable.all(axis=(1, 3))
+    averaged: NDArray[np.float32] = np.ascontiguousarray(blocks.mean(axis=(1, 3)))
+    whole: NDArray[np.bool_] = usable.all(axis=(1, 3))
+    return averaged, whole
 
 
 def _put_camera(chi: NDArray[np.float64], layout: ParameterLayout, camera: WeakPerspective) -> None:
