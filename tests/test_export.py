@@ -59,7 +59,7 @@ def test_glb_is_upright_in_metres_and_faces_the_viewer(folder: Path) -> None:
     assert 0.12 < extent[0] < 0.30
     assert 0.15 < extent[1] < 0.40
     marks = model.landmarks(quick_fit().vertices) / 1000
-    nearest = cKDTree(mesh.vertices).query(marks)[0]
+    nearest = np.asarray(cKDTree(mesh.vertices).query(marks)[0])
     assert nearest.max() < 0.004
     nose, chin, brow, left_ear, right_ear = marks[30], marks[8], marks[27], marks[0], marks[16]
     assert nose[2] > left_ear[2] + 0.03
