@@ -38,7 +38,7 @@ def find_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name or "cpu")
-        torch.zeros(1, dtype=torch.float64, device=device).add_(1)
+        torch.zeros(1, dtype=torch.float64, device=device).add_(1).item()
     except Exception as error:  # each device type fails in its own way
         found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -106,9 +106,14 @@ class TorchOps(ArrayOps):
         """See `ArrayOps.scatter_max`."""
         return target.scatter_reduce(0, index, values, "amax")
 
-    def combine(self, start: Tensor, index: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+    def sparse_rows(self, start: NDArray[np.int64], index: NDArray[np.int64], columns: int) -> tuple[Tensor, Tensor]:
+        """See `ArrayOps.sparse_rows`."""
+        return self.upload(start[:-1], "int64"), self.upload(index, "int64")
+
+    def combine(self, pattern: tuple[Tensor, Tensor], weight: Tensor, table: Tensor) -> Tensor:
         """See `ArrayOps.combine`."""
-        return torch.nn.functional.embedding_bag(index, table, start[:-1], mode="sum", per_sample_weights=weight)
+        start, index = pattern
+        return torch.nn.functional.embedding_bag(index, table, start, mode="sum", per_sample_weights=weight)
 
     def blend(self, index: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         """See `ArrayOps.blend`."""

@@ -115,9 +115,9 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         total: Array = None
         for first in range(0, seen.count, BLOCK_PIXELS):
             block = self._block(surface, seen, first)
-            basis = sh_terms(renderer.ops, block.normal)
+            basis = renderer.ops.stack(sh_terms(renderer.ops, block.normal), 0)
             colours = [
-                dot(block.weights, block.read.albedo[c]) * dot([surface.gamma[9 * c + k] for k in range(9)], basis)
+                dot(block.weights, block.read.albedo[c]) * (self._gamma(surface, c) * basis).sum(axis=0)
                 for c in range(3)
             ]
             cost = self._robust(colours, block.target, seen.count)[2]
@@ -216,19 +216,21 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
                 normal = [block.normal[d] + m[d] for d in range(3)]
             else:
                 normal = [dot(weights, block.read.normals[d]) + m[d] for d in range(3)]
-            basis = sh_terms(ops, normal)
+            basis = ops.stack(sh_terms(ops, normal), 0)
             return [
-                (dot(weights, block.read.albedo[c]) + rho[0]) * dot([gamma[k] for k in range(9)], basis)
+                (dot(weights, block.read.albedo[c]) + rho[0]) * (gamma * basis).sum(axis=0)
                 for c, (rho, gamma) in enumerate(own)
             ]
 
         common = [ops.full((2, n), 0.0, "float64"), ops.full((3, n), 0.0, "float64")]
         zeros = ops.full((9, n), 0.0, "float64")
-        own = [
-            [ops.full((1, n), 0.0, "float64"), zeros + surface.gamma[9 * c : 9 * c + 9].reshape((9, 1))]
-            for c in range(3)
-        ]
+        own = [[ops.full((1, n), 0.0, "float64"), self._gamma(surface, c) + zeros] for c in range(3)]
         return ops.differentiate(radiance, common, own)
+
+    @staticmethod
+    def _gamma(surface: Surface, channel: int) -> Array:
+        """(9, 1)."""
+        return surface.gamma[9 * channel : 9 * channel + 9].reshape((9, 1))
 
     def _rows(
         self, surface: Surface, normal_basis: Array | None, seen: _Seen, first: int, robust: bool
@@ -274,7 +276,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
             basis = ops.blend(block.read.corners, blend, renderer.row_basis)
             shape_end = 3 * layout.shape_count
         if normal_basis is not None:
-            owners = ops.take(renderer.pattern["place"], block.read.owners)
+            owners = ops.take(renderer.owner_place, block.read.owners)
             turned = ops.take(normal_basis, owners) if renderer.flat else ops.blend(owners, blend, normal_basis)
             p, q = (ops.cast(ops.stack(part, 1), real).reshape((n, 3, 3)) for part in (position, normal))
             columns.append(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Array", "ArrayOps", "Kind"]
@@ -99,8 +100,15 @@ class ArrayOps(ABC):
         """`target` (M,) int64 raised to the greatest of the values (n,) sent to each place."""
 
     @abstractmethod
-    def combine(self, start: Array, index: Array, weight: Array, table: Array) -> Array:
-        """Row r of the result (R, L) is `sum_i weight[i] * table[index[i]]` over i in [start[r], start[r + 1])."""
+    def sparse_rows(self, start: NDArray[np.int64], index: NDArray[np.int64], columns: int) -> Any:
+        """A constant pattern for `combine`, from host arrays in compressed rows: start (R + 1,), index (nnz,)."""
+
+    @abstractmethod
+    def combine(self, pattern: Any, weight: Array, table: Array) -> Array:
+        """Row r of the result (R, L) is `sum_i weight[i] * table[index[i]]` over i in [start[r], start[r + 1]).
+
+        `pattern` comes from `sparse_rows`, whose `columns` is the number of rows of `table`.
+        """
 
     @abstractmethod
     def blend(self, index: Array, weight: Array, table: Array) -> Array:

@@ -98,8 +98,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
         self.mean_albedo = ops.upload(model.mean_albedo.reshape(-1), "float64")
         self.shape_basis = ops.upload(shape, "float64") if shape.size else None
         self.albedo_basis = ops.upload(model.albedo.reshape(3 * n, -1), "float64") if model.albedo.size else None
-        corners = corner_rows(model.triangles, n)
-        self._corner_start, self._corner_index = (ops.upload(a, "int64") for a in corners)
+        self._around = ops.sparse_rows(*corner_rows(model.triangles, n), len(model.triangles))
         self._ones = ops.full((model.triangles.size,), 1.0, "float64")
         # Row tables, in the rows' own precision: bases of all vertices, shape columns then albedo columns.
         real = settings.dtype
@@ -107,8 +106,11 @@ class LocalAutodiffRenderer(AbstractRenderer):
         self.row_basis = ops.concatenate(bases, 1) if bases else None
         self.row_shape_basis = ops.cast(self.shape_basis, real) if self.shape_basis is not None else None
         pattern = NormalDerivativePattern.of(model, self.flat)
-        names = ("place", "owners", "row", "edge_start", "edge_index", "order", "start", "index")
-        self.pattern = {name: ops.upload(getattr(pattern, name), "int64") for name in names}
+        self.owner_place = ops.upload(pattern.place, "int64")
+        self._entry_owner = ops.upload(pattern.owners[pattern.row], "int64")
+        self._entry_order = ops.upload(pattern.order, "int64")
+        self._edges = ops.sparse_rows(pattern.edge_start, pattern.edge_index, model.triangles.size)
+        self._movers = ops.sparse_rows(pattern.start, pattern.index, 3 * n)
         self._edge_ones = ops.full((len(pattern.edge_index),), 1.0, "float64")
         self._latest: list[tuple[bytes, Surface]] = []
 
@@ -129,7 +131,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
         c = [[axis[:, k] for k in range(3)] for axis in (ops.take(rows[:, d], self.triangles) for d in range(3))]
         sides = [[axis[(k + 1) % 3] - axis[(k + 2) % 3] for k in range(3)] for axis in c]
         face = _cross([axis[1] - axis[0] for axis in c], [axis[2] - axis[0] for axis in c])
-        summed = ops.combine(self._corner_start, self._corner_index, self._ones, ops.stack(face, 1))
+        summed = ops.combine(self._around, self._ones, ops.stack(face, 1))
         normals, inverse = self._normalised([summed[:, d] for d in range(3)])
         xyz = [rows[:, d] for d in range(3)]
         rotation, scale = rotation_matrix(chi[layout.rotation]), float(np.exp(chi[layout.log_scale]))
@@ -167,12 +169,11 @@ class LocalAutodiffRenderer(AbstractRenderer):
         """d normal / d shape coefficients of the face mask's owners, (M, 3 * K) in the rows' precision."""
         if self.row_shape_basis is None:
             return None
-        ops, pattern = self.ops, self.pattern
-        summed = ops.combine(pattern["edge_start"], pattern["edge_index"], self._edge_ones, surface.edges)
+        ops = self.ops
+        summed = ops.combine(self._edges, self._edge_ones, surface.edges)
         c = [summed[:, d] for d in range(3)]
-        owner = ops.take(pattern["owners"], pattern["row"])
-        n = [ops.take(surface.owner_normals[d], owner) for d in range(3)]
-        inverse = ops.take(surface.owner_inverse, owner)
+        n = [ops.take(surface.owner_normals[d], self._entry_owner) for d in range(3)]
+        inverse = ops.take(surface.owner_inverse, self._entry_owner)
         # Columns of dV -> dV x c, each projected off n: N turns, its length does not matter.
         entries: list[list[Array]] = [[None] * 3 for _ in range(3)]
         for b, column in enumerate(((0.0, -c[2], c[1]), (c[2], 0.0, -c[0]), (-c[1], c[0], 0.0))):
@@ -180,8 +181,8 @@ class LocalAutodiffRenderer(AbstractRenderer):
             for a in range(3):
                 entries[a][b] = (column[a] - n[a] * along) * inverse
         values = ops.stack([value for line in entries for value in line], 1).reshape((-1,))
-        values = ops.cast(ops.take(values, pattern["order"]), self.settings.dtype)
-        result = ops.combine(pattern["start"], pattern["index"], values, self.row_shape_basis)
+        values = ops.cast(ops.take(values, self._entry_order), self.settings.dtype)
+        result = ops.combine(self._movers, values, self.row_shape_basis)
         return result.reshape((-1, 3 * self.layout.shape_count))
 
     def read_corners(self, surface: Surface, triangle: Array) -> PixelCorners:

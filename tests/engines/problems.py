@@ -1,4 +1,4 @@
-"""Small deterministic problems: a toy face of 1,845 vertices by formula, so that golden files outlive any model file."""
+"""Small deterministic problems: a toy face of 1,845 vertices by formula, so that golden files outlive model files."""
 
 from __future__ import annotations
 

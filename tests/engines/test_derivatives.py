@@ -45,8 +45,8 @@ def test_hessian(found: Run, reference: Run, dtype: DType) -> None:
 def test_residuals_and_jacobian(found: Run, reference: Run, dtype: DType, item: int) -> None:
     got = found.differentiator.residual_jacobian(found.chi, found.frozen, item)
     want = reference.differentiator.residual_jacobian(reference.chi, reference.frozen, item)
-    assert_agrees(got.residual, want.residual, SAME, "residual")
-    assert_agrees(got.weight, want.weight, SAME, "weight")
+    assert_agrees(got.residual, want.residual, TOLERANCE[dtype], "residual")
+    assert_agrees(got.weight, want.weight, TOLERANCE[dtype], "weight")
     assert_agrees(got.jacobian, want.jacobian, TOLERANCE[dtype], "J")
     assert 0.05 < np.mean(got.weight < 1) < 0.95, "the problem should exercise Huber's weights"
     layout = found.engine.renderer.layout
@@ -109,7 +109,7 @@ def test_plain_squares(engine_name: str) -> None:
         costs.append(differentiator.linearize(chi, frozen, BOTH[:1]).cost.photometric)
         residual, _, weight = differentiator.residual_jacobian(chi, frozen, 0)
         assert (weight == 1).all()
-        assert_agrees([residual @ residual], costs[-1], SAME, "sum of squares")
+        assert_agrees([residual @ residual], costs[-1], TOLERANCE["float32"], "sum of squares")
     assert_agrees(costs[0], costs[1], SAME, "cost")
 
 

@@ -28,14 +28,14 @@ class Tolerance:
 
 SAME: Final = Tolerance(
     1e-10,
-    "float64 in every engine whatever its dtype: geometry, shading, residuals and costs differ by the order "
+    "float64 in every engine whatever its dtype: geometry, shading and costs differ by the order "
     "of sums only, some 1e-14, and edge-on triangles amplify it",
 )
 TOLERANCE: Final[dict[DType, Tolerance]] = {
     "float64": Tolerance(
         1e-10, "rows, H and g: sums of 1e4 to 1e5 products in another order, amplified by thin triangles"
     ),
-    "float32": Tolerance(1e-5, "rows are rounded to 6e-8 each; sums over pixels add up some of it"),
+    "float32": Tolerance(1e-5, "rows and their residuals are rounded to 6e-8 each; sums over pixels add up some of it"),
 }
 FINITE_DIFFERENCE: Final = Tolerance(
     2e-6,
