@@ -22,7 +22,7 @@ from faceinv.interface import (
     ResidualJacobian,
     Visibility,
 )
-from faceinv.parameters import ParameterLayout
+from faceinv.parameters import LIGHTING_COUNT, POSE_COUNT, ParameterLayout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_BLOCK_PIXELS: Final = 1024
-"""Pixels in one block of dense rows: the block stays in the second-level cache."""
+_PIXELS: Final = 4096
+"""Pixels in one block of rows."""
+_VERTICES: Final = 2048
+"""Vertices in one block of rows."""
+_LIGHT_BLOCKS: Final = 16
+_WHOLE: Final = 32
+"""Used vertices are padded to a multiple of this: OpenBLAS then cuts its sums alike with any number of threads."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,19 @@ class _Surface:
     """The posed surface of one item; float64."""
 
     vertices: NDArray[np.float64]
+    """(N, 3) mm."""
     normals: NDArray[np.float64]
+    """(N, 3) model frame."""
     inverse_length: NDArray[np.float64]
+    """(N,) see `surface.vertex_normals`."""
     albedo: NDArray[np.float64]
+    """(N, 3)."""
+    camera: NDArray[np.float64]
+    """(N, 3) scale * (rotation @ vertex): px, y up, before translation."""
+    camera_normals: NDArray[np.float64]
+    """(N, 3)."""
     image_xy: NDArray[np.float64]
-    depth: NDArray[np.float64]
+    """(N, 2) px."""
     rotation: NDArray[np.float64]
     scale: float
     translation: NDArray[np.float64]
@@ -54,28 +67,30 @@ class _Surface:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The photometric pixels of one item and what the assembly needs of them."""
+    """The photometric pixels of one item; see `raster.list_pixels`."""
 
     pixels: NDArray[np.int32]
-    order: NDArray[np.int32]
-    triangles: NDArray[np.int32]
+    shown: NDArray[np.int32]
     start: NDArray[np.int32]
+    stop: NDArray[np.int32]
     vertices: NDArray[np.int32]
     place: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Residuals and local derivatives of the pixels of one item; see `shading.local_rows`."""
+class _Local:
+    """Residuals and local derivatives of one item's pixels."""
 
     cost: NDArray[np.float64]
+    """(F,)."""
     residual: NDArray[np.float64]
+    """(F, 3)."""
     weight: NDArray[np.float64]
-    bary: NDArray[Any]
-    geometry: NDArray[Any]
-    shade: NDArray[Any]
-    light: NDArray[Any]
-    pose: NDArray[Any]
+    """(F, 3)."""
+    record: NDArray[Any]
+    """(F, RECORD); see `shading.local_rows`."""
+    motion: NDArray[Any]
+    """(V, R, K + 6) padded with zeros; see `surface.vertex_jacobian`."""
 
 
 class NumbaRenderer(AbstractRenderer):
@@ -88,7 +103,9 @@ class NumbaRenderer(AbstractRenderer):
         self.real = np.dtype(settings.dtype)
         self.mesh = Mesh.of(model.triangles, model.vertex_count)
         self.shape_basis = np.concatenate([model.identity, model.expression], axis=2, dtype=self.real)
-        self.albedo_basis = np.ascontiguousarray(model.albedo, self.real)
+        self.albedo_basis = np.array(model.albedo, self.real, order="C")
+        # Writable copies: Numba would compile kernels once more for read-only arrays.
+        self.mean, self.mean_albedo = model.mean.copy(), model.mean_albedo.copy()
         self.flat = settings.normals == "flat"
         self._latest: list[tuple[bytes, _Surface]] = []
 
@@ -98,69 +115,72 @@ class NumbaRenderer(AbstractRenderer):
         for known, found in self._latest:
             if known == key:
                 return found
-        layout, model = self.layout, self.model
-        vertices = np.empty((model.vertex_count, 3))
-        surface.linear_surface(model.mean, self.shape_basis, np.ascontiguousarray(chi[layout.shape]), vertices)
-        albedo = np.empty_like(vertices)
-        surface.linear_surface(model.mean_albedo, self.albedo_basis, np.ascontiguousarray(chi[layout.albedo]), albedo)
-        normals, inverse_length = np.empty_like(vertices), np.empty(model.vertex_count)
-        surface.vertex_normals(
-            vertices, self.mesh.triangles, self.mesh.corner_start, self.mesh.corners, normals, inverse_length
-        )
-        rotation, scale = rotation_matrix(chi[layout.rotation]), float(np.exp(chi[layout.log_scale]))
+        layout, mesh = self.layout, self.mesh
+        vertices, albedo, normals = (np.empty((self.model.vertex_count, 3)) for _ in range(3))
+        inverse_length = np.empty(len(vertices))
+        surface.linear_surface(self.mean, self.shape_basis, chi[layout.shape].copy(), vertices)
+        surface.linear_surface(self.mean_albedo, self.albedo_basis, chi[layout.albedo].copy(), albedo)
+        surface.vertex_normals(vertices, mesh.triangles, mesh.corner_start, mesh.corners, normals, inverse_length)
+        rotation, scale, camera, camera_normals = self._turned(chi, vertices, normals)
         translation = chi[layout.translation].copy()
-        turned = scale * (vertices @ rotation.T)
-        image_xy = np.stack([turned[:, 0] + translation[0], translation[1] - turned[:, 1]], axis=1)
+        image_xy = np.stack([camera[:, 0] + translation[0], translation[1] - camera[:, 1]], axis=1)
+        gamma = np.ascontiguousarray(layout.gamma(chi))
         made = _Surface(
             vertices,
             normals,
             inverse_length,
             albedo,
+            camera,
+            camera_normals,
             image_xy,
-            np.ascontiguousarray(turned[:, 2]),
             rotation,
             scale,
             translation,
-            np.ascontiguousarray(layout.gamma(chi)),
+            gamma,
         )
         self._latest = [(key, made), *self._latest[:1]]
         return made
+
+    def _turned(
+        self, chi: NDArray[np.float64], vertices: NDArray[np.float64], normals: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float, NDArray[np.float64], NDArray[np.float64]]:
+        """R, s, and vertices in px (before translation) and normals in the camera frame."""
+        rotation, scale = rotation_matrix(chi[self.layout.rotation]), float(np.exp(chi[self.layout.log_scale]))
+        return rotation, scale, scale * (vertices @ rotation.T), normals @ rotation.T
 
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:
         """See `AbstractRenderer.geometry`."""
         made = [self.surface(item) for item in chi]
         return Geometry(
-            *(np.stack([getattr(s, f) for s in made]) for f in ("vertices", "normals", "albedo", "image_xy", "depth"))
+            vertices=np.stack([s.vertices for s in made]),
+            normals=np.stack([s.normals for s in made]),
+            albedo=np.stack([s.albedo for s in made]),
+            image_xy=np.stack([s.image_xy for s in made]),
+            depth=np.stack([s.camera[:, 2] for s in made]),
         )
 
     def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
         """See `AbstractRenderer.rasterize`."""
         batch = len(geometry.image_xy)
-        triangle = np.empty((batch, *size), np.int32)
-        barycentric = np.empty((batch, *size, 3))
+        triangle, barycentric = np.empty((batch, *size), np.int32), np.empty((batch, *size, 3))
         for item in range(batch):
-            raster.rasterize(
-                np.ascontiguousarray(geometry.image_xy[item]),
-                np.ascontiguousarray(geometry.depth[item]),
-                self.mesh.triangles,
-                triangle[item],
-                barycentric[item],
-            )
+            xy, depth = np.array(geometry.image_xy[item], order="C"), np.array(geometry.depth[item], order="C")
+            raster.rasterize(xy, depth, self.mesh.triangles, triangle[item], barycentric[item])
         return Visibility(triangle, barycentric)
 
     def shade(self, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AbstractRenderer.shade`."""
         out = np.empty((*visibility.triangle.shape, 3))
         for item in range(len(chi)):
+            _, _, camera, normals = self._turned(chi[item], geometry.vertices[item], geometry.normals[item])
             shading.radiance(
                 self.flat,
                 visibility.triangle[item],
                 visibility.barycentric[item],
                 self.mesh.triangles,
-                np.ascontiguousarray(geometry.vertices[item]),
-                np.ascontiguousarray(geometry.normals[item]),
-                np.ascontiguousarray(geometry.albedo[item]),
-                rotation_matrix(chi[item, self.layout.rotation]),
+                camera,
+                normals,
+                np.array(geometry.albedo[item], order="C"),
                 np.ascontiguousarray(self.layout.gamma(chi[item])),
                 out[item],
             )
@@ -172,135 +192,195 @@ class NumbaRenderer(AbstractRenderer):
 
 
 class NumbaDifferentiator(HostTermsDifferentiator):
-    """Analytic derivatives; J^T J by vertices, or by blocks of rows."""
+    """Analytic derivatives; J^T J by vertices, or by blocks of rows.
+
+    Inside, columns are ordered [shape | pose | albedo | light | residual]; see `assembly`.
+    """
 
     renderer: NumbaRenderer
 
     def __init__(self, renderer: NumbaRenderer, problem: Problem) -> None:
         super().__init__(renderer, problem)
-        self._image = np.ascontiguousarray(problem.image, np.float32)
+        self._image = np.array(problem.image, np.float32, order="C")
+        self._mask = np.array(problem.mask, np.bool_, order="C")
+        self._face_mask = renderer.model.face_mask.copy()
+        layout = renderer.layout
+        self._shape_pose = layout.shape_count + POSE_COUNT
+        self._dense = self._shape_pose + layout.albedo_count
+        parts = (layout.shape, layout.pose, layout.albedo, layout.lighting)
+        self._order = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        """(P,) where each column inside is in chi."""
+        self._axes = (0, 1, 2) if renderer.flat else (0, 1, 2, 3)
+        self._buffers: dict[str, NDArray[Any]] = {}
+
+    def _buffer(self, name: str, *shape: int) -> NDArray[Any]:
+        """An array of rows that keeps its memory between calls (fresh pages are slow); zeros at first, then as left."""
+        size = int(np.prod(shape))
+        if name not in self._buffers or self._buffers[name].size < size:
+            self._buffers[name] = np.zeros(size, self.renderer.real)
+        return self._buffers[name][:size].reshape(shape)
 
     def _see(self, chi: NDArray[np.float64]) -> tuple[Visibility, NDArray[np.int64], list[_Seen]]:
-        renderer, mesh = self.renderer, self.renderer.mesh
-        size = self.problem.size
+        mesh, size = self.renderer.mesh, self.problem.size
         visibility = Visibility(np.empty((len(chi), *size), np.int32), np.empty((len(chi), *size, 3)))
         seen = []
         for item, one in enumerate(chi):
-            made = renderer.surface(one)
-            raster.rasterize(
-                made.image_xy, made.depth, mesh.triangles, visibility.triangle[item], visibility.barycentric[item]
-            )
-            pixels, order = raster.list_pixels(
-                visibility.triangle[item],
-                self.problem.mask[item],
-                renderer.model.face_mask,
+            made, triangle = self.renderer.surface(one), visibility.triangle[item]
+            depth = made.camera[:, 2].copy()
+            raster.rasterize(made.image_xy, depth, mesh.triangles, triangle, visibility.barycentric[item])
+            listed = raster.list_pixels(
+                triangle,
+                self._mask[item],
+                self._face_mask,
                 made.image_xy,
                 mesh.triangles,
+                mesh.triangle_order,
+                mesh.vertex_order,
             )
-            used = assembly.used_vertices(
-                pixels, order, visibility.triangle[item], mesh.triangles, renderer.model.vertex_count
-            )
-            seen.append(_Seen(pixels, order, *used))
+            seen.append(_Seen(*listed))
         return visibility, np.array([len(s.pixels) for s in seen], np.int64), seen
+
+    def _pixel_inputs(self, made: _Surface, seen: _Seen, item: int) -> tuple[Any, ...]:
+        """What `shading.residuals` and `shading.local_rows` share."""
+        return (
+            seen.pixels,
+            seen.shown,
+            self.renderer.mesh.triangles,
+            made.camera,
+            made.camera_normals,
+            made.albedo,
+            made.translation,
+            made.gamma,
+            self._image[item],
+            float(self.problem.energy.huber_delta),
+            float(np.sqrt(self.problem.energy.photometric / max(len(seen.pixels), 1))),
+        )
 
     def _photometric_cost(self, chi: NDArray[np.float64], frozen: Frozen, item: int) -> float:
         made, seen = self.renderer.surface(chi), frozen.cache[item]
         cost = np.empty(len(seen.pixels))
-        shading.residuals(
-            self.renderer.flat,
-            seen.pixels,
-            frozen.visibility.triangle[item],
-            self.renderer.mesh.triangles,
-            made.image_xy,
-            made.vertices,
-            made.normals,
-            made.albedo,
-            made.rotation,
-            made.gamma,
-            self._image[item],
-            self.problem.energy.huber_delta,
-            self._scale(len(seen.pixels)),
-            cost,
-        )
+        shading.residuals(self.renderer.flat, *self._pixel_inputs(made, seen, item), cost)
         return float(cost.sum())
 
     def _photometric(
         self, chi: NDArray[np.float64], frozen: Frozen, item: int
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        renderer, seen = self.renderer, frozen.cache[item]
-        rows = self._rows(chi, frozen, item, robust=True)
-        normal_basis = self._normal_basis(chi, seen)
-        by_rows = renderer.flat or renderer.settings.assembly != "vertices"
-        gradient, hessian = (self._by_rows if by_rows else self._by_vertices)(rows, normal_basis, frozen, item)
-        upper = np.triu(hessian)
-        return float(rows.cost.sum()), gradient, upper + np.triu(upper, 1).T
+        seen: _Seen = frozen.cache[item]
+        local = self._local(chi, seen, item, robust=True)
+        way = self.renderer.settings.assembly
+        if way == "auto":  # a vertex costs about as much as R pixels; measured by benchmarks/linearize.py
+            way = "vertices" if len(seen.pixels) > len(self._axes) * len(seen.vertices) else "rows"
+        inside = (self._by_vertices if way == "vertices" else self._by_rows)(local, seen)
+        count = len(self._order)
+        upper = np.triu(inside[:count, :count])
+        gradient, hessian = np.empty(count), np.empty((count, count))
+        gradient[self._order] = inside[:count, count]
+        hessian[np.ix_(self._order, self._order)] = upper + np.triu(upper, 1).T
+        return float(local.cost.sum()), gradient, hessian
 
-    def _by_vertices(
-        self, rows: _Rows, normal_basis: NDArray[Any], frozen: Frozen, item: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        renderer, seen, mesh = self.renderer, frozen.cache[item], self.renderer.mesh
-        count = renderer.layout.count
-        chunks = -(-len(seen.vertices) // assembly.CHUNK)
-        chunk_start, chunk_entries = assembly.chunk_triangles(seen.triangles, mesh.triangles, seen.place, chunks)
-        hessian = np.empty((assembly.GROUPS, count, assembly.padded(count)), renderer.real)
-        gradient = np.empty((assembly.GROUPS, count))
-        assembly.normal_equations(
-            seen.triangles,
-            seen.start,
-            seen.order,
-            seen.vertices,
-            seen.place,
-            chunk_start,
-            chunk_entries,
-            mesh.triangles,
-            mesh.ring_start,
-            mesh.ring,
-            mesh.ring_slot,
-            rows.bary,
-            rows.geometry,
-            rows.shade,
-            rows.light,
-            rows.pose,
-            rows.residual,
-            renderer.shape_basis,
-            normal_basis,
-            renderer.albedo_basis,
-            hessian,
-            gradient,
-        )
-        return gradient.sum(axis=0), hessian[:, :, :count].sum(axis=0, dtype=np.float64)
+    def _by_vertices(self, local: _Local, seen: _Seen) -> NDArray[np.float64]:
+        """H (upper triangle) and, as its last column, g: (P + 1, P + 1)."""
+        renderer, mesh = self.renderer, self.renderer.mesh
+        rank, shape_pose, dense, total = len(self._axes), self._shape_pose, self._dense, len(self._order) + 1
+        albedo_count, used = renderer.layout.albedo_count, len(seen.vertices)
+        inside = np.zeros((total, total))
+        block = min(_VERTICES, len(local.motion))
+        rows = self._buffer("rows", block, rank, _round_up(total, 16))
+        albedo_rows = self._buffer("albedo rows", block, 3, albedo_count + LIGHTING_COUNT + 1)
+        for first in range(0, used, block):
+            count = min(block, used - first)
+            padded = _round_up(count, _WHOLE)
+            assembly.vertex_rows(
+                self._axes,
+                first,
+                seen.vertices,
+                seen.place,
+                seen.start,
+                seen.stop,
+                mesh.triangles,
+                mesh.corner_start,
+                mesh.corners,
+                mesh.ring_start,
+                mesh.ring,
+                mesh.ring_slot,
+                mesh.ring_size,
+                local.record,
+                local.motion,
+                renderer.albedo_basis,
+                shape_pose,
+                rows[:count],
+                albedo_rows[:count],
+            )
+            rows[count:padded] = 0.0
+            albedo_rows[count:padded] = 0.0
+            u = local.motion[first : first + padded].reshape(padded * rank, -1)
+            product = u.T @ rows[:padded].reshape(padded * rank, -1)
+            inside[:shape_pose] += product[:shape_pose, :total]
+            albedo = np.zeros((padded, 3, albedo_count), renderer.real)
+            albedo[:count] = renderer.albedo_basis[seen.vertices[first : first + count]]
+            product = albedo.reshape(3 * padded, -1).T @ albedo_rows[:padded].reshape(3 * padded, -1)
+            inside[shape_pose:dense, shape_pose:] += product
+        light = np.empty((_LIGHT_BLOCKS, 3, 10, 16))
+        assembly.light_products(local.record, light)
+        for c, product in enumerate(light.sum(axis=0)):
+            part = slice(dense + 9 * c, dense + 9 * c + 9)
+            inside[part, part], inside[part, -1] = product[:9, :9], product[9, :9]
+        return inside
 
-    def _by_rows(
-        self, rows: _Rows, normal_basis: NDArray[Any], frozen: Frozen, item: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        count, total = self.renderer.layout.count, len(rows.cost)
-        gradient, hessian = np.zeros(count), np.zeros((count, count))
-        for first in range(0, total, _BLOCK_PIXELS):
-            block = self._dense(rows, normal_basis, frozen, item, first, min(_BLOCK_PIXELS, total - first))
-            gradient += block.T @ rows.residual[first : first + _BLOCK_PIXELS].ravel().astype(block.dtype)
-            hessian += block.T @ block
-        return gradient, hessian
+    def _by_rows(self, local: _Local, seen: _Seen) -> NDArray[np.float64]:
+        """As `_by_vertices`."""
+        dense, count = self._dense, len(seen.pixels)
+        width = dense + 10
+        channels = np.zeros((3, width, width))
+        for first in range(0, count, _PIXELS):
+            rows = self._pixel_rows(local, seen, first, min(_PIXELS, count - first))
+            for c in range(3):
+                channels[c] += (rows[c].T @ rows[c])[:width, :width]
+        inside = np.zeros((len(self._order) + 1,) * 2)
+        shared = channels.sum(axis=0)
+        inside[:dense, :dense], inside[:dense, -1] = shared[:dense, :dense], shared[:dense, -1]
+        for c in range(3):
+            part = slice(dense + 9 * c, dense + 9 * c + 9)
+            inside[: part.stop, part] = 0.0
+            inside[:dense, part] = channels[c, :dense, dense:-1]
+            inside[part, part], inside[part, -1] = channels[c, dense:-1, dense:-1], channels[c, dense:-1, -1]
+        return inside
 
     def residual_jacobian(
         self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
     ) -> ResidualJacobian:
         """See `AbstractDifferentiator.residual_jacobian`."""
-        local = self._rows(chi[item], frozen, item, robust=False)
-        normal_basis = self._normal_basis(chi[item], frozen.cache[item])
-        dense = self._dense(local, normal_basis, frozen, item, 0, len(local.cost)).astype(np.float64)
+        seen: _Seen = frozen.cache[item]
+        local = self._local(chi[item], seen, item, robust=False)
+        order = np.argsort(seen.pixels)  # row by row
+        made = self._pixel_rows(local, seen, 0, len(order)).transpose(1, 0, 2)[order]
+        dense, count = self._dense, len(self._order)
+        inside = np.zeros((*made.shape[:2], count))
+        inside[:, :, :dense] = made[:, :, :dense]
+        for c in range(3):
+            inside[:, c, dense + 9 * c : dense + 9 * c + 9] = made[:, c, dense : dense + 9]
+        jacobian = np.empty((3 * len(order), count))
+        jacobian[:, self._order] = inside.reshape(-1, count)
         chosen = slice(None) if rows is None else rows
-        return ResidualJacobian(local.residual.ravel()[chosen], dense[chosen], local.weight.ravel()[chosen])
+        return ResidualJacobian(
+            local.residual[order].ravel()[chosen], jacobian[chosen], local.weight[order].ravel()[chosen]
+        )
 
-    def _scale(self, pixels: int) -> float:
-        return float(np.sqrt(self.problem.energy.photometric / max(pixels, 1)))
-
-    def _normal_basis(self, chi: NDArray[np.float64], seen: _Seen) -> NDArray[Any]:
-        renderer, mesh = self.renderer, self.renderer.mesh
-        if renderer.flat:
-            return np.empty((0, 3, renderer.layout.shape_count), renderer.real)
-        made = renderer.surface(chi)
-        out = np.empty((len(seen.vertices), 3, renderer.layout.shape_count), renderer.real)
-        surface.normal_jacobian(
+    def _local(self, chi: NDArray[np.float64], seen: _Seen, item: int, robust: bool) -> _Local:
+        renderer, mesh, made = self.renderer, self.renderer.mesh, self.renderer.surface(chi)
+        count, used = len(seen.pixels), len(seen.vertices)
+        shape = (_round_up(used, _WHOLE), len(self._axes), _round_up(self._shape_pose, 16))
+        local = _Local(
+            cost=np.empty(count),
+            residual=np.empty((count, 3)),
+            weight=np.empty((count, 3)),
+            record=self._buffer("record", count, shading.RECORD),
+            motion=self._buffer("motion", *shape),
+        )
+        local.motion[used:] = 0.0
+        tangents = np.empty((used, 2, 3))
+        surface.vertex_jacobian(
+            renderer.flat,
             seen.vertices,
             made.vertices,
             made.normals,
@@ -311,76 +391,47 @@ class NumbaDifferentiator(HostTermsDifferentiator):
             mesh.ring_start,
             mesh.ring,
             mesh.ring_slot,
+            mesh.ring_size,
             renderer.shape_basis,
-            out,
-        )
-        return out
-
-    def _rows(self, chi: NDArray[np.float64], frozen: Frozen, item: int, robust: bool) -> _Rows:
-        renderer, made, seen = self.renderer, self.renderer.surface(chi), frozen.cache[item]
-        count, real = len(seen.pixels), renderer.real
-        rows = _Rows(
-            cost=np.empty(count),
-            residual=np.empty((count, 3)),
-            weight=np.empty((count, 3)),
-            bary=np.empty((count, 3), real),
-            geometry=np.empty((count, 3, 9 if renderer.flat else 6), real),
-            shade=np.empty((count, 3), real),
-            light=np.empty((count, 3, 9), real),
-            pose=np.empty((count, 3, 6), real),
+            made.rotation,
+            made.scale,
+            made.camera,
+            tangents,
+            local.motion,
         )
         shading.local_rows(
             renderer.flat,
+            *self._pixel_inputs(made, seen, item),
             robust,
-            seen.pixels,
-            frozen.visibility.triangle[item],
-            renderer.mesh.triangles,
-            made.image_xy,
-            made.depth,
-            made.vertices,
-            made.normals,
-            made.albedo,
-            made.rotation,
-            made.translation,
-            made.scale,
-            made.gamma,
-            self._image[item],
-            self.problem.energy.huber_delta,
-            self._scale(count),
-            rows.cost,
-            rows.residual,
-            rows.weight,
-            rows.bary,
-            rows.geometry,
-            rows.shade,
-            rows.light,
-            rows.pose,
-        )
-        return rows
-
-    def _dense(
-        self, rows: _Rows, normal_basis: NDArray[Any], frozen: Frozen, item: int, first: int, count: int
-    ) -> NDArray[Any]:
-        renderer, seen = self.renderer, frozen.cache[item]
-        out = np.empty((3 * count, renderer.layout.count), renderer.real)
-        assembly.dense_rows(
-            renderer.flat,
-            first,
-            seen.pixels,
-            frozen.visibility.triangle[item],
-            renderer.mesh.triangles,
             seen.place,
-            rows.bary,
-            rows.geometry,
-            rows.shade,
-            rows.light,
-            rows.pose,
-            renderer.shape_basis,
-            normal_basis,
-            renderer.albedo_basis,
+            tangents,
+            local.cost,
+            local.residual,
+            local.weight,
+            local.record,
+        )
+        return local
+
+    def _pixel_rows(self, local: _Local, seen: _Seen, first: int, count: int) -> NDArray[Any]:
+        """See `assembly.pixel_rows`."""
+        out = self._buffer("rows", 3, count, _round_up(self._dense + 10, 8))
+        assembly.pixel_rows(
+            self._axes,
+            first,
+            seen.shown,
+            self.renderer.mesh.triangles,
+            seen.place,
+            local.record,
+            local.motion,
+            self.renderer.albedo_basis,
+            self._shape_pose,
             out,
         )
         return out
+
+
+def _round_up(count: int, step: int) -> int:
+    return -(-count // step) * step
 
 
 class NumbaEngine(Engine):

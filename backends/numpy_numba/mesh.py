@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +17,7 @@ __all__ = ["Mesh"]
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles, and in compressed rows the corners and the ring around each vertex."""
+    """Triangles; corners and rings of vertices, in compressed rows; orders that keep neighbours together."""
 
     triangles: NDArray[np.int32]
     """(T, 3)."""
@@ -29,6 +31,12 @@ class Mesh:
     """Vertex v itself and the vertices it shares a triangle with, ascending."""
     ring_slot: NDArray[np.int32]
     """(T, 3, 3): corner l of triangle t is entry `[t, k, l]` of the ring of corner k."""
+    ring_size: int
+    """The largest ring."""
+    vertex_order: NDArray[np.int32]
+    """(N,) an order of the vertices in which rings are near each other, so that kernels find them in the cache."""
+    triangle_order: NDArray[np.int32]
+    """(T,) triangles in the order of their first vertices."""
 
     @classmethod
     def of(cls, triangles: NDArray[np.int32], vertex_count: int) -> Mesh:
@@ -41,11 +49,19 @@ class Mesh:
         keys, inverse = np.unique(first * vertex_count + second, return_inverse=True)
         ring_start = np.searchsorted(keys, np.arange(vertex_count + 1, dtype=np.int64) * vertex_count)
         slots = inverse.reshape(first.shape) - ring_start[first]
+        ring = (keys % vertex_count).astype(np.int32)
+        graph = csr_matrix((np.ones(len(ring), np.int8), ring, ring_start), (vertex_count, vertex_count))
+        vertex_order = reverse_cuthill_mckee(graph, symmetric_mode=True).astype(np.int32)
+        rank = np.empty(vertex_count, np.int32)
+        rank[vertex_order] = np.arange(vertex_count, dtype=np.int32)
         return cls(
-            triangles=np.ascontiguousarray(triangles, np.int32),
+            triangles=np.array(triangles, np.int32, order="C"),
             corner_start=corner_start.astype(np.int32),
             corners=corners,
             ring_start=ring_start.astype(np.int32),
-            ring=(keys % vertex_count).astype(np.int32),
+            ring=ring,
             ring_slot=np.ascontiguousarray(slots.reshape(-1, 3, 3), np.int32),
+            ring_size=int(np.diff(ring_start).max()),
+            vertex_order=vertex_order,
+            triangle_order=np.argsort(rank[triangles].min(axis=1), kind="stable").astype(np.int32),
         )

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="untyped-decorator"
 """The deterministic rasteriser: fixed-point coverage, quantised depth, ties to the lowest triangle."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from faceinv.interface import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 
 __all__ = ["list_pixels", "rasterize"]
 
-BAND = 16
+_BAND = 16
 _EMPTY = np.int64(-(2**63))
 _ID_MASK = np.int64(2**32 - 1)
 _DEPTH_LIMIT = float(2**30)
@@ -19,7 +20,6 @@ _DEPTH_LIMIT = float(2**30)
 def rasterize(xy, depth, triangles, triangle_image, barycentric):
     """Fill triangle_image (H, W) int32, -1 for the background, and barycentric (H, W, 3)."""
     height, width = triangle_image.shape
-    count = triangles.shape[0]
     snapped = np.empty((xy.shape[0], 2), np.int64)
     for v in prange(xy.shape[0]):
         for d in range(2):
@@ -27,27 +27,30 @@ def rasterize(xy, depth, triangles, triangle_image, barycentric):
             # NaN fails the comparison and is marked like a vertex out of range.
             usable = abs(value) <= RASTER_LIMIT and np.isfinite(depth[v])
             snapped[v, d] = np.int64(np.floor(value * SNAP + 0.5)) if usable else _EMPTY
-    for band in prange((height + BAND - 1) // BAND):
-        top, bottom = band * BAND, min((band + 1) * BAND, height)
+    # The rows of pixels that each front-facing triangle may cover; none for others.
+    rows = np.empty((triangles.shape[0], 2), np.int32)
+    for t in prange(triangles.shape[0]):
+        i0, i1, i2 = triangles[t, 0], triangles[t, 2], triangles[t, 1]
+        x0, y0, x1, y1 = snapped[i0, 0], snapped[i0, 1], snapped[i1, 0], snapped[i1, 1]
+        x2, y2 = snapped[i2, 0], snapped[i2, 1]
+        rows[t, 0], rows[t, 1] = 0, -1
+        if min(x0, x1, x2, y0, y1, y2) != _EMPTY and (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0) > 0:
+            rows[t, 0] = max(0, -(-min(y0, y1, y2) // SNAP))
+            rows[t, 1] = min(height - 1, max(y0, y1, y2) // SNAP)
+    for band in prange((height + _BAND - 1) // _BAND):
+        top, bottom = band * _BAND, min((band + 1) * _BAND, height)
         keys = np.full((bottom - top, width), _EMPTY, np.int64)
-        for t in range(count):
+        for t in range(triangles.shape[0]):
+            upper, lower = max(top, rows[t, 0]), min(bottom - 1, rows[t, 1])
+            if upper > lower:
+                continue
             # Model triangles are counter-clockwise with y up; swapping two corners makes them positive with y down.
             i0, i1, i2 = triangles[t, 0], triangles[t, 2], triangles[t, 1]
             x0, y0, x1, y1 = snapped[i0, 0], snapped[i0, 1], snapped[i1, 0], snapped[i1, 1]
             x2, y2 = snapped[i2, 0], snapped[i2, 1]
-            if min(y0, y1, y2) > (bottom - 1) * SNAP or max(y0, y1, y2) < top * SNAP:
-                continue
-            if min(x0, x1, x2, y0, y1, y2) == _EMPTY:
-                continue
-            area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
-            if area <= 0:
-                continue
             left = max(0, -(-min(x0, x1, x2) // SNAP))
             right = min(width - 1, max(x0, x1, x2) // SNAP)
-            upper = max(top, -(-min(y0, y1, y2) // SNAP))
-            lower = min(bottom - 1, max(y0, y1, y2) // SNAP)
-            if left > right or upper > lower:
-                continue
+            area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
             # Edge k lies opposite corner k; points on an edge belong to it only if it is a top or a left one.
             bias0 = 0 if (y2 - y1 < 0 or (y2 == y1 and x2 > x1)) else 1
             bias1 = 0 if (y0 - y2 < 0 or (y0 == y2 and x0 > x2)) else 1
@@ -74,14 +77,14 @@ def rasterize(xy, depth, triangles, triangle_image, barycentric):
                 if key == _EMPTY:
                     triangle_image[py, px] = -1
                     barycentric[py, px, 0] = barycentric[py, px, 1] = barycentric[py, px, 2] = 0.0
-                    continue
-                t = _ID_MASK - (key & _ID_MASK)
-                triangle_image[py, px] = t
-                _barycentric(xy, snapped, triangles, t, px, py, barycentric[py, px])
+                else:
+                    t = _ID_MASK - (key & _ID_MASK)
+                    triangle_image[py, px] = t
+                    _barycentric(xy, snapped, triangles, t, px, py, barycentric)
 
 
 @njit(cache=True, inline="always")
-def double_area(xy, i0, i1, i2):
+def _double_area(xy, i0, i1, i2):
     """Twice the signed projected area, negative for front-facing triangles (y points down)."""
     return (xy[i1, 0] - xy[i0, 0]) * (xy[i2, 1] - xy[i0, 1]) - (xy[i1, 1] - xy[i0, 1]) * (xy[i2, 0] - xy[i0, 0])
 
@@ -89,47 +92,63 @@ def double_area(xy, i0, i1, i2):
 @njit(cache=True)
 def _barycentric(xy, snapped, triangles, t, px, py, out):
     i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-    area = double_area(xy, i0, i1, i2)
+    area = _double_area(xy, i0, i1, i2)
     if area < -MIN_DOUBLE_AREA:
         dx, dy = px - xy[i0, 0], py - xy[i0, 1]
-        out[1] = (dx * (xy[i2, 1] - xy[i0, 1]) - dy * (xy[i2, 0] - xy[i0, 0])) / area
-        out[2] = (dy * (xy[i1, 0] - xy[i0, 0]) - dx * (xy[i1, 1] - xy[i0, 1])) / area
+        b1 = (dx * (xy[i2, 1] - xy[i0, 1]) - dy * (xy[i2, 0] - xy[i0, 0])) / area
+        b2 = (dy * (xy[i1, 0] - xy[i0, 0]) - dx * (xy[i1, 1] - xy[i0, 1])) / area
     else:  # edge-on: the snapped triangle still has an area
         x0, y0, x1, y1 = snapped[i0, 0], snapped[i0, 1], snapped[i1, 0], snapped[i1, 1]
         x2, y2 = snapped[i2, 0], snapped[i2, 1]
-        dx, dy = px * SNAP - x0, py * SNAP - y0
+        sx, sy = px * SNAP - x0, py * SNAP - y0
         whole = np.float64((x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0))
-        out[1] = np.float64(dx * (y2 - y0) - dy * (x2 - x0)) / whole
-        out[2] = np.float64(dy * (x1 - x0) - dx * (y1 - y0)) / whole
-    out[0] = 1.0 - out[1] - out[2]
+        b1 = np.float64(sx * (y2 - y0) - sy * (x2 - x0)) / whole
+        b2 = np.float64(sy * (x1 - x0) - sx * (y1 - y0)) / whole
+    out[py, px, 0], out[py, px, 1], out[py, px, 2] = 1.0 - b1 - b2, b1, b2
 
 
 @njit(cache=True)
-def list_pixels(triangle_image, mask, face_mask, xy, triangles):
-    """The photometric pixels: their flat indices row by row, and a permutation that sorts them by triangle."""
+def list_pixels(triangle_image, mask, face_mask, xy, triangles, triangle_order, vertex_order):
+    """The photometric pixels, and what shows in them.
+
+    Returns pixels (F,), flat indices sorted by triangle; shown (F,), their triangles; start and stop (T,): those of
+    triangle t are `pixels[start[t]:stop[t]]`; used (V,), the vertices of these triangles; place (N,), where a vertex is
+    in `used`, or -1. Triangles and vertices come in the given orders, in which neighbours are near each other.
+    """
     height, width = triangle_image.shape
-    state = np.zeros(triangles.shape[0], np.int8)  # 0 unknown, 1 in, 2 out
-    counts = np.zeros(triangles.shape[0] + 1, np.int32)
-    pixels = np.empty(height * width, np.int32)
-    found = 0
+    count = triangles.shape[0]
+    usable = np.empty(count, np.bool_)
+    for t in range(count):
+        area = _double_area(xy, triangles[t, 0], triangles[t, 1], triangles[t, 2])
+        usable[t] = face_mask[t] and area < -MIN_DOUBLE_AREA
+    stop = np.zeros(count, np.int32)
     for y in range(height):
         for x in range(width):
             t = triangle_image[y, x]
-            if t < 0 or not mask[y, x]:
-                continue
-            if state[t] == 0:
-                area = double_area(xy, triangles[t, 0], triangles[t, 1], triangles[t, 2])
-                state[t] = 1 if face_mask[t] and area < -MIN_DOUBLE_AREA else 2
-            if state[t] == 1:
-                pixels[found] = y * width + x
-                counts[t + 1] += 1
-                found += 1
-    for t in range(triangles.shape[0]):
-        counts[t + 1] += counts[t]
-    order = np.empty(found, np.int32)
-    for i in range(found):
-        y, x = pixels[i] // width, pixels[i] % width
-        t = triangle_image[y, x]
-        order[counts[t]] = i
-        counts[t] += 1
-    return pixels[:found].copy(), order
+            if t >= 0 and mask[y, x] and usable[t]:
+                stop[t] += 1
+    start = np.empty(count, np.int32)
+    place = np.full(vertex_order.shape[0], -1, np.int32)
+    total = 0
+    for n in range(count):
+        t = triangle_order[n]
+        start[t] = total
+        total += stop[t]
+        if stop[t] > 0:
+            place[triangles[t, 0]] = place[triangles[t, 1]] = place[triangles[t, 2]] = 0
+        stop[t] = start[t]
+    pixels, shown = np.empty(total, np.int32), np.empty(total, np.int32)
+    for y in range(height):
+        for x in range(width):
+            t = triangle_image[y, x]
+            if t >= 0 and mask[y, x] and usable[t]:
+                pixels[stop[t]], shown[stop[t]] = y * width + x, t
+                stop[t] += 1
+    used = np.empty(vertex_order.shape[0], np.int32)
+    found = 0
+    for n in range(vertex_order.shape[0]):
+        v = vertex_order[n]
+        if place[v] == 0:
+            place[v], used[found] = found, v
+            found += 1
+    return pixels, shown, start, stop, used[:found].copy(), place

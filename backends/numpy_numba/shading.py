@@ -1,10 +1,12 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="untyped-decorator"
 """Kernels: radiance of an image, and residuals with their local derivatives.
 
-With visibility frozen a pixel's radiance depends on its own triangle, the pose and the light (DESIGN section 3):
+With visibility frozen a pixel's radiance depends on its own triangle and the light only (DESIGN section 3):
 
-    dI_c = sum_k b_k (p_c . dV_k + q_c . dn_k + h_c drho_kc) + pose and lighting columns
+    dI_c = sum_k (q_ck . du_k + h_c b_k drho_kc) + rho_c Y . dgamma_c
 
-for interpolated normals. For flat ones `sum_k P_ck . dV_k` takes the place of the first two terms.
+over the triangle's corners k, where `du_k` (R,) is the motion of the corner as `surface.vertex_jacobian` lists it.
+All of these take part in the camera frame: `camera` (N, 3) is `scale * (rotation @ vertex)`, px, y up.
 """
 
 from __future__ import annotations
@@ -15,216 +17,225 @@ from numba import njit, prange
 from faceinv.interface import MIN_DOUBLE_AREA
 from faceinv.lighting import SH_CONSTANTS
 
-__all__ = ["local_rows", "radiance", "residuals"]
+__all__ = ["RECORD", "local_rows", "radiance", "residuals"]
+
+RECORD = 64
+"""Numbers in a pixel's record. For red, green and blue 16 each: `q` of the three corners (3 R, R = 3 or 4), zeros
+up to 12, `h b` of the three corners, the residual. Then the 9 of Y, the three `rho`, and four zeros."""
 
 _C0, _C1, _C2, _C3, _C4 = (float(c) for c in SH_CONSTANTS)
-BLOCK = 256
-
-
-@njit(cache=True, inline="always")
-def _sh(x, y, z, out):
-    out[0], out[1], out[2], out[3] = _C0, _C1 * y, _C1 * z, _C1 * x
-    out[4], out[5], out[6] = _C2 * x * y, _C2 * y * z, _C3 * (3.0 * z * z - 1.0)
-    out[7], out[8] = _C2 * x * z, _C4 * (x * x - y * y)
 
 
 @njit(cache=True)
-def _screen(xy, i0, i1, i2, px, py, b, g):
-    """Barycentric weights b (3,) of a pixel and their screen-space gradients g (3, 2), also outside the triangle."""
-    area = (xy[i1, 0] - xy[i0, 0]) * (xy[i2, 1] - xy[i0, 1]) - (xy[i1, 1] - xy[i0, 1]) * (xy[i2, 0] - xy[i0, 0])
+def _harmonics(x, y, z):
+    return (
+        _C0,
+        _C1 * y,
+        _C1 * z,
+        _C1 * x,
+        _C2 * x * y,
+        _C2 * y * z,
+        _C3 * (3.0 * z * z - 1.0),
+        _C2 * x * z,
+        _C4 * (x * x - y * y),
+    )
+
+
+@njit(cache=True)
+def _gradients(camera, i0, i1, i2):
+    """Screen-space gradients (x and y) of the barycentric weights of corners 1 and 2."""
+    x1, y1 = camera[i1, 0] - camera[i0, 0], camera[i1, 1] - camera[i0, 1]
+    x2, y2 = camera[i2, 0] - camera[i0, 0], camera[i2, 1] - camera[i0, 1]
+    area = x1 * y2 - y1 * x2
     # A trial step may turn a frozen triangle edge-on; keep the cost finite, so that the step is judged and refused.
     if abs(area) < MIN_DOUBLE_AREA * 1e-3:
-        area = -MIN_DOUBLE_AREA * 1e-3
-    g[1, 0], g[1, 1] = (xy[i2, 1] - xy[i0, 1]) / area, -(xy[i2, 0] - xy[i0, 0]) / area
-    g[2, 0], g[2, 1] = -(xy[i1, 1] - xy[i0, 1]) / area, (xy[i1, 0] - xy[i0, 0]) / area
-    g[0, 0], g[0, 1] = -g[1, 0] - g[2, 0], -g[1, 1] - g[2, 1]
-    dx, dy = px - xy[i0, 0], py - xy[i0, 1]
-    b[1] = dx * g[1, 0] + dy * g[1, 1]
-    b[2] = dx * g[2, 0] + dy * g[2, 1]
-    b[0] = 1.0 - b[1] - b[2]
+        area = MIN_DOUBLE_AREA * 1e-3
+    inverse = 1.0 / area
+    return y2 * inverse, -x2 * inverse, -y1 * inverse, x1 * inverse
 
 
 @njit(cache=True)
-def _face_normal(vertices, i0, i1, i2, n):
-    """Unit normal n (3,) of a triangle, model space; returns one over twice its area."""
-    ax, ay, az = (
-        vertices[i1, 0] - vertices[i0, 0],
-        vertices[i1, 1] - vertices[i0, 1],
-        vertices[i1, 2] - vertices[i0, 2],
-    )
-    bx, by, bz = (
-        vertices[i2, 0] - vertices[i0, 0],
-        vertices[i2, 1] - vertices[i0, 1],
-        vertices[i2, 2] - vertices[i0, 2],
-    )
-    n[0], n[1], n[2] = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-    inverse = 1.0 / max(np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]), 1e-12)
-    n[0], n[1], n[2] = n[0] * inverse, n[1] * inverse, n[2] * inverse
-    return inverse
+def _face_normal(camera, i0, i1, i2):
+    """Unit normal of a triangle, and one over twice its area."""
+    ax, ay, az = camera[i1, 0] - camera[i0, 0], camera[i1, 1] - camera[i0, 1], camera[i1, 2] - camera[i0, 2]
+    bx, by, bz = camera[i2, 0] - camera[i0, 0], camera[i2, 1] - camera[i0, 1], camera[i2, 2] - camera[i0, 2]
+    x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    inverse = 1.0 / max(np.sqrt(x * x + y * y + z * z), 1e-12)
+    return x * inverse, y * inverse, z * inverse, inverse
 
 
 @njit(cache=True)
-def _camera_normal(flat, vertices, normals, rotation, i0, i1, i2, b, mean, m):
-    """m (3,): the unnormalised normal of a pixel in the camera frame. Returns 1/(2 area) for flat normals."""
-    inverse = 1.0
-    if flat:
-        inverse = _face_normal(vertices, i0, i1, i2, mean)
-    else:
-        for d in range(3):
-            mean[d] = b[0] * normals[i0, d] + b[1] * normals[i1, d] + b[2] * normals[i2, d]
-    for d in range(3):
-        m[d] = rotation[d, 0] * mean[0] + rotation[d, 1] * mean[1] + rotation[d, 2] * mean[2]
-    return inverse
+def _mixed_normal(normals, i0, i1, i2, b0, b1, b2):
+    """Unit interpolated normal, and one over the length it had."""
+    x = b0 * normals[i0, 0] + b1 * normals[i1, 0] + b2 * normals[i2, 0]
+    y = b0 * normals[i0, 1] + b1 * normals[i1, 1] + b2 * normals[i2, 1]
+    z = b0 * normals[i0, 2] + b1 * normals[i1, 2] + b2 * normals[i2, 2]
+    inverse = 1.0 / max(np.sqrt(x * x + y * y + z * z), 1e-12)
+    return x * inverse, y * inverse, z * inverse, inverse
+
+
+@njit(cache=True)
+def _shade(gamma, c, basis):
+    total = 0.0
+    for k in range(9):
+        total += gamma[k, c] * basis[k]
+    return total
+
+
+@njit(cache=True)
+def _huber(r, delta, scale):
+    """(Huber weight, cost) with cost = scale^2 huber(r)."""
+    size = abs(r)
+    if size <= delta:
+        return 1.0, scale * scale * r * r
+    return delta / size, scale * scale * (2.0 * delta * size - delta * delta)
 
 
 @njit(parallel=True, cache=True)
-def radiance(flat, triangle_image, barycentric, triangles, vertices, normals, albedo, rotation, gamma, out):
+def radiance(flat, triangle_image, barycentric, triangles, camera, normals, albedo, gamma, out):
     """out (H, W, 3): the model's radiance where a triangle is seen, zero elsewhere."""
     for y in prange(triangle_image.shape[0]):
-        basis, mean, m = np.empty(9), np.empty(3), np.empty(3)
         for x in range(triangle_image.shape[1]):
             t = triangle_image[y, x]
             if t < 0:
                 out[y, x, 0] = out[y, x, 1] = out[y, x, 2] = 0.0
                 continue
             i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            b = barycentric[y, x]
-            _camera_normal(flat, vertices, normals, rotation, i0, i1, i2, b, mean, m)
-            inverse = 1.0 / max(np.sqrt(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]), 1e-12)
-            _sh(m[0] * inverse, m[1] * inverse, m[2] * inverse, basis)
+            b0, b1, b2 = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
+            if flat:
+                nx, ny, nz, _ = _face_normal(camera, i0, i1, i2)
+            else:
+                nx, ny, nz, _ = _mixed_normal(normals, i0, i1, i2, b0, b1, b2)
+            basis = _harmonics(nx, ny, nz)
             for c in range(3):
-                rho = b[0] * albedo[i0, c] + b[1] * albedo[i1, c] + b[2] * albedo[i2, c]
-                shade = 0.0
-                for k in range(9):
-                    shade += gamma[k, c] * basis[k]
-                out[y, x, c] = rho * shade
-
-
-@njit(cache=True)
-def _residual(radiance_c, target, delta, scale):
-    """(scaled residual, Huber weight, cost) with cost = scale^2 huber(radiance - target)."""
-    r = radiance_c - target
-    size = abs(r)
-    if size <= delta:
-        return scale * r, 1.0, scale * scale * r * r
-    return scale * r, delta / size, scale * scale * (2.0 * delta * size - delta * delta)
+                rho = b0 * albedo[i0, c] + b1 * albedo[i1, c] + b2 * albedo[i2, c]
+                out[y, x, c] = rho * _shade(gamma, c, basis)
 
 
 @njit(parallel=True, cache=True)
-def residuals(flat, pixels, triangle_image, triangles, xy, vertices, normals, albedo, rotation, gamma, image, delta,
-              scale, cost):
-    """cost (F,): each pixel's part of the photometric term."""
-    width = triangle_image.shape[1]
-    for block in prange((pixels.shape[0] + BLOCK - 1) // BLOCK):
-        basis, mean, m, b, g = np.empty(9), np.empty(3), np.empty(3), np.empty(3), np.empty((3, 2))
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, pixels.shape[0])):
-            y, x = pixels[i] // width, pixels[i] % width
-            t = triangle_image[y, x]
-            i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            _screen(xy, i0, i1, i2, x, y, b, g)
-            _camera_normal(flat, vertices, normals, rotation, i0, i1, i2, b, mean, m)
-            inverse = 1.0 / max(np.sqrt(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]), 1e-12)
-            _sh(m[0] * inverse, m[1] * inverse, m[2] * inverse, basis)
-            total = 0.0
-            for c in range(3):
-                rho = b[0] * albedo[i0, c] + b[1] * albedo[i1, c] + b[2] * albedo[i2, c]
-                shade = 0.0
-                for k in range(9):
-                    shade += gamma[k, c] * basis[k]
-                total += _residual(rho * shade, np.float64(image[y, x, c]), delta, scale)[2]
-            cost[i] = total
+def residuals(flat, pixels, shown, triangles, camera, normals, albedo, translation, gamma, image, delta, scale, cost):
+    """cost (F,): the photometric term's part of each of `pixels` (F,), indices into the image, which show triangle
+    `shown` (F,)."""
+    width = image.shape[1]
+    for i in prange(pixels.shape[0]):
+        y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
+        i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        g1x, g1y, g2x, g2y = _gradients(camera, i0, i1, i2)
+        dx, dy = x - translation[0] - camera[i0, 0], translation[1] - y - camera[i0, 1]
+        b1, b2 = dx * g1x + dy * g1y, dx * g2x + dy * g2y
+        b0 = 1.0 - b1 - b2
+        if flat:
+            nx, ny, nz, _ = _face_normal(camera, i0, i1, i2)
+        else:
+            nx, ny, nz, _ = _mixed_normal(normals, i0, i1, i2, b0, b1, b2)
+        basis = _harmonics(nx, ny, nz)
+        total = 0.0
+        for c in range(3):
+            rho = b0 * albedo[i0, c] + b1 * albedo[i1, c] + b2 * albedo[i2, c]
+            total += _huber(rho * _shade(gamma, c, basis) - np.float64(image[y, x, c]), delta, scale)[1]
+        cost[i] = total
 
 
 @njit(parallel=True, cache=True)
-def local_rows(flat, robust, pixels, triangle_image, triangles, xy, depth, vertices, normals, albedo, rotation,
-               translation, model_scale, gamma, image, delta, scale, cost, residual, weight, bary, geometry, shade,
-               light, pose):
-    """Residuals and their local derivatives for pixels (F,).
+def local_rows(
+    flat,
+    pixels,
+    shown,
+    triangles,
+    camera,
+    normals,
+    albedo,
+    translation,
+    gamma,
+    image,
+    delta,
+    scale,
+    robust,
+    place,
+    tangents,
+    cost,
+    residual,
+    weight,
+    record,
+):
+    """As `residuals`, and residual (F, 3), Huber's weight (F, 3), and local derivatives: record (F, RECORD).
 
-    Fills cost (F,); residual and weight (F, 3) float64; bary (F, 3); geometry (F, 3, 6): p, q, or (F, 3, 9): P of the
-    three corners for flat normals; shade (F, 3): h; light (F, 3, 9); pose (F, 3, 6). With `robust`, rows and residuals
-    are multiplied by the root of Huber's weight, so that H = J^T J and g = J^T r as they stand.
+    With `robust`, records are multiplied by the root of Huber's weight, so that H = J^T J and g = J^T r as they stand.
     """
-    width = triangle_image.shape[1]
-    real = bary.dtype.type
-    for block in prange((pixels.shape[0] + BLOCK - 1) // BLOCK):
-        basis, mean, m, b, g = np.empty(9), np.empty(3), np.empty(3), np.empty(3), np.empty((3, 2))
-        n, e, em, corner, z = np.empty(3), np.empty(3), np.empty(3), np.empty((3, 3)), np.empty(2)
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, pixels.shape[0])):
-            y, x = pixels[i] // width, pixels[i] % width
-            t = triangle_image[y, x]
-            i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            _screen(xy, i0, i1, i2, x, y, b, g)
-            face_inverse = _camera_normal(flat, vertices, normals, rotation, i0, i1, i2, b, mean, m)
-            inverse = 1.0 / max(np.sqrt(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]), 1e-12)
-            n[0], n[1], n[2] = m[0] * inverse, m[1] * inverse, m[2] * inverse
-            _sh(n[0], n[1], n[2], basis)
-            # The surface point under the pixel in the camera frame, in px: depth is along z, towards the viewer.
-            wx, wy = x - translation[0], -(y - translation[1])
-            wz = b[0] * depth[i0] + b[1] * depth[i1] + b[2] * depth[i2]
-            total = 0.0
+    width = image.shape[1]
+    real = record.dtype.type
+    for i in prange(pixels.shape[0]):
+        y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
+        i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        g1x, g1y, g2x, g2y = _gradients(camera, i0, i1, i2)
+        dx, dy = x - translation[0] - camera[i0, 0], translation[1] - y - camera[i0, 1]
+        b1, b2 = dx * g1x + dy * g1y, dx * g2x + dy * g2y
+        b0 = 1.0 - b1 - b2
+        b = (b0, b1, b2)
+        corners = (i0, i1, i2)
+        if flat:
+            nx, ny, nz, inverse = _face_normal(camera, i0, i1, i2)
+        else:
+            nx, ny, nz, inverse = _mixed_normal(normals, i0, i1, i2, b0, b1, b2)
+        basis = _harmonics(nx, ny, nz)
+        total = 0.0
+        for c in range(3):
+            at = 16 * c
+            a0, a1, a2 = albedo[i0, c], albedo[i1, c], albedo[i2, c]
+            rho = b0 * a0 + b1 * a1 + b2 * a2
+            h = _shade(gamma, c, basis)
+            r = rho * h - np.float64(image[y, x, c])
+            huber, part = _huber(r, delta, scale)
+            total += part
+            weight[i, c] = huber
+            factor = scale * np.sqrt(huber) if robust else scale
+            residual[i, c] = r * factor
+            # e = rho (I - n n^T) (gamma . dY/dn) / |m|: radiance against a change of the unnormalised normal m.
+            ex = _C1 * gamma[3, c] + _C2 * (gamma[4, c] * ny + gamma[7, c] * nz) + 2.0 * _C4 * gamma[8, c] * nx
+            ey = _C1 * gamma[1, c] + _C2 * (gamma[4, c] * nx + gamma[5, c] * nz) - 2.0 * _C4 * gamma[8, c] * ny
+            ez = _C1 * gamma[2, c] + _C2 * (gamma[5, c] * ny + gamma[7, c] * nx) + 6.0 * _C3 * gamma[6, c] * nz
+            along = ex * nx + ey * ny + ez * nz
+            turn = rho * inverse * factor
+            ex, ey, ez = turn * (ex - along * nx), turn * (ey - along * ny), turn * (ez - along * nz)
+            # s: the radiance's change as the surface slides by one px under the fixed pixel.
+            h *= factor
+            s1, s2 = h * (a1 - a0), h * (a2 - a0)
+            if not flat:
+                s1 += ex * (normals[i1, 0] - normals[i0, 0])
+                s1 += ey * (normals[i1, 1] - normals[i0, 1])
+                s1 += ez * (normals[i1, 2] - normals[i0, 2])
+                s2 += ex * (normals[i2, 0] - normals[i0, 0])
+                s2 += ey * (normals[i2, 1] - normals[i0, 1])
+                s2 += ez * (normals[i2, 2] - normals[i0, 2])
+            sx, sy = -(s1 * g1x + s2 * g2x), -(s1 * g1y + s2 * g2y)
             for k in range(3):
-                bary[i, k] = real(b[k])
-            for c in range(3):
-                rho = b[0] * albedo[i0, c] + b[1] * albedo[i1, c] + b[2] * albedo[i2, c]
-                h = 0.0
-                for k in range(9):
-                    h += gamma[k, c] * basis[k]
-                r, huber, part = _residual(rho * h, np.float64(image[y, x, c]), delta, scale)
-                total += part
-                factor = scale * np.sqrt(huber) if robust else scale
-                residual[i, c] = r * np.sqrt(huber) if robust else r
-                weight[i, c] = huber
-                # e = rho (I - n n^T) (gamma . dY/dn): radiance against a turn of the normal.
-                e[0] = gamma[3, c] * _C1 + gamma[4, c] * _C2 * n[1] + gamma[7, c] * _C2 * n[2]
-                e[0] += gamma[8, c] * 2.0 * _C4 * n[0]
-                e[1] = gamma[1, c] * _C1 + gamma[4, c] * _C2 * n[0] + gamma[5, c] * _C2 * n[2]
-                e[1] -= gamma[8, c] * 2.0 * _C4 * n[1]
-                e[2] = gamma[2, c] * _C1 + gamma[5, c] * _C2 * n[1] + gamma[6, c] * 6.0 * _C3 * n[2]
-                e[2] += gamma[7, c] * _C2 * n[0]
-                along = e[0] * n[0] + e[1] * n[1] + e[2] * n[2]
-                for d in range(3):
-                    e[d] = rho * (e[d] - n[d] * along)
-                # A turn dw moves n by dw x n: dI = dw . (n x e).
-                tx, ty, tz = n[1] * e[2] - n[2] * e[1], n[2] * e[0] - n[0] * e[2], n[0] * e[1] - n[1] * e[0]
-                for d in range(3):
-                    e[d] *= inverse
-                    em[d] = 0.0
-                for d in range(3):  # into the model frame
-                    em[d] = rotation[0, d] * e[0] + rotation[1, d] * e[1] + rotation[2, d] * e[2]
-                # z: minus the radiance's change as the surface slides under the fixed pixel by one px.
-                for d in range(2):
-                    z[d] = h * (albedo[i0, c] * g[0, d] + albedo[i1, c] * g[1, d] + albedo[i2, c] * g[2, d])
-                    if not flat:
-                        for a in range(3):
-                            slope = normals[i0, a] * g[0, d] + normals[i1, a] * g[1, d] + normals[i2, a] * g[2, d]
-                            z[d] += em[a] * slope
-                for a in range(3):
-                    p = -model_scale * (z[0] * rotation[0, a] - z[1] * rotation[1, a]) * factor
-                    if flat:
-                        for k in range(3):
-                            corner[k, a] = b[k] * p
-                    else:
-                        geometry[i, c, a] = real(p)
-                        geometry[i, c, 3 + a] = real(em[a] * factor)
                 if flat:
-                    # d(unnormalised normal) = sum_k dV_k x c_k, with c_k the edge opposite corner k.
-                    for k in range(3):
-                        ia, ib = triangles[t, (k + 1) % 3], triangles[t, (k + 2) % 3]
-                        cx = vertices[ia, 0] - vertices[ib, 0]
-                        cy = vertices[ia, 1] - vertices[ib, 1]
-                        cz = vertices[ia, 2] - vertices[ib, 2]
-                        f = factor * face_inverse
-                        geometry[i, c, 3 * k] = real(corner[k, 0] + f * (cy * em[2] - cz * em[1]))
-                        geometry[i, c, 3 * k + 1] = real(corner[k, 1] + f * (cz * em[0] - cx * em[2]))
-                        geometry[i, c, 3 * k + 2] = real(corner[k, 2] + f * (cx * em[1] - cy * em[0]))
-                shade[i, c] = real(h * factor)
-                for k in range(9):
-                    light[i, c, k] = real(rho * basis[k] * factor)
-                pose[i, c, 0] = real(-(z[0] * (x - translation[0]) + z[1] * (y - translation[1])) * factor)
-                pose[i, c, 1] = real((tx - z[1] * wz) * factor)
-                pose[i, c, 2] = real((ty - z[0] * wz) * factor)
-                pose[i, c, 3] = real((tz + z[0] * wy + z[1] * wx) * factor)
-                pose[i, c, 4] = real(-z[0] * factor)
-                pose[i, c, 5] = real(-z[1] * factor)
-            cost[i] = total
+                    # d(unnormalised normal) = sum_k du_k x o_k, with o_k the edge opposite corner k.
+                    ia, ib = corners[(k + 1) % 3], corners[(k + 2) % 3]
+                    ox, oy, oz = (
+                        camera[ia, 0] - camera[ib, 0],
+                        camera[ia, 1] - camera[ib, 1],
+                        camera[ia, 2] - camera[ib, 2],
+                    )
+                    record[i, at + 3 * k] = real(b[k] * sx + oy * ez - oz * ey)
+                    record[i, at + 3 * k + 1] = real(b[k] * sy + oz * ex - ox * ez)
+                    record[i, at + 3 * k + 2] = real(ox * ey - oy * ex)
+                    record[i, at + 9 + k] = real(0.0)
+                else:
+                    p = place[corners[k]]
+                    record[i, at + 4 * k] = real(b[k] * sx)
+                    record[i, at + 4 * k + 1] = real(b[k] * sy)
+                    record[i, at + 4 * k + 2] = real(
+                        b[k] * (ex * tangents[p, 0, 0] + ey * tangents[p, 0, 1] + ez * tangents[p, 0, 2])
+                    )
+                    record[i, at + 4 * k + 3] = real(
+                        b[k] * (ex * tangents[p, 1, 0] + ey * tangents[p, 1, 1] + ez * tangents[p, 1, 2])
+                    )
+                record[i, at + 12 + k] = real(b[k] * h)
+            record[i, at + 15] = real(residual[i, c])
+            record[i, 57 + c] = real(rho * factor)
+            record[i, 60 + c] = real(0.0)
+        for k in range(9):
+            record[i, 48 + k] = real(basis[k])
+        record[i, 63] = real(0.0)
+        cost[i] = total

@@ -1,34 +1,31 @@
-"""Kernels: surface from coefficients, vertex normals, and the normals' derivative."""
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="untyped-decorator"
+"""Kernels: surface from coefficients, vertex normals, and their derivatives.
+
+Bodies of `prange` index single elements and never slice: Numba then tells LLVM that the arrays do not overlap, and
+inner loops over several arrays vectorise.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit, prange
 
-__all__ = ["linear_surface", "normal_jacobian", "vertex_normals"]
+__all__ = ["linear_surface", "vertex_jacobian", "vertex_normals"]
 
-BLOCK = 64
+_BLOCK = 32
 
 
-@njit(parallel=True, cache=True)
+# Sums may be reassociated, so that they vectorise: the order is fixed when the kernel is compiled, the same for every
+# vertex, and does not depend on threads.
+@njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def linear_surface(mean, basis, coefficients, out):
-    """out = mean + basis @ coefficients, (N, 3) in float64 whatever the basis is stored in.
-
-    Four partial sums give independent chains of additions in an order that does not depend on threads.
-    """
-    count = coefficients.shape[0]
-    whole = count - count % 4
+    """out (N, 3) = mean + basis @ coefficients, summed in float64 whatever the basis is stored in."""
     for v in prange(mean.shape[0]):
         for axis in range(3):
-            s0 = s1 = s2 = s3 = 0.0
-            for k in range(0, whole, 4):
-                s0 += np.float64(basis[v, axis, k]) * coefficients[k]
-                s1 += np.float64(basis[v, axis, k + 1]) * coefficients[k + 1]
-                s2 += np.float64(basis[v, axis, k + 2]) * coefficients[k + 2]
-                s3 += np.float64(basis[v, axis, k + 3]) * coefficients[k + 3]
-            for k in range(whole, count):
-                s0 += np.float64(basis[v, axis, k]) * coefficients[k]
-            out[v, axis] = np.float64(mean[v, axis]) + ((s0 + s1) + (s2 + s3))
+            total = 0.0
+            for k in range(coefficients.shape[0]):
+                total += np.float64(basis[v, axis, k]) * coefficients[k]
+            out[v, axis] = np.float64(mean[v, axis]) + total
 
 
 @njit(parallel=True, cache=True)
@@ -58,48 +55,110 @@ def vertex_normals(vertices, triangles, corner_start, corners, normals, inverse_
 
 
 @njit(parallel=True, cache=True, fastmath={"contract"})
-def normal_jacobian(used, vertices, normals, inverse_length, mesh_triangles, corner_start, corners, ring_start, ring,
-                    ring_slot, basis, out):
-    """out[i] = d n / d coefficients (3, K) for vertices used[i], from the bases of its ring.
+def vertex_jacobian(
+    flat,
+    used,
+    vertices,
+    normals,
+    inverse_length,
+    triangles,
+    corner_start,
+    corners,
+    ring_start,
+    ring,
+    ring_slot,
+    ring_size,
+    basis,
+    rotation,
+    scale,
+    camera,
+    tangents,
+    out,
+):
+    """out (V, R, K + 6): how vertices used[i] move with the K shape coefficients and the six of the pose.
 
-    With N = sum over triangles of (V_j - V_v) x (V_l - V_v), each ring vertex j contributes `dV_j x c_j`, and
-    `dn = (I - n n^T)/|N| dN`.
+    Rows 0 and 1 are screen motion in px, y up. For flat normals R = 3 and row 2 is the motion along the depth. For
+    interpolated ones R = 4 and rows 2 and 3 are the turn of the vertex normal along two unit tangents, which are
+    written to tangents (V, 2, 3), camera frame. `camera` (N, 3) are vertices in px before translation.
+
+    With N the sum over triangles of (V_j - V_v) x (V_l - V_v), vertex j of the ring contributes `dV_j x c_j` to dN;
+    so the turn along a tangent u is `sum_j dV_j . (c_j x u) / |N|`.
     """
     count = basis.shape[2]
     real = out.dtype.type
-    for block in prange((used.shape[0] + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, used.shape[0])):
+    for block in prange((used.shape[0] + _BLOCK - 1) // _BLOCK):
+        c = np.empty((ring_size, 3))
+        frame = np.empty((2, 3))
+        for i in range(block * _BLOCK, min((block + 1) * _BLOCK, used.shape[0])):
             v = used[i]
+            x, y, z = camera[v, 0], camera[v, 1], camera[v, 2]
+            for a in range(3 if flat else 2):
+                r0, r1, r2 = real(scale * rotation[a, 0]), real(scale * rotation[a, 1]), real(scale * rotation[a, 2])
+                for k in range(count):
+                    out[i, a, k] = r0 * basis[v, 0, k] + r1 * basis[v, 1, k] + r2 * basis[v, 2, k]
+            _turns(out, i, 0, count, x, 0.0, z, -y)
+            _turns(out, i, 1, count, y, -z, 0.0, x)
+            out[i, 0, count + 4], out[i, 0, count + 5] = real(1.0), real(0.0)
+            out[i, 1, count + 4], out[i, 1, count + 5] = real(0.0), real(-1.0)
+            if flat:
+                _turns(out, i, 2, count, z, y, -x, 0.0)
+                out[i, 2, count + 4] = out[i, 2, count + 5] = real(0.0)
+                continue
+
+            n0, n1, n2 = normals[v, 0], normals[v, 1], normals[v, 2]
+            _tangents(n0, n1, n2, frame)
             size = ring_start[v + 1] - ring_start[v]
-            c = np.zeros((size, 3))
+            for s in range(size):
+                c[s, 0] = c[s, 1] = c[s, 2] = 0.0
             for q in range(corner_start[v], corner_start[v + 1]):
                 t, k = corners[q] // 3, corners[q] % 3
                 kj, kl = (k + 1) % 3, (k + 2) % 3
-                j, l = mesh_triangles[t, kj], mesh_triangles[t, kl]
-                sv, sj, sl = ring_slot[t, k, k], ring_slot[t, k, kj], ring_slot[t, k, kl]
+                j, o = triangles[t, kj], triangles[t, kl]
+                sv, sj, so = ring_slot[t, k, k], ring_slot[t, k, kj], ring_slot[t, k, kl]
                 for d in range(3):
-                    c[sj, d] += vertices[l, d] - vertices[v, d]
-                    c[sl, d] += vertices[v, d] - vertices[j, d]
-                    c[sv, d] += vertices[j, d] - vertices[l, d]
-            for a in range(3):
+                    c[sj, d] += vertices[o, d] - vertices[v, d]
+                    c[so, d] += vertices[v, d] - vertices[j, d]
+                    c[sv, d] += vertices[j, d] - vertices[o, d]
+            # Turns by the pose: dn = w x n in the camera frame, so along a tangent u: w . (n x u).
+            for a in range(2):
+                u0, u1, u2 = frame[a, 0], frame[a, 1], frame[a, 2]
+                w0, w1, w2 = n1 * u2 - n2 * u1, n2 * u0 - n0 * u2, n0 * u1 - n1 * u0
+                for d in range(3):
+                    tangents[i, a, d] = rotation[d, 0] * u0 + rotation[d, 1] * u1 + rotation[d, 2] * u2
+                    out[i, 2 + a, count + 1 + d] = real(rotation[d, 0] * w0 + rotation[d, 1] * w1 + rotation[d, 2] * w2)
+                out[i, 2 + a, count] = out[i, 2 + a, count + 4] = out[i, 2 + a, count + 5] = real(0.0)
                 for k in range(count):
-                    out[i, a, k] = real(0.0)
-            n0, n1, n2 = normals[v, 0], normals[v, 1], normals[v, 2]
+                    out[i, 2 + a, k] = real(0.0)
             for s in range(size):
                 j = ring[ring_start[v] + s]
-                c0, c1, c2 = c[s, 0], c[s, 1], c[s, 2]
-                # Columns of [-c]x, the matrix of dV -> dV x c, then projected off n.
-                m = np.array(((0.0, c2, -c1), (-c2, 0.0, c0), (c1, -c0, 0.0)))
-                for b in range(3):
-                    along = n0 * m[0, b] + n1 * m[1, b] + n2 * m[2, b]
-                    m[0, b] = (m[0, b] - n0 * along) * inverse_length[v]
-                    m[1, b] = (m[1, b] - n1 * along) * inverse_length[v]
-                    m[2, b] = (m[2, b] - n2 * along) * inverse_length[v]
-                m00, m01, m02 = real(m[0, 0]), real(m[0, 1]), real(m[0, 2])
-                m10, m11, m12 = real(m[1, 0]), real(m[1, 1]), real(m[1, 2])
-                m20, m21, m22 = real(m[2, 0]), real(m[2, 1]), real(m[2, 2])
+                c0, c1, c2 = c[s, 0] * inverse_length[v], c[s, 1] * inverse_length[v], c[s, 2] * inverse_length[v]
+                p0 = real(c1 * frame[0, 2] - c2 * frame[0, 1])
+                p1 = real(c2 * frame[0, 0] - c0 * frame[0, 2])
+                p2 = real(c0 * frame[0, 1] - c1 * frame[0, 0])
+                q0 = real(c1 * frame[1, 2] - c2 * frame[1, 1])
+                q1 = real(c2 * frame[1, 0] - c0 * frame[1, 2])
+                q2 = real(c0 * frame[1, 1] - c1 * frame[1, 0])
                 for k in range(count):
                     b0, b1, b2 = basis[j, 0, k], basis[j, 1, k], basis[j, 2, k]
-                    out[i, 0, k] += m00 * b0 + m01 * b1 + m02 * b2
-                    out[i, 1, k] += m10 * b0 + m11 * b1 + m12 * b2
-                    out[i, 2, k] += m20 * b0 + m21 * b1 + m22 * b2
+                    out[i, 2, k] += p0 * b0 + p1 * b1 + p2 * b2
+                    out[i, 3, k] += q0 * b0 + q1 * b1 + q2 * b2
+
+
+@njit(cache=True)
+def _turns(out, i, row, count, zoom, turn_x, turn_y, turn_z):
+    real = out.dtype.type
+    out[i, row, count], out[i, row, count + 1] = real(zoom), real(turn_x)
+    out[i, row, count + 2], out[i, row, count + 3] = real(turn_y), real(turn_z)
+
+
+@njit(cache=True)
+def _tangents(n0, n1, n2, frame):
+    """Two unit vectors, rows of frame (2, 3), orthogonal to the unit vector n and to each other."""
+    if abs(n0) < 0.6:
+        u0, u1, u2 = 0.0, n2, -n1  # n x (1, 0, 0)
+    else:
+        u0, u1, u2 = -n2, 0.0, n0  # n x (0, 1, 0)
+    inverse = 1.0 / np.sqrt(u0 * u0 + u1 * u1 + u2 * u2)
+    u0, u1, u2 = u0 * inverse, u1 * inverse, u2 * inverse
+    frame[0, 0], frame[0, 1], frame[0, 2] = u0, u1, u2
+    frame[1, 0], frame[1, 1], frame[1, 2] = n1 * u2 - n2 * u1, n2 * u0 - n0 * u2, n0 * u1 - n1 * u0
