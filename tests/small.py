@@ -71,7 +71,7 @@ def some_problem(
 def flat_scene(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> MorphableModel:
     """A model drawn as it is by the chi that is all zeros: points (N, 3) are x px, y px (down) and depth px.
 
-    Triangles face the viewer where their corners run clockwise in the picture.
+    Triangles face the viewer where their corners run clockwise in the picture; the model has them the other way round.
     """
     count, faces = len(points), len(triangles)
     weights = np.zeros((68, 3))
@@ -85,7 +85,7 @@ def flat_scene(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> Mor
         expression=np.zeros((count, 3, 1)),
         mean_albedo=np.full((count, 3), 0.5),
         albedo=np.zeros((count, 3, 1)),
-        triangles=np.asarray(triangles),
+        triangles=np.asarray(triangles)[:, ::-1],
         landmark_vertices=np.zeros((68, 3), np.int32),
         landmark_weights=weights,
         face_mask=np.ones(faces, np.bool_),
