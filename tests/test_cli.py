@@ -30,13 +30,12 @@ from faceinv.cli.outputs import unique_stems
 @pytest.fixture
 def instant(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything but the optimisation itself, which gives one known result."""
+    known = quick_fit()
 
     def solve(self: Any, photos: list[Any], clock: Any, tell: Callable[[str, float], None]) -> list[faceinv.FitResult]:
         tell("done", 1.0)
         size = [photo.pixels.shape[1::-1] for photo in photos]
-        return [
-            dataclasses.replace(quick_fit(), photo=p.pixels, image_size=s) for p, s in zip(photos, size, strict=True)
-        ]
+        return [dataclasses.replace(known, photo=p.pixels, image_size=s) for p, s in zip(photos, size, strict=True)]
 
     monkeypatch.setattr(faceinv.Fitter, "_solve", solve)
     monkeypatch.setattr(texture, "_SIZES", (128, 128))
