@@ -281,7 +281,7 @@ class Fitter:
         visibility = renderer.rasterize(geometry, problem.size)
         radiance = renderer.to_host(renderer.shade(geometry, visibility, chi))
         triangle = renderer.to_host(visibility.triangle)
-        face = (triangle >= 0) & self.model.face_mask[triangle] & problem.mask
+        face = self._skin(triangle) & problem.mask
         difference = np.abs(radiance - problem.image).mean(axis=-1) * face
         width = max(3, problem.size[0] // 20)
         share = uniform_filter(face.astype(np.float64), (0, width, width), mode="constant")
@@ -293,6 +293,11 @@ class Fitter:
                 limit = self.config.occlusion_threshold * float(np.median(local[item][face[item] & hull]))
                 mask[item] &= hull | (local[item] <= limit)
         return replace(problem, mask=mask)
+
+    def _skin(self, triangle: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Where an image of triangles shows the face mask."""
+        shown: NDArray[np.bool_] = (triangle >= 0) & self.model.face_mask[triangle]
+        return shown
 
     def _inside_hulls(self, problem: Problem) -> Problem:
         """The problem with the pixels inside the landmarks' hull only: sure to be face, if not skin."""
@@ -359,10 +364,10 @@ class Fitter:
         )
 
     def _photometric_rmse(self, problem: Problem, solution: Solution) -> list[float]:
-        """For each item, over the pixels that show the model inside the hull of the landmarks, in linear RGB."""
+        """For each item, over the pixels of the face mask inside the hull of the landmarks, in linear RGB."""
         renderer, visibility = self.engine.renderer, solution.state.visibility
         radiance = renderer.to_host(renderer.shade(renderer.geometry(solution.x), visibility, solution.x))
-        covered = renderer.to_host(visibility.triangle) >= 0
+        covered = self._skin(renderer.to_host(visibility.triangle))
         target = problem.image.astype(np.float64)
         if self.config.pixel_units:
             radiance, target = radiance / 255, target / 255
@@ -401,7 +406,7 @@ def _resized(photo: _Photo, size: int) -> tuple[NDArray[np.float32], NDArray[np.
     blocks = photo.colours.reshape(size, step, size, step, 3)
     usable = photo.usable.reshape(size, step, size, step)
     averaged: NDArray[np.float32] = np.ascontiguousarray(blocks.mean(axis=(1, 3)))
-    whole: NDArray[np.bool_] = usable.all(axis=(1, 3))
+    whole = np.asarray(usable.all(axis=(1, 3)))
     return averaged, whole
 
 

@@ -57,7 +57,7 @@ class FitResult:
     cost_landmarks: float
     cost_prior: float
     photometric_rmse: float
-    """Root mean square over pixels and channels of the colour difference inside the landmarks' hull, linear RGB."""
+    """Root mean square colour difference over the face mask's pixels inside the landmarks' hull, linear RGB."""
     landmark_error: float
     """Mean distance of the 51 inner landmarks over the distance of the outer eye corners."""
     status: Status
