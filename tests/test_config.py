@@ -1,0 +1,120 @@
+"""Settings from code and TOML, and what is refused. Weights are not pinned: they may be tuned."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faceinv import ConfigError, FitConfig
+
+FIELDS = {field.name: field for field in dataclasses.fields(FitConfig)}
+
+
+def test_defaults_and_paper_are_valid_and_differ() -> None:
+    paper = FitConfig.paper()
+    assert paper != FitConfig()
+    assert paper.normals == "flat"
+    assert paper.pixel_units
+    assert paper.landmark_weight == 10
+    assert paper.identity_weight == paper.expression_weight == paper.albedo_weight == 5e-5
+    assert math.isinf(paper.huber_delta)
+
+
+def test_every_field_says_what_it_is() -> None:
+    source = Path(__import__("faceinv.config", fromlist=["config"]).__file__).read_text()
+    for name in FIELDS:
+        line = source.split(f"\n    {name}: ", 1)[1].split("\n")[1]
+        assert line.strip().startswith('"""'), name
+
+
+def test_toml_sets_some_and_keeps_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "fit.toml"
+    path.write_text('size = 96\nlandmark_weight = 3\nnormals = "flat"\npixel_units = true\n')
+    wanted = dataclasses.replace(FitConfig(), size=96, landmark_weight=3.0, normals="flat", pixel_units=True)
+    assert FitConfig.from_toml(path) == wanted
+    assert FitConfig.from_toml(str(path)) == wanted
+
+
+def test_infinite_huber_in_toml(tmp_path: Path) -> None:
+    path = tmp_path / "fit.toml"
+    path.write_text("huber_delta = inf\n")
+    assert math.isinf(FitConfig.from_toml(path).huber_delta)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("size = \n", "is not valid TOML"),
+        ("sise = 96\n", "unknown configuration key 'sise'; did you mean 'size'"),
+        ("qqqq = 1\n", "unknown configuration key 'qqqq'; known are photometric_weight"),
+        ("[fit]\nsize = 96\n", "unknown configuration key 'fit'"),
+        ('size = "96"\n', "'size' is '96'; expected int"),
+        ("size = 4\n", "'size' is 4; expected a value from 32 to"),
+    ],
+)
+def test_toml_errors_name_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "fit.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"fit\.toml") as caught:
+        FitConfig.from_toml(path)
+    assert message in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read the configuration '.*none\.toml': No such file"):
+        FitConfig.from_toml(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot read the configuration"):
+        FitConfig.from_toml(tmp_path)
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        FitConfig.from_toml(tmp_path / "bytes.toml")
+
+
+NUMBERS = [name for name, field in FIELDS.items() if isinstance(field.default, float)]
+WHOLE = [name for name, field in FIELDS.items() if type(field.default) is int]
+
+
+@pytest.mark.parametrize("name", NUMBERS + WHOLE)
+@pytest.mark.parametrize("value", [-1, math.nan, "1", None, True, [1]])
+def test_numbers_out_of_range_or_of_another_type(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is "):
+        FitConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_counts_are_whole(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is 50.0; expected int"):
+        FitConfig(**{name: 50.0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("normals", "round", "expected one of smooth, flat"),
+        ("normals", 3, "expected one of smooth, flat"),
+        ("assembly", ["rows"], "expected one of auto, rows, vertices"),
+        ("pixel_units", 1, "expected bool"),
+        ("levels", 0, "from 1 to"),
+        ("iterations", 0, "from 1 to"),
+        ("margin", 0.9, "from 1.0 to"),
+        ("size", 10**6, "from 32 to"),
+    ],
+)
+def test_choices_and_ranges_are_told(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FitConfig(**{name: value})
+
+
+def test_whole_numbers_serve_as_weights() -> None:
+    assert FitConfig(landmark_weight=2).landmark_weight == 2
+
+
+def test_settings_cannot_be_changed_and_serve_as_keys() -> None:
+    config = FitConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.size = 96  # type: ignore[misc]
+    assert hash(config) == hash(FitConfig())

@@ -1,0 +1,71 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from faceinv import InputError
+from faceinv.files import write_whole
+
+
+def test_a_file_appears_under_its_name_with_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "deeper" / "face.obj"
+    with write_whole(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".obj"
+        assert not path.exists()
+        temporary.write_text("v 0 0 0")
+    assert path.read_text() == "v 0 0 0"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("in the middle"), KeyboardInterrupt()])
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "face.npz"
+    path.write_text("old")
+
+    def write() -> None:
+        with write_whole(path) as temporary:
+            temporary.write_text("half of the n")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_an_input_error_and_leaves_nothing(tmp_path: Path) -> None:
+    def write() -> None:
+        with write_whole(tmp_path / "face.ply") as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match=r"cannot write '.*face\.ply': No space left on device"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    with write_whole(tmp_path / "shared.npz") as temporary:
+        temporary.write_text("x")
+    (tmp_path / "plain").write_text("x")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("shared.npz", "plain")]
+    assert modes[0] == modes[1]
+    mask = os.umask(0o022)
+    os.umask(mask)
+    assert modes[0] == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("bad", ["file/inside.npz", "folder"])
+def test_places_that_cannot_be_written(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="cannot write"), write_whole(tmp_path / bad) as temporary:
+        temporary.write_text("x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+    assert not list((tmp_path / "folder").iterdir())
