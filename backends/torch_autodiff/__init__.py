@@ -1,5 +1,9 @@
-"""PyTorch: the library's operations and its autodiff, on any of its devices that has float64."""
+"""PyTorch: the library's operations and its autodiff, on any of its devices that has float64.
+
+`render` is the renderer as a differentiable function of tensors; its module has a runnable example.
+"""
 
 from faceinv.backends.torch_autodiff.engine import build
+from faceinv.backends.torch_autodiff.render import Rendering, render
 
-__all__ = ["build"]
+__all__ = ["Rendering", "build", "render"]
