@@ -35,14 +35,16 @@ class FitConfig:
     albedo_weight: float = 2e-5
     """w_al: the same for albedo."""
     lighting_weight: float = 1e-4
-    """Of the sum of squared lighting coefficients above the constant ones, so that unseen directions stay evenly lit."""
+    """w_li: of the sum of squared lighting coefficients above the constant ones; keeps unseen sides evenly lit."""
     jaw_weight: float = 0.3
-    """omega of the 17 jaw landmarks, which slide on the model's contour; the inner 51 have 1."""
+    """omega of the 17 jaw landmarks, which slide on the model's contour; the inner 51 have 1 but for the brows."""
+    brow_weight: float = 0.3
+    """omega of the 10 brow landmarks: brows grow where they like, so they say little about the bone below."""
     huber_delta: float = 0.1
     """Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares."""
     occlusion_threshold: float = 2.5
-    """Outside the landmarks' hull, face pixels whose surroundings differ from the render by more than this many times what is
-    usual inside are left out (hair, hands), anew at each level. 0 keeps all."""
+    """Outside the landmarks' hull, face pixels whose surroundings differ from the render by more than this many times
+    what is usual inside are left out (hair, hands), anew at each level. 0 keeps all."""
     landmark_prior_factor: float = 10.0
     """How much stronger priors are while only landmarks are fitted: 68 points alone must not bend the face."""
     size: int = 224
@@ -82,6 +84,7 @@ class FitConfig:
             albedo_weight=5e-5,
             lighting_weight=0.0,
             jaw_weight=1.0,
+            brow_weight=1.0,
             huber_delta=math.inf,
             occlusion_threshold=0.0,
             normals="flat",

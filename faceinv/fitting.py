@@ -28,7 +28,7 @@ from faceinv.objective import FaceObjective, LandmarkObjective
 from faceinv.parameters import ParameterLayout
 from faceinv.registry import build_engine, parse_backend
 from faceinv.result import FitResult
-from faceinv.solver import Solution, SolverSettings, gauss_newton
+from faceinv.solver import Iteration, Solution, SolverSettings, gauss_newton
 from faceinv.version import __version__
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ class Fitter:
         clock.lap("landmark fit")
         lighting = layout.mask(layout.lighting)
         solution: Solution | None = None
+        history: list[Iteration] = []
         for level, (size, problem) in enumerate(zip(sizes, problems, strict=True)):
             tell(f"{size} px", (level + 1) / (len(sizes) + 1))
             if level:
@@ -216,11 +217,13 @@ class Fitter:
             if finest or config.coarse_iterations:
                 solution = gauss_newton(FaceObjective(differentiator), chi, settings)
                 chi = solution.x
+                history.extend(solution.history)
             clock.lap(f"{size} px")
         assert solution is not None  # the finest level always runs
         errors = self._photometric_rmse(problems[-1], solution)
         results = [
-            self._result(photo, solution, item, errors[item], dict(clock.seconds)) for item, photo in enumerate(photos)
+            self._result(photo, solution, history, item, errors[item], dict(clock.seconds))
+            for item, photo in enumerate(photos)
         ]
         tell("done", 1.0)
         return results
@@ -231,6 +234,7 @@ class Fitter:
         points = [photo.crop.at(size).to_crop(photo.landmarks) for photo in photos]
         weights = np.ones((len(photos), 68))
         weights[:, :17] = config.jaw_weight
+        weights[:, 17:27] = config.brow_weight
         unit = [1.0 if config.pixel_units else eye_distance(p) for p in points]
         return Problem(
             image=np.stack([colours for colours, _ in cut]),
@@ -273,8 +277,8 @@ class Fitter:
     def _without_occluders(self, problem: Problem, chi: NDArray[np.float64]) -> Problem:
         """The problem without what covers the face: hair, hands.
 
-        Inside the landmarks' hull everything counts (Huber's cost bears glasses and beards). Outside of it, on forehead and
-        temples, a pixel counts if the face explains its surroundings about as well as it explains the hull.
+        Inside the landmarks' hull everything counts (Huber's cost bears glasses and beards). Outside of it, on forehead
+        and temples, a pixel counts if the face explains its surroundings about as well as it explains the hull.
         """
         renderer = self.engine.renderer
         geometry = renderer.geometry(chi)
@@ -315,7 +319,13 @@ class Fitter:
     # ---- result
 
     def _result(
-        self, photo: _Photo, solution: Solution, item: int, rmse: float, timings: dict[str, float]
+        self,
+        photo: _Photo,
+        solution: Solution,
+        history: list[Iteration],
+        item: int,
+        rmse: float,
+        timings: dict[str, float],
     ) -> FitResult:
         layout, model = self.layout, self.model
         chi = solution.x[item]
@@ -358,7 +368,7 @@ class Fitter:
             image_size=(width, height),
             hessian=np.array(self.engine.renderer.to_host(solution.linearization.hessian)[item]),
             prior_weight=self.config.identity_weight,
-            history=tuple(record for record in solution.history if record.item == item),
+            history=tuple(record for record in history if record.item == item),
             timings=timings,
             photo=photo.pixels,
         )
@@ -375,9 +385,7 @@ class Fitter:
             radiance, target = srgb_to_linear(np.clip(radiance, 0, 1)), srgb_to_linear(target)
         chosen = covered & problem.mask & np.stack([_inside_hull(p, problem.size) for p in problem.landmarks])
         squared = ((radiance - target) ** 2).mean(axis=-1)
-        return [
-            float(np.sqrt(s[c].mean())) if c.any() else float("nan") for s, c in zip(squared, chosen, strict=True)
-        ]
+        return [float(np.sqrt(s[c].mean())) if c.any() else float("nan") for s, c in zip(squared, chosen, strict=True)]
 
 
 def _inside_hull(landmarks: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -418,8 +426,8 @@ def _put_camera(chi: NDArray[np.float64], layout: ParameterLayout, camera: WeakP
 
 def _no_face(name: str) -> NoFaceError:
     return NoFaceError(
-        f"no face was found in '{name}'. Give a photo in which the face is upright, in view and at least 40 px wide, or "
-        "give its 68 landmarks."
+        f"no face was found in '{name}'. Give a photo in which the face is upright, in view and at least 40 px wide, "
+        "or give its 68 landmarks."
     )
 
 

@@ -73,7 +73,7 @@ class FitResult:
     prior_weight: float
     """The weight of identity's prior in the energy, which sets the unit of `hessian`."""
     history: tuple[Iteration, ...] = field(default=(), repr=False)
-    """Every iteration of the last level; empty for a result read from a file."""
+    """Every iteration, level after level from coarse to fine; empty for a result read from a file."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds by stage."""
     photo: NDArray[np.float32] | None = field(default=None, repr=False)
