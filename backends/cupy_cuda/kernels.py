@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -45,7 +47,7 @@ EXACT: Final = frozenset({"geometry.cu", "raster.cu", "select.cu", "shading.cu",
 _TEMPLATE_VALUES: Final = {"typename": ("float", "double"), "bool": ("false", "true"), "int": ("1", "8")}
 """Every value a template parameter of a kind is used with."""
 
-_DTYPES: Final = {
+_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "byte": np.dtype(np.uint8),
     "int": np.dtype(np.int32),
     "key_t64": np.dtype(np.uint64),
@@ -106,31 +108,39 @@ class Kernel:
         """All template arguments that are compiled; one empty tuple for a plain function."""
         return tuple(itertools.product(*(_TEMPLATE_VALUES[kind] for kind in self.template)))
 
-    def pack(self, values: dict[str, Any], arguments: tuple[str, ...], address: Any) -> np.ndarray[Any, Any]:
+    def pack(
+        self, values: dict[str, Any], arguments: tuple[str, ...], address: Callable[[Any], int]
+    ) -> np.ndarray[Any, Any]:
         """The struct (1,) for a launch; `address(array)` gives where an array begins.
 
         Raises:
             TypeError: for missing, unknown or absent values, and arrays of another dtype or layout.
             ValueError: for arrays of another shape.
         """
+        if values.keys() == self.names:
+            packed = _packer(self.name, arguments)(values, address)
+            if packed is not None:
+                return np.frombuffer(packed, self.layout)
+        self._refuse(values, arguments)
+        raise AssertionError(f"kernel {self.name}: the two readings of its struct disagree.")
+
+    def _refuse(self, values: dict[str, Any], arguments: tuple[str, ...]) -> None:
+        """Say what is wrong with the arguments of a launch."""
         if values.keys() != self.names:
             unknown, missing = sorted(values.keys() - self.names), sorted(self.names - values.keys())
             raise TypeError(f"kernel {self.name}: unknown arguments {unknown}, missing arguments {missing}.")
         numbers = {field.name: values[field.name] for field in self.fields if field.type == "int" and not field.pointer}
         shapes = iter(eval(self.shapes, {"CAMERA_SIZE": CAMERA_SIZE, **_SIZES}, numbers))
-        packed = []
         for field in self.fields:
             value = values[field.name]
             if not field.pointer:
-                packed.append(value)
                 continue
             shape = next(shapes)
-            if value is None:
-                if not field.optional:
-                    raise TypeError(f"kernel {self.name}: '{field.name}' must not be absent.")
-                packed.append(0)
+            if value is None and field.optional:
                 continue
-            dtype = _DTYPES[arguments[0] if field.type == "Real" else field.type]
+            if value is None:
+                raise TypeError(f"kernel {self.name}: '{field.name}' must not be absent.")
+            dtype = _dtype(field, arguments)
             if value.dtype != dtype or not value.flags.c_contiguous:
                 raise TypeError(
                     f"kernel {self.name}: '{field.name}' is {value.dtype}, contiguous: {value.flags.c_contiguous}; "
@@ -140,8 +150,6 @@ class Kernel:
                 raise ValueError(
                     f"kernel {self.name}: '{field.name}' has shape {value.shape}, expected {field.shape} = {shape}."
                 )
-            packed.append(address(value))
-        return np.array([tuple(packed)], self.layout)
 
     def check_grid(self, grid: tuple[int, int, int]) -> None:
         """Refuse what the hardware cannot launch.
@@ -151,6 +159,42 @@ class Kernel:
         """
         if any(size > limit for size, limit in zip(grid, _LIMITS, strict=True)):
             raise BackendError(f"kernel {self.name}: grid {grid} exceeds CUDA's limits {_LIMITS}; use smaller batches.")
+
+
+def _dtype(field: Field, arguments: tuple[str, ...]) -> np.dtype[Any]:
+    return _DTYPES[arguments[0] if field.type == "Real" else field.type]
+
+
+@cache
+def _packer(name: str, arguments: tuple[str, ...]) -> Callable[..., bytes | None]:
+    """A function of (values, address) that checks the arguments of a launch and gives the struct's bytes, or None where
+    something is wrong. It is written for the kernel, as launches are many and interpreting fields would cost more than
+    small kernels do."""
+    what = kernel(name)
+    scope: dict[str, Any] = {"CAMERA_SIZE": CAMERA_SIZE, **_SIZES}
+    lines, packed, layout, at = ["def pack(values, address):", "  try:"], [], "=", 0
+    for number, field in enumerate(what.fields):
+        dtype, offset = what.layout.fields[field.name][:2]  # type: ignore[index]
+        layout += f"{offset - at}x{dtype.char if dtype.kind != 'u' else 'Q'}"
+        at = offset + dtype.itemsize
+        lines.append(f"    {field.name} = values[{field.name!r}]")
+        packed.append(f"address({field.name})" if field.pointer else field.name)
+        if field.pointer:
+            scope[f"_{number}"] = _dtype(field, arguments)
+            wrong = (
+                f"{field.name}.shape != {field.shape} or {field.name}.dtype != _{number} "
+                f"or not {field.name}.flags.c_contiguous"
+            )
+            if field.optional:
+                wrong = f"{field.name} is not None and ({wrong})"
+                packed[-1] = f"address({field.name}) if {field.name} is not None else 0"
+            lines += [f"    if {wrong}: return None"]
+    layout += f"{what.layout.itemsize - at}x"
+    scope["_pack"] = struct.Struct(layout).pack
+    lines += ["  except (AttributeError, NameError): return None", f"  return _pack({', '.join(packed)})"]
+    exec("\n".join(lines), scope)
+    packer: Callable[..., bytes | None] = scope["pack"]
+    return packer
 
 
 _SIZES: Final = {"LANDMARKS": 68, "LANDMARK_ROWS": 136, "JAW": 17}
@@ -192,11 +236,13 @@ def kernels_of(file: str) -> tuple[Kernel, ...]:
     """The kernels of a file, in order."""
     text = source(file)
     found = []
-    for template, name, struct in _KERNEL.findall(text):
-        body = re.search(rf"struct {struct} \{{\n(.*?)\n\}};", text, re.DOTALL)
+    for template, name, struct_name in _KERNEL.findall(text):
+        body = re.search(rf"struct {struct_name} \{{\n(.*?)\n\}};", text, re.DOTALL)
         if body is None:
-            raise BackendError(f"{file}: struct {struct} of kernel {name} is missing; the installation is damaged.")
-        fields = tuple(_field(file, struct, line) for line in body.group(1).splitlines())
+            raise BackendError(
+                f"{file}: struct {struct_name} of {name} is missing; the installation is damaged."
+            )
+        fields = tuple(_field(file, struct_name, line) for line in body.group(1).splitlines())
         kinds = tuple(part.split()[0] for part in template.split(",")) if template else ()
         shapes = ", ".join(field.shape for field in fields if field.pointer)
         found.append(
@@ -204,10 +250,10 @@ def kernels_of(file: str) -> tuple[Kernel, ...]:
                 name,
                 file,
                 kinds,
-                struct,
+                struct_name,
                 fields,
                 frozenset(field.name for field in fields),
-                compile(f"({shapes},)", f"{file}:{struct}", "eval"),
+                compile(f"({shapes},)", f"{file}:{struct_name}", "eval"),
                 np.dtype([(f.name, np.uint64 if f.pointer else _DTYPES[f.type]) for f in fields], align=True),
             )
         )

@@ -1,0 +1,468 @@
+"""The CUDA engine on a GPU: builds it, checks it against the reference engine, then measures. The tables come last.
+
+    python benchmarks/gpu.py [--quick] [--device 0] [--save]
+
+Needs `pip install "faceinv[cuda]"` and an NVIDIA GPU. Nothing is measured unless every check passes. Times are medians
+of device events after a warm-up. Ceilings (a large copy, large matrix products) are measured in the same run, and rates
+are given against them. `--save` writes the tables to benchmarks/results/gpu.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import faceinv
+from faceinv.backends.cupy_cuda.device import Device, DeviceMemoryError
+from faceinv.backends.cupy_cuda.engine import CudaEngine
+from faceinv.errors import BackendError
+from faceinv.interface import AbstractDifferentiator, DType, Energy, Engine, EngineSettings, Problem
+from faceinv.lighting import ambient
+from faceinv.model import MorphableModel
+from faceinv.objective import FaceObjective
+from faceinv.parameters import ParameterLayout
+from faceinv.registry import build_engine
+from faceinv.solver import SolverSettings, gauss_newton
+
+RESULTS: Final = Path(__file__).resolve().parent / "results" / "gpu.md"
+TOLERANCE: Final[dict[DType, float]] = {"float64": 1e-10, "float32": 1e-5}
+TARGETS: Final = (
+    "Targets: 300 fits/s at 224 px in batches, 20 ms for one face, linearisations within 3 times their floor."
+)
+
+Table = list[list[str]]
+
+
+class Timer:
+    """Median seconds of a piece of device work, by events on a GPU and by the clock elsewhere."""
+
+    def __init__(self, device: Device, repeats: int) -> None:
+        self.device = device
+        self.repeats = repeats
+        try:
+            import cupy
+
+            self._cupy: Any = cupy if cupy.cuda.is_available() else None
+        except Exception:  # no CuPy or no driver: the clock will do
+            self._cupy = None
+
+    def span(self, work: Callable[[], object]) -> float:
+        """Seconds of one run."""
+        if self._cupy is None:
+            began = time.perf_counter()
+            work()
+            return time.perf_counter() - began
+        start, stop = self._cupy.cuda.Event(), self._cupy.cuda.Event()
+        start.record()
+        work()
+        stop.record()
+        stop.synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(start, stop)) / 1e3
+
+    def __call__(self, work: Callable[[], object], warm: int = 2) -> float:
+        """Median over the repeats, and all of it on the host's clock where a host waits inside."""
+        for _ in range(warm):
+            work()
+        self.device.synchronize()
+        return statistics.median(self.span(work) for _ in range(self.repeats))
+
+
+def profile(device: Device, timer: Timer, work: Callable[[], object]) -> dict[str, float]:
+    """Seconds by kernel in one run of `work`, each kernel timed by itself."""
+    seconds: dict[str, float] = defaultdict(float)
+    launch = device._launch
+
+    def timed(what: Any, *arguments: Any) -> None:
+        seconds[what.name] += timer.span(lambda: launch(what, *arguments))
+
+    device._launch = timed  # type: ignore[method-assign]
+    try:
+        work()
+    finally:
+        del device._launch
+    return dict(seconds)
+
+
+# Problems.
+
+
+def wide_model(side: int = 231, modes: tuple[int, int, int] = (100, 79, 100)) -> MorphableModel:
+    """A smooth face-like surface of side^2 vertices, 53,361 if not said, with random modes, P = 312 if not said."""
+    rng = np.random.default_rng(5)
+    lon, lat = (a.ravel() for a in np.meshgrid(np.linspace(-1.3, 1.3, side), np.linspace(-1.1, 1.1, side)))
+    mean = np.stack([75 * np.sin(lon) * np.cos(lat), 100 * np.sin(lat), 80 * np.cos(lon) * np.cos(lat)], axis=1)
+
+    def basis(count: int, amplitude: float) -> np.ndarray:
+        a, b, c = rng.uniform(0.5, 6, count), rng.uniform(0.5, 6, count), rng.uniform(0, 6.28, (3, count))
+        waves = [np.sin(np.outer(lon, a) + c[axis]) * np.cos(np.outer(lat, b) - c[axis]) for axis in range(3)]
+        return (amplitude * np.stack(waves, axis=1)).astype(np.float32)
+
+    i, j = np.meshgrid(np.arange(side - 1), np.arange(side - 1))
+    first = (j * side + i).ravel()
+    right, across, up = first + 1, first + side + 1, first + side
+    triangles = np.concatenate([np.stack([first, right, across], axis=1), np.stack([first, across, up], axis=1)])
+    corners = rng.integers(0, side * side, 68)
+    return MorphableModel(
+        name=f"smooth surface of {side * side} vertices",
+        licence="none",
+        albedo_space="linear",
+        mean=mean,
+        identity=basis(modes[0], 1.0),
+        expression=basis(modes[1], 0.7),
+        mean_albedo=np.full_like(mean, 0.5),
+        albedo=basis(modes[2], 0.02),
+        triangles=triangles,
+        landmark_vertices=np.repeat(corners[:, None], 3, axis=1),
+        landmark_weights=np.tile([1.0, 0.0, 0.0], (68, 1)),
+        face_mask=(np.abs(lon[triangles]) < 1.1).all(axis=1) & (np.abs(lat[triangles]) < 0.95).all(axis=1),
+        jaw_contour=corners[:17, None],
+        uv=np.zeros((1, 2)),
+        uv_triangles=np.zeros_like(triangles),
+        mirror=np.arange(side * side),
+    )
+
+
+def make_problem(model: MorphableModel, batch: int, size: int, seed: int) -> tuple[Problem, np.ndarray]:
+    """Photos of noise, faces in many poses: (the problem, chi). Fresh numbers for every seed."""
+    rng = np.random.default_rng(seed)
+    layout = ParameterLayout.of(model)
+    chi = np.zeros((batch, layout.count))
+    chi[:, layout.shape] = 0.5 * rng.normal(size=(batch, layout.shape_count))
+    chi[:, layout.albedo] = 0.5 * rng.normal(size=(batch, layout.albedo_count))
+    chi[:, layout.log_scale] = np.log(0.8 * size / np.ptp(model.mean[:, 1]))
+    chi[:, layout.rotation] = 0.25 * rng.normal(size=(batch, 3))
+    chi[:, layout.translation] = size / 2
+    light = ambient(0.8) + 0.1 * rng.normal(size=(batch, 9, 3))
+    chi[:, layout.lighting] = np.swapaxes(light, 1, 2).reshape(batch, 27)
+    problem = Problem(
+        image=rng.uniform(0.2, 0.6, (batch, size, size, 3)).astype(np.float32),
+        mask=rng.uniform(size=(batch, size, size)) > 0.01,
+        landmarks=rng.uniform(0.3, 0.7, (batch, 68, 2)) * size,
+        landmark_weights=rng.uniform(0.2, 1.0, (batch, 68)),
+        eye_distance=np.full(batch, 0.4 * size),
+        energy=Energy(1.0, 1.0, 2e-5, 2e-5, 2e-5, 1e-4, 0.1),
+    )
+    return problem, chi
+
+
+# Checks.
+
+
+def off(found: object, wanted: object) -> float:
+    """Largest difference, relative to the largest number wanted; not a number never passes."""
+    a, b = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
+    if a.shape != b.shape or not np.isfinite(a).all():
+        return float("inf")
+    return float(np.abs(a - b).max(initial=0.0) / max(np.abs(b).max(initial=0.0), 1e-300))
+
+
+def check(build: Callable[[MorphableModel, EngineSettings], Engine], model: MorphableModel, size: int) -> list[str]:
+    """What differs from the reference engine, or from itself, by more than it may."""
+    wrong: list[str] = []
+    for seed, (dtype, normals) in enumerate((d, n) for d in ("float32", "float64") for n in ("smooth", "flat")):
+        settings = EngineSettings(dtype=dtype, normals=normals)  # type: ignore[arg-type]
+        known = len(wrong)
+        problem, chi = make_problem(model, 3, size, 100 + seed)
+        active = np.array([True, False, True])
+        engine = build(model, settings)
+        found = evaluate(engine, problem, chi, active)
+        wanted = evaluate(build_engine("numpy:float64", model, settings), problem, chi, active)
+        again = evaluate(engine, problem, chi, active)
+        for name, value in found.items():
+            bound = TOLERANCE[dtype if name in ("gradient", "hessian") else "float64"]  # type: ignore[index]
+            if name in ("triangle", "pixels"):
+                bound = 0.0
+            if off(value, wanted[name]) > bound:
+                wrong.append(f"{dtype} {normals}: {name} is off by {off(value, wanted[name]):.1e}, allowed {bound:.0e}")
+            if not np.array_equal(value, again[name]):
+                wrong.append(f"{dtype} {normals}: {name} differs between two runs")
+        print(f"check {dtype} {normals} {size} px: {wrong[known:] or 'ok'}", flush=True)
+    return wrong
+
+
+def evaluate(engine: Engine, problem: Problem, chi: np.ndarray, active: np.ndarray) -> dict[str, np.ndarray]:
+    """Visibility, cost, g, H and the image."""
+    differentiator, renderer = engine.differentiator(problem), engine.renderer
+    frozen = differentiator.freeze(chi)
+    linearization = differentiator.linearize(chi, frozen, active)
+    free = np.ones(chi.shape[1], np.bool_)
+    step = AbstractDifferentiator.solve(differentiator, linearization, np.full(len(chi), 1e-3), free)
+    own = differentiator.solve(linearization, np.full(len(chi), 1e-3), free)
+    if off(own.delta, step.delta) > 1e-8:
+        raise AssertionError(f"solve on the device is off by {off(own.delta, step.delta):.1e}")
+    return {
+        "triangle": renderer.to_host(frozen.visibility.triangle),
+        "pixels": frozen.pixels,
+        "points": frozen.points.weights,
+        "radiance": renderer.to_host(renderer.shade(renderer.geometry(chi), frozen.visibility, chi)),
+        "cost": linearization.cost.total,
+        "cost alone": differentiator.cost(chi, frozen, active).total,
+        "gradient": renderer.to_host(linearization.gradient),
+        "hessian": renderer.to_host(linearization.hessian),
+    }
+
+
+# Floors.
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceilings:
+    """What the machine can do, measured."""
+
+    bytes: float
+    """Bytes per second of a large copy, read and written counted."""
+    flops: dict[str, float]
+    """Floating-point operations per second of a large matrix product, by dtype."""
+
+
+def ceilings(timer: Timer, size: int = 8192) -> Ceilings:
+    """A copy of 2 GiB, and matrix products with TF32 off."""
+    import cupy
+
+    source = cupy.random.uniform(size=2**28)
+    target = cupy.empty_like(source)
+    copied = 2 * source.nbytes / timer(lambda: cupy.copyto(target, source))
+    flops = {}
+    for name in ("float32", "float64"):
+        a, b = (cupy.random.uniform(-1, 1, (size, size)).astype(name) for _ in range(2))
+        flops[name] = 2 * size**3 / timer(lambda a=a, b=b: a @ b)  # type: ignore[misc]
+    return Ceilings(copied, flops)
+
+
+def floors(model: MorphableModel, pixels: int, vertices: int, batch: int, real: int, size: int) -> tuple[float, float]:
+    """(operations, bytes) that a linearisation of a batch cannot do without, for |F| pixels and used vertices an item.
+
+    Operations: rows formed from bases, J^T J over half of H, normals' derivatives. Bytes: bases once, and for each item
+    its image, visibility, float64 surface (written once, read once), normals' derivatives (the same), records (the
+    same) and H.
+    """
+    layout = ParameterLayout.of(model)
+    p, k, n = layout.count, layout.shape_count, model.vertex_count
+    rows = pixels * (72 * k + 18 * layout.albedo_count)
+    products = 3 * pixels * p * (p + 1)
+    normals = vertices * 7 * 18 * k
+    shared = 2 * 3 * n * (layout.shape_count + layout.albedo_count) * real
+    surface = 2 * n * 13 * 8
+    item = size * size * 16 + surface + 2 * vertices * 3 * k * real + 2 * pixels * (72 * real + 24) + 8 * p * p
+    return float(batch * (rows + products + normals)), float(shared + batch * item)
+
+
+# Measurements.
+
+
+def measure_parts(engine: Engine, model: MorphableModel, batch: int, size: int, timer: Timer) -> dict[str, float]:
+    """Seconds of each part of a step, with |F| and used vertices of an average item."""
+    problem, chi = make_problem(model, batch, size, batch + size)
+    differentiator = engine.differentiator(problem)
+    every, count = np.ones(batch, np.bool_), chi.shape[1]
+    frozen = differentiator.freeze(chi)
+    linearization = differentiator.linearize(chi, frozen, every)
+    damping, free = np.full(batch, 1e-3), np.ones(count, np.bool_)
+    points = [chi + 1e-9 * k for k in range(1, 6)]
+
+    def fresh() -> np.ndarray:
+        """A point whose surface is not remembered, so that it is part of what is measured."""
+        points.append(points.pop(0))
+        return points[0]
+
+    return {
+        "freeze": timer(lambda: differentiator.freeze(fresh())),
+        "linearize": timer(lambda: differentiator.linearize(fresh(), frozen, every)),
+        "cost": timer(lambda: differentiator.cost(fresh(), frozen, every)),
+        "solve": timer(lambda: differentiator.solve(linearization, damping, free)),
+        "pixels": float(frozen.pixels.mean()),
+        "vertices": float(frozen.cache.host[:, 1].mean()),
+    }
+
+
+def parts_table(
+    engine: Engine, model: MorphableModel, cases: list[tuple[int, int]], timer: Timer, ceiling: Ceilings | None
+) -> Table:
+    """A row for each (batch, size)."""
+    rows = [
+        ["P", "px", "batch", "|F|", "freeze ms", "linearize ms", "cost ms", "solve ms", "us/item", "TFLOP/s", "GB/s",
+         "x floor"]
+    ]  # fmt: skip
+    real, dtype = (8, "float64") if engine.renderer.settings.dtype == "float64" else (4, "float32")
+    for batch, size in cases:
+        try:
+            found = measure_parts(engine, model, batch, size, timer)
+        except (BackendError, DeviceMemoryError) as error:
+            rows.append([str(ParameterLayout.of(model).count), str(size), str(batch), str(error)[:60]])
+            continue
+        seconds = found["linearize"]
+        operations, moved = floors(model, int(found["pixels"]), int(found["vertices"]), batch, real, size)
+        ratio = "-"
+        if ceiling is not None:
+            ratio = f"{seconds / max(operations / ceiling.flops[dtype], moved / ceiling.bytes):.1f}"
+        rows.append(
+            [
+                *(str(ParameterLayout.of(model).count), str(size), str(batch), f"{found['pixels']:.0f}"),
+                *(f"{1e3 * found[name]:.3f}" for name in ("freeze", "linearize", "cost", "solve")),
+                f"{1e6 * seconds / batch:.1f}",
+                f"{operations / seconds / 1e12:.2f}",
+                f"{moved / seconds / 1e9:.0f}",
+                ratio,
+            ]
+        )
+        print("  ".join(rows[-1]), flush=True)
+    return rows
+
+
+def kernels_table(engine: CudaEngine, model: MorphableModel, batch: int, size: int, timer: Timer) -> Table:
+    """Where the time of a step goes, kernel by kernel."""
+    problem, chi = make_problem(model, batch, size, 17)
+    differentiator = engine.differentiator(problem)
+    every, free = np.ones(batch, np.bool_), np.ones(chi.shape[1], np.bool_)
+    rng = np.random.default_rng(1)
+
+    def step() -> None:
+        """As the solver does it: the surface of the trial point is that of the next start."""
+        frozen = differentiator.freeze(chi)
+        linearization = differentiator.linearize(chi, frozen, every)
+        differentiator.solve(linearization, np.full(batch, 1e-3), free)
+        trial = chi + 1e-9 * rng.normal()
+        differentiator.cost(trial, frozen, every)
+        chi[:] = trial
+
+    step()
+    device = engine.renderer.device
+    runs = [profile(device, timer, step) for _ in range(timer.repeats)]
+    names = sorted(runs[0], key=lambda name: -runs[0][name])
+    return [
+        ["kernel", "us a face"],
+        *([name, f"{1e6 * statistics.median(run.get(name, 0.0) for run in runs) / batch:.2f}"] for name in names),
+    ]
+
+
+def fits_table(
+    build: Callable[[MorphableModel, EngineSettings], Engine], model: MorphableModel, batches: list[int], size: int
+) -> Table:
+    """Fits per second: Gauss-Newton alone, and from a photo with known landmarks to a result."""
+    rows = [["px", "batch", "solver s", "fits/s", "iterations", "photo to result s", "faces/s", "slowest stages"]]
+    photo = str(resources.files("faceinv").joinpath("data", "sample.jpg"))
+    fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size))
+    landmarks = fitter.fit(photo).landmarks_target
+    fitter.engine = build(model, EngineSettings())
+    rng = np.random.default_rng(2)
+    for batch in batches:
+        # As many different faces: landmarks moved by a pixel change crop, start and path.
+        sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
+        photos = [fitter._prepare(photo, points, None) for points in sets]
+        problem = fitter._problem(photos, size)
+        start = fitter._from_landmarks(photos, problem)
+        start[:, fitter.layout.lighting] = ambient(0.8).T.ravel()
+        settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
+        times, steps = [], 0
+        for _ in range(3):
+            began = time.perf_counter()
+            objective = FaceObjective(fitter.engine.differentiator(problem))
+            solution = gauss_newton(objective, start, settings)
+            times.append(time.perf_counter() - began)
+            steps = max(record.index for record in solution.history) + 1
+        began = time.perf_counter()
+        results = fitter.fit_batch([photo] * batch, sets)
+        whole = time.perf_counter() - began
+        stages = sorted(results[0].timings.items(), key=lambda entry: -entry[1])[:3]
+        solver = statistics.median(times)
+        rows.append(
+            [
+                *(str(size), str(batch), f"{solver:.3f}", f"{batch / solver:.1f}", str(steps), f"{whole:.3f}"),
+                f"{batch / whole:.1f}",
+                ", ".join(f"{name} {seconds:.2f} s" for name, seconds in stages),
+            ]
+        )
+        print("  ".join(rows[-1]), flush=True)
+    return rows
+
+
+def markdown(title: str, rows: Table) -> str:
+    """A table under a heading."""
+    head, *body = rows
+    lines = [f"### {title}", "", f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    lines += [f"| {' | '.join(row + [''] * (len(head) - len(row)))} |" for row in body]
+    return "\n".join(lines) + "\n"
+
+
+def run(
+    build: Callable[[MorphableModel, EngineSettings], Engine],
+    models: list[MorphableModel],
+    batches: list[int],
+    sizes: list[int],
+    repeats: int,
+    measured_ceilings: bool = True,
+) -> str:
+    """Everything; returns the tables.
+
+    Raises:
+        SystemExit: when a check fails.
+    """
+    began = time.perf_counter()
+    engines: dict[tuple[str, DType], CudaEngine] = {}
+    for model in models:
+        for dtype in ("float32", "float64"):
+            engine = build(model, EngineSettings(dtype=dtype))  # type: ignore[arg-type]
+            assert isinstance(engine, CudaEngine)
+            engines[model.name, dtype] = engine  # type: ignore[index]
+    first = engines[models[0].name, "float32"]
+    print(f"{first.description}: engines built in {time.perf_counter() - began:.1f} s", flush=True)
+    wrong = [line for size in sizes[:2] for line in check(build, models[0], size)]
+    wrong += check(build, models[-1], sizes[0])
+    if wrong:
+        raise SystemExit("checks failed, nothing was measured:\n" + "\n".join(wrong))
+    timer = Timer(first.renderer.device, repeats)
+    ceiling = ceilings(timer) if measured_ceilings else None
+    text = [f"{first.description}. Checks passed. {TARGETS}\n"]
+    if ceiling is not None:
+        rates = ", ".join(f"{name} products {rate / 1e12:.1f} TFLOP/s" for name, rate in ceiling.flops.items())
+        text.append(f"Ceilings in this run: copy {ceiling.bytes / 1e9:.0f} GB/s, {rates}.\n")
+    middle = sizes[min(1, len(sizes) - 1)]
+    for model in models:
+        cases = [(batch, middle) for batch in batches] + [(batches[-1] // 4 or 1, s) for s in sizes if s != middle]
+        table = parts_table(engines[model.name, "float32"], model, cases, timer, ceiling)
+        text.append(markdown(f"Parts of a step, float32, {model.name}", table))
+    cases = [(batches[len(batches) // 2], middle)]
+    table = parts_table(engines[models[0].name, "float64"], models[0], cases, timer, ceiling)
+    text.append(markdown(f"Parts of a step, float64, {models[0].name}", table))
+    table = kernels_table(first, models[0], batches[len(batches) // 2], middle, timer)
+    text.append(markdown(f"Kernels of one step, batch {batches[len(batches) // 2]}, {middle} px", table))
+    text.append(markdown("Fits of the sample photo, float32", fits_table(build, models[0], batches, middle)))
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="", help="the GPU's number")
+    parser.add_argument("--quick", action="store_true", help="fewer cases and repeats")
+    parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name}")
+    options = parser.parse_args()
+    from faceinv.backends.cupy_cuda import build as build_cupy
+
+    def build(model: MorphableModel, settings: EngineSettings) -> Engine:
+        return build_cupy(model, dataclasses.replace(settings, device=options.device))
+
+    models = [faceinv.load_model("default"), wide_model()]
+    batches = [1, 32] if options.quick else [1, 4, 16, 64, 256]
+    sizes = [112, 224] if options.quick else [112, 224, 448]
+    try:
+        text = run(build, models, batches, sizes, 5 if options.quick else 15)
+    except BackendError as error:
+        sys.exit(str(error))
+    print(text)
+    if options.save:
+        RESULTS.write_text(f"# The CUDA engine on a GPU\n\nMeasured by `benchmarks/gpu.py`.\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""benchmarks/gpu.py runs from end to end on the CPU, so that a rare hour with a GPU is not spent on its mistakes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from executor import CpuDevice
+
+from faceinv.backends.cupy_cuda.engine import CudaEngine
+from faceinv.formats import load_model
+from faceinv.interface import Engine, EngineSettings
+from faceinv.model import MorphableModel
+
+
+@pytest.fixture(scope="module")
+def gpu(compiler: None) -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+    specification = importlib.util.spec_from_file_location("gpu", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["gpu"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_runs(gpu: ModuleType) -> None:
+    def build(model: MorphableModel, settings: EngineSettings) -> Engine:
+        return CudaEngine(CpuDevice(), model, settings)
+
+    models = [load_model("default", identity=4, expression=3, albedo=2), gpu.wide_model(31, (5, 4, 3))]
+    text = gpu.run(build, models, [1, 2], [32], 1, measured_ceilings=False)
+    for heading in (
+        "Parts of a step, float32",
+        "Parts of a step, float64",
+        "Kernels of one step",
+        "Fits of the sample",
+    ):
+        assert heading in text
+    assert "normal_equations" in text
+
+
+def test_a_wrong_engine_is_not_measured(gpu: ModuleType) -> None:
+    def build(model: MorphableModel, settings: EngineSettings) -> Engine:
+        change = {"finish.cu": lambda text: text.replace("total += p.prior[i];", "total += 1.01 * p.prior[i] + 1.0;")}
+        return CudaEngine(CpuDevice(changes=change), model, settings)
+
+    with pytest.raises(SystemExit, match="checks failed, nothing was measured"):
+        gpu.run(build, [gpu.wide_model(31, (5, 4, 3))], [1], [32], 1, measured_ceilings=False)
+
+
+def test_floors_count_half_of_h(gpu: ModuleType) -> None:
+    model = gpu.wide_model(31, (5, 4, 3))
+    operations, moved = gpu.floors(model, 1000, 0, 2, 4, 32)
+    parameters = 5 + 4 + 3 + 33
+    assert operations == 2 * (1000 * (72 * 9 + 18 * 3) + 3 * 1000 * parameters * (parameters + 1))
+    assert moved > 0
