@@ -82,6 +82,7 @@ class MorphableModel:
             value = np.ascontiguousarray(value, dtype=dtype)
             if dtype is np.float32 and not np.isfinite(value).all():
                 raise ModelError(f"model '{self.name}': field '{name}' holds NaN or infinite values.")
+            value = value.view()  # the caller's own array stays writable
             value.setflags(write=False)
             object.__setattr__(self, name, value)
 
@@ -150,7 +151,9 @@ class MorphableModel:
         """A short digest of geometry and bases: results name it, caches key on it."""
         digest = hashlib.sha256()
         for name in ("mean", "identity", "expression", "mean_albedo", "albedo", "triangles"):
-            digest.update(getattr(self, name).tobytes())
+            array = getattr(self, name)
+            digest.update(repr(array.shape).encode())
+            digest.update(array.tobytes())
         return digest.hexdigest()[:16]
 
     def vertices(

@@ -22,6 +22,7 @@ from scipy import sparse
 
 from faceinv.errors import ModelError
 from faceinv.files import write_whole
+from faceinv.formats._checks import numeric
 from faceinv.model import MorphableModel
 
 __all__ = ["load_npz_model", "save_npz_model"]
@@ -52,7 +53,7 @@ def load_npz_model(path: str | Path) -> MorphableModel:
         raise ModelError(f"model file '{path}' cannot be read as .npz ({error}); is it complete?") from None
     if str(stored.get("format", "")) != FORMAT:
         raise ModelError(f"'{path}' is an .npz but not a faceinv model: its field 'format' should be '{FORMAT}'.")
-    if int(stored.get("version", 0)) != VERSION:
+    if str(stored.get("version")) != str(VERSION):
         raise ModelError(
             f"model file '{path}' is version {stored.get('version')}; this release reads version {VERSION}."
         )
@@ -81,15 +82,18 @@ def save_npz_model(
 
 def _subdivide(stored: dict[str, Any], path: Path) -> None:
     try:
-        matrix = sparse.csr_array(
-            tuple(stored[f"subdivision_{part}"] for part in ("data", "indices", "indptr")),
-            shape=(int(stored["subdivision_shape"][0]), int(stored["subdivision_shape"][1])),
-        ).astype(np.float64)
+        data, indices, indptr, shape = (
+            stored[f"subdivision_{part}"] for part in ("data", "indices", "indptr", "shape")
+        )
+        kinds = [array.dtype.kind for array in (data, indices, indptr, shape)]
+        if kinds[0] != "f" or any(kind not in "iu" for kind in kinds[1:]):
+            raise ValueError("its fields should be floats and whole numbers")
+        matrix = sparse.csr_array((data.astype(np.float64), indices, indptr), shape=(int(shape[0]), int(shape[1])))
         matrix.check_format()
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise ModelError(f"model file '{path}': the subdivision matrix is inconsistent ({error}).") from None
     for key in _VERTEX_FIELDS:
         value = stored[key]
         if value.ndim >= 2 and value.shape[0] == matrix.shape[1]:
-            flat = np.asarray(value, np.float64).reshape(value.shape[0], -1)
+            flat = numeric(value, path, key).astype(np.float64).reshape(value.shape[0], -1)
             stored[key] = (matrix @ flat).astype(np.float32).reshape(matrix.shape[0], *value.shape[1:])
