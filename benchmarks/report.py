@@ -86,5 +86,6 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float | np.floating):
+        value = float(value)
         return f"{value:.4g}" if abs(value) < 0.1 else f"{value:.2f}"
     return str(value)

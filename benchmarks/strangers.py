@@ -165,7 +165,7 @@ def _sphere(rim: Array, radius: float) -> Array:
         length = np.linalg.norm(arm, axis=1)
         rows = -arm / length[:, None]
         centre = centre - np.linalg.solve(rows.T @ rows + 0.5 * np.eye(3), rows.T @ (length - radius))
-    return centre
+    return np.asarray(centre)
 
 
 def _ball(centre: Array, radii: Array, count: int) -> tuple[Array, NDArray[np.int64], Array]:
@@ -394,9 +394,9 @@ def _make(source: _Source, seed: int) -> Stranger | None:
     vertices = neutral.copy()
     for unit in rng.choice(_UNITS, int(rng.integers(2, 6)), replace=False):
         strength = rng.uniform(0, _LIMITS.get(unit, 0.5))
-        for name, share in ((unit, 1.0), (f"{unit}_L", rng.uniform(0.8, 1)), (f"{unit}_R", rng.uniform(0.8, 1))):
+        for name, side_share in ((unit, 1.0), (f"{unit}_L", rng.uniform(0.8, 1)), (f"{unit}_R", rng.uniform(0.8, 1))):
             if name in source.expression:
-                vertices += strength * share * source.expression[name]
+                vertices += strength * side_share * source.expression[name]
     growth = np.ptp(neutral[source.landmarks[[0, 16]], 0]) / np.ptp(source.mean[source.landmarks[[0, 16]], 0])
 
     scene = _Scene()
@@ -415,8 +415,8 @@ def _make(source: _Source, seed: int) -> Stranger | None:
     caps = [(np.array([0.0, 38.0, -22.0]), np.array([81.0, 104.0, 92.0]))]
     if rng.random() < 0.4:
         caps.append((np.array([0.0, -25.0, -55.0]), np.array([rng.uniform(95, 115), 120.0, 50.0])))
-    for centre, radii in caps:
-        cap, triangles, normals = _ball(centre * growth, radii * growth, 60)
+    for middle, radii in caps:
+        cap, triangles, normals = _ball(middle * growth, radii * growth, 60)
         scene.add(cap, normals, cap, triangles, _HAIR)
 
     pitch, yaw, roll = rng.uniform(-10, 10), rng.uniform(-25, 25), rng.uniform(-8, 8)
@@ -496,7 +496,7 @@ def _make(source: _Source, seed: int) -> Stranger | None:
     areas = vertex_areas(vertices, source.triangles, len(vertices))[seen]
     landmarks3d = vertices[source.landmarks]
     landmarks2d = project(landmarks3d)[0]
-    found = detect_faces(image.astype(np.float32) / 255)
+    found = detect_faces(image.astype(np.float32) / np.float32(255))
     if not found:
         return None
     return Stranger(
@@ -704,11 +704,18 @@ def main() -> None:
     faces = references(renders, model)
     fitted = evaluate(config, renders, model)
     summary = {**summarise(faces), **fitted["summary"]}
-    keys = ("median", "mean", "p90", "rigid", "worst_median")
-    rows = [{"fit": name, **{key: numbers[key] for key in keys}} for name, numbers in summary.items()]
+    columns = ("median", "mean", "p90", "rigid", "worst_median")
+    rows = [{"fit": name, **{key: numbers[key] for key in columns}} for name, numbers in summary.items()]
     print("Distance of the face shown from the fitted surface, mm, means over renders:")
     print(table(rows))
-    keys = ("landmark_percent", "true_landmark_percent", "rmse", "turn_degrees", "max_identity", "max_expression")
+    keys: tuple[str, ...] = (
+        "landmark_percent",
+        "true_landmark_percent",
+        "rmse",
+        "turn_degrees",
+        "max_identity",
+        "max_expression",
+    )
     keys = (*keys, "max_albedo", "iterations", "seconds")
     full = {name: numbers for name, numbers in summary.items() if name.startswith("full")}
     print(table([{"fit": name, **{key: numbers[key] for key in keys}} for name, numbers in full.items()]))

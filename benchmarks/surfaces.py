@@ -70,7 +70,7 @@ class Surface:
 
     def nearest(self, points: Array) -> Nearest:
         """The nearest points of the surface, among the triangles with the nearest centroids."""
-        _, candidates = self._tree.query(points, k=min(_CANDIDATES, len(self.triangles)))
+        candidates = np.asarray(self._tree.query(points, k=min(_CANDIDATES, len(self.triangles)))[1])
         a, b, c = (self._corners[candidates, k] for k in range(3))
         weights = _nearest_weights(points[:, None], a, b, c)
         found = weights[..., :1] * a + weights[..., 1:2] * b + weights[..., 2:] * c
@@ -107,12 +107,11 @@ def _nearest_weights(p: Array, a: Array, b: Array, c: Array) -> Array:
     return best
 
 
-def vertex_areas(vertices: Array, triangles: NDArray[np.integer], count: int) -> Array:
+def vertex_areas(vertices: Array, triangles: NDArray[np.signedinteger], count: int) -> Array:
     """(count,) a third of the area of each vertex's triangles."""
     corners = vertices[triangles]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
-    total: Array = np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=count)
-    return total
+    return np.asarray(np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=count), np.float64)
 
 
 def face_triangles(model: MorphableModel, rings: int = 4) -> NDArray[np.int32]:
@@ -121,7 +120,7 @@ def face_triangles(model: MorphableModel, rings: int = 4) -> NDArray[np.int32]:
     for _ in range(rings):
         touched = np.zeros(model.vertex_count, np.bool_)
         touched[model.triangles[chosen]] = True
-        chosen = touched[model.triangles].any(axis=1)
+        chosen = np.asarray(touched[model.triangles].any(axis=1))
     return model.triangles[chosen]
 
 

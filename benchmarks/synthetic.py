@@ -21,14 +21,12 @@ import numpy as np
 from report import save, table
 from surfaces import similarity_of_points
 
-import faceinv.fitting
 from faceinv import FitConfig
 from faceinv.camera import WeakPerspective, axis_angle, rotation_from_euler, rotation_matrix
 from faceinv.crop import FaceCrop
 from faceinv.energy import HostTerms
 from faceinv.fitting import Fitter
 from faceinv.images import linear_to_srgb, srgb_to_linear
-from faceinv.solver import Iteration, Solution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.result import FitResult
+    from faceinv.solver import Iteration
 
     Array = NDArray[np.float64]
 
@@ -147,40 +146,19 @@ def _rms(gap: Array) -> float:
     return float(np.sqrt((gap**2).sum(axis=1).mean()))
 
 
-def rises(history: list[Iteration]) -> int:
+def rises(history: tuple[Iteration, ...]) -> int:
     """Accepted steps after which the cost, in the step's own frozen state, was higher."""
     return sum(record.accepted and record.trial_cost > record.cost for record in history)
-
-
-class _Recorder:
-    """Keeps the history of every level of a fit; a result holds the last one's only."""
-
-    def __init__(self) -> None:
-        self.history: list[Iteration] = []
-        self._solve = faceinv.fitting.gauss_newton
-
-    def __enter__(self) -> _Recorder:
-        def recorded(*arguments: Any, **options: Any) -> Solution:
-            solution = self._solve(*arguments, **options)
-            self.history.extend(solution.history)
-            return solution
-
-        faceinv.fitting.gauss_newton = recorded
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        faceinv.fitting.gauss_newton = self._solve
 
 
 def run(fitter: Fitter, count: int) -> Iterator[dict[str, Any]]:
     """Make, fit and measure case after case."""
     for seed in range(count):
         case = make_case(fitter, seed)
-        with _Recorder() as recorder:
-            began = time.perf_counter()
-            result = fitter.fit(case.image, case.landmarks)
-            seconds = time.perf_counter() - began
-        row = {"case": seed, **measure(fitter, case, result), "rises": rises(recorder.history), "seconds": seconds}
+        began = time.perf_counter()
+        result = fitter.fit(case.image, case.landmarks)
+        seconds = time.perf_counter() - began
+        row = {"case": seed, **measure(fitter, case, result), "rises": rises(result.history), "seconds": seconds}
         yield {**row, "success": row["camera_mm"] < VERTEX_LIMIT and row["image"] < IMAGE_LIMIT}
 
 
