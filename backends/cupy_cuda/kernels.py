@@ -239,9 +239,7 @@ def kernels_of(file: str) -> tuple[Kernel, ...]:
     for template, name, struct_name in _KERNEL.findall(text):
         body = re.search(rf"struct {struct_name} \{{\n(.*?)\n\}};", text, re.DOTALL)
         if body is None:
-            raise BackendError(
-                f"{file}: struct {struct_name} of {name} is missing; the installation is damaged."
-            )
+            raise BackendError(f"{file}: struct {struct_name} of {name} is missing; the installation is damaged.")
         fields = tuple(_field(file, struct_name, line) for line in body.group(1).splitlines())
         kinds = tuple(part.split()[0] for part in template.split(",")) if template else ()
         shapes = ", ".join(field.shape for field in fields if field.pointer)
