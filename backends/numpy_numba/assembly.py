@@ -195,27 +195,31 @@ def vertex_rows(
 @njit(parallel=True, cache=True, fastmath={"contract"})
 def light_products(record, out):
     """out (blocks, 3, 10, 16), to be summed over blocks of pixels: light columns and the residual by light columns."""
+    real = record.dtype.type
+    size = (record.shape[0] + out.shape[0] - 1) // out.shape[0]
     for block in prange(out.shape[0]):
+        sums = np.empty((10, 16), real)  # rows a known distance apart, so that the loop over lanes vectorises
         for c in range(3):
             for n in range(10):
                 for lane in range(16):
-                    out[block, c, n, lane] = 0.0
-        size = (record.shape[0] + out.shape[0] - 1) // out.shape[0]
-        for p in range(block * size, min((block + 1) * size, record.shape[0])):
-            for c in range(3):
+                    sums[n, lane] = real(0.0)
+            for p in range(block * size, min((block + 1) * size, record.shape[0])):
                 g, r = record[p, 57 + c], record[p, 16 * c + 15]
                 y0, y1, y2 = g * record[p, 48], g * record[p, 49], g * record[p, 50]
                 y3, y4, y5 = g * record[p, 51], g * record[p, 52], g * record[p, 53]
                 y6, y7, y8 = g * record[p, 54], g * record[p, 55], g * record[p, 56]
                 for lane in range(16):
                     y = g * record[p, 48 + lane]
-                    out[block, c, 0, lane] += y0 * y
-                    out[block, c, 1, lane] += y1 * y
-                    out[block, c, 2, lane] += y2 * y
-                    out[block, c, 3, lane] += y3 * y
-                    out[block, c, 4, lane] += y4 * y
-                    out[block, c, 5, lane] += y5 * y
-                    out[block, c, 6, lane] += y6 * y
-                    out[block, c, 7, lane] += y7 * y
-                    out[block, c, 8, lane] += y8 * y
-                    out[block, c, 9, lane] += r * y
+                    sums[0, lane] += y0 * y
+                    sums[1, lane] += y1 * y
+                    sums[2, lane] += y2 * y
+                    sums[3, lane] += y3 * y
+                    sums[4, lane] += y4 * y
+                    sums[5, lane] += y5 * y
+                    sums[6, lane] += y6 * y
+                    sums[7, lane] += y7 * y
+                    sums[8, lane] += y8 * y
+                    sums[9, lane] += r * y
+            for n in range(10):
+                for lane in range(16):
+                    out[block, c, n, lane] = sums[n, lane]

@@ -36,7 +36,8 @@ _PIXELS: Final = 4096
 """Pixels in one block of rows."""
 _VERTICES: Final = 2048
 """Vertices in one block of rows."""
-_LIGHT_BLOCKS: Final = 16
+_LIGHT_BLOCKS: Final = 64
+"""Blocks of pixels whose light columns are summed by themselves."""
 _WHOLE: Final = 32
 """Used vertices are padded to a multiple of this: OpenBLAS then cuts its sums alike with any number of threads."""
 
@@ -320,9 +321,9 @@ class NumbaDifferentiator(HostTermsDifferentiator):
             albedo[:count] = renderer.albedo_basis[seen.vertices[first : first + count]]
             product = albedo.reshape(3 * padded, -1).T @ albedo_rows[:padded].reshape(3 * padded, -1)
             inside[shape_pose:dense, shape_pose:] += product
-        light = np.empty((_LIGHT_BLOCKS, 3, 10, 16))
+        light = np.empty((_LIGHT_BLOCKS, 3, 10, 16), renderer.real)
         assembly.light_products(local.record, light)
-        for c, product in enumerate(light.sum(axis=0)):
+        for c, product in enumerate(light.sum(axis=0, dtype=np.float64)):
             part = slice(dense + 9 * c, dense + 9 * c + 9)
             inside[part, part], inside[part, -1] = product[:9, :9], product[9, :9]
         return inside
