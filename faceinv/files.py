@@ -1,16 +1,46 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and reading `.npz` files that may be damaged."""
 
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from faceinv.errors import InputError
 
-__all__ = ["write_whole"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.errors import ModelError
+
+__all__ = ["read_arrays", "write_whole"]
+
+
+def read_arrays(path: Path, what: str, error: type[InputError] | type[ModelError]) -> dict[str, NDArray[Any]]:
+    """Every array of an `.npz`. Pickles are refused.
+
+    Raises:
+        error: when there is no such file or it cannot be read to its end; the message names it as `what`.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            return {key: np.asarray(archive[key]) for key in archive.files}
+    except FileNotFoundError:
+        raise error(f"{what} '{path}' does not exist.") from None
+    # Damage shows anywhere between the zip's directory and an array's header.
+    except (
+        *(OSError, EOFError, ValueError, TypeError, KeyError, MemoryError),
+        *(RuntimeError, zipfile.BadZipFile, zlib.error, struct.error),
+    ) as cause:
+        raise error(f"{what} '{path}' cannot be read as .npz ({cause}); is it complete?") from None
 
 
 @contextmanager

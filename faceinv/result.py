@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from faceinv.camera import WeakPerspective
 from faceinv.errors import InputError
-from faceinv.files import write_whole
+from faceinv.files import read_arrays, write_whole
 from faceinv.model import MorphableModel
 from faceinv.parameters import ParameterLayout
 from faceinv.solver import Iteration, Status
@@ -26,6 +25,7 @@ __all__ = ["FitResult", "load_result"]
 
 Texture = Literal["albedo", "photo"]
 _NUMBERS: Final = ("cost", "cost_photometric", "cost_landmarks", "cost_prior", "photometric_rmse", "landmark_error")
+_TEXTS: Final = ("backend", "version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,12 @@ class FitResult:
         independent errors; the posterior is Gaussian around the result; visibility is fixed; what the bases cannot
         express has no variance. Vertices that the photo says nothing about come out near the spread of the prior. Use
         it to compare regions and photos rather than as an error bar.
+
+        Raises:
+            InputError: when the fit had no prior on identity.
         """
+        if not self.prior_weight > 0:
+            raise InputError("uncertainty is in units of identity's prior: fit with an `identity_weight` above 0.")
         layout = ParameterLayout.of(self.model)
         scaled = self.hessian / self.prior_weight
         # Entries without a prior (pose, light) may be undetermined in a dark photo: keep the inverse finite.
@@ -237,46 +242,61 @@ def load_result(path: str | Path, model: MorphableModel | None = None) -> FitRes
         model: the face model, where the file it was fitted with has moved.
 
     Raises:
-        InputError: when the file is missing, damaged or not a result.
-        ModelError: when its model cannot be loaded or is another than at the time.
+        InputError: when the file is missing, damaged or not a result, or the model is another than at the time.
+        ModelError: when its model cannot be loaded.
     """
     from faceinv.formats import load_model
 
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            stored = {key: archive[key] for key in archive.files}
-    except FileNotFoundError:
-        raise InputError(f"the result '{path}' does not exist.") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"'{path}' cannot be read as a saved result ({error}).") from None
+    stored = read_arrays(path, "result", InputError)
     arrays = (
         *("identity", "expression", "albedo_coefficients", "lighting"),
         *("landmarks_target", "landmarks2d", "landmarks3d", "hessian"),
     )
-    needed = (*arrays, *_NUMBERS, "scale", "rotation", "translation", "status", "model", "model_fingerprint")
-    missing = [key for key in (*needed, "backend", "version", "image_size", "prior_weight") if key not in stored]
+    numbers = (*_NUMBERS, "scale", "prior_weight")
+    needed = (*arrays, *numbers, "rotation", "translation", "image_size")
+    missing = [key for key in (*needed, "status", "model", "model_fingerprint", *_TEXTS) if key not in stored]
     if missing:
         raise InputError(f"'{path}' is not a saved result: it lacks {', '.join(missing)}.")
     source = str(stored["model"])
     chosen = model if model is not None else load_model(source)
-    counts = (chosen.identity_count, chosen.expression_count, chosen.albedo_count)
-    found = tuple(len(stored[key]) for key in ("identity", "expression", "albedo_coefficients"))
     if chosen.fingerprint != str(stored["model_fingerprint"]):
         raise InputError(
-            f"'{path}' was fitted with another state of model '{source}' ({found} coefficients; the model has "
-            f"{counts}). Give the model it was fitted with as `model`."
+            f"'{path}' was fitted with another state of model '{source}'. Give the model it was fitted with as `model`."
         )
+    layout = ParameterLayout.of(chosen)
+    shapes = {
+        **dict.fromkeys(numbers, ()),
+        "identity": (layout.identity_count,),
+        "expression": (layout.expression_count,),
+        "albedo_coefficients": (layout.albedo_count,),
+        "rotation": (3, 3),
+        "translation": (2,),
+        "lighting": (9, 3),
+        "landmarks_target": (68, 2),
+        "landmarks2d": (68, 2),
+        "landmarks3d": (68, 3),
+        "hessian": (layout.count, layout.count),
+        "image_size": (2,),
+    }
+    for key, shape in shapes.items():
+        array, kinds = stored[key], "iu" if key == "image_size" else "f"
+        if array.shape != shape or array.dtype.kind not in kinds:
+            raise InputError(
+                f"result '{path}': field '{key}' holds {array.dtype} of shape {array.shape}, expected numbers of shape "
+                f"{shape}; the file is damaged."
+            )
+    if str(stored["status"]) not in Status.__members__ or not stored["scale"] > 0:
+        raise InputError(f"result '{path}': its status or scale cannot be; the file is damaged.")
     width, height = (int(n) for n in stored["image_size"])
     fields: dict[str, Any] = {key: stored[key] for key in arrays}
     fields |= {key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")}
+    fields |= {key: str(stored[key]) for key in _TEXTS}
     return FitResult(
         **fields,
         camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
         status=Status[str(stored["status"])],
         model=chosen,
         model_source=source,
-        backend=str(stored["backend"]),
-        version=str(stored["version"]),
         image_size=(width, height),
     )

@@ -12,8 +12,6 @@ Bases may be stored as float16. Nothing in the file is pickled, and pickles are 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from faceinv.errors import ModelError
-from faceinv.files import write_whole
+from faceinv.files import read_arrays, write_whole
 from faceinv.formats._checks import numeric
 from faceinv.model import MorphableModel
 
@@ -44,13 +42,7 @@ def load_npz_model(path: str | Path) -> MorphableModel:
         ModelError: names the file, and the field that is missing, of another version or inconsistent.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            stored: dict[str, Any] = {key: archive[key] for key in archive.files}
-    except FileNotFoundError:
-        raise ModelError(f"model file '{path}' does not exist.") from None
-    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ModelError(f"model file '{path}' cannot be read as .npz ({error}); is it complete?") from None
+    stored: dict[str, Any] = read_arrays(path, "model file", ModelError)
     if str(stored.get("format", "")) != FORMAT:
         raise ModelError(f"'{path}' is an .npz but not a faceinv model: its field 'format' should be '{FORMAT}'.")
     if str(stored.get("version")) != str(VERSION):

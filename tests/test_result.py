@@ -1,0 +1,384 @@
+"""Results: what they hold, the file they go to and come back from, uncertainty, and the render."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from quick import sample
+from small import few_modes
+
+from faceinv import FitResult, InputError, ModelError, Status, load_result
+from faceinv.camera import WeakPerspective
+from faceinv.images import load_image, srgb_to_linear
+from faceinv.lighting import ambient
+from faceinv.parameters import ParameterLayout
+
+WIDTH, HEIGHT = 90, 70
+
+
+@pytest.fixture(scope="module")
+def face() -> FitResult:
+    """A face by hand in a small photo."""
+    model, rng = few_modes(), np.random.default_rng(1)
+    layout = ParameterLayout.of(model)
+    a, e = rng.normal(size=6), rng.normal(size=5)
+    camera = WeakPerspective(0.25, np.eye(3), np.array([50.0, 40.0]))
+    landmarks3d = model.landmarks(model.vertices(a, e))
+    rows = rng.normal(size=(200, layout.count))
+    return FitResult(
+        identity=a,
+        expression=e,
+        albedo_coefficients=rng.normal(size=3),
+        camera=camera,
+        lighting=ambient(0.8) + rng.normal(0, 0.1, (9, 3)),
+        landmarks_target=rng.uniform(10, 60, (68, 2)),
+        landmarks2d=camera.project(landmarks3d)[:, :2],
+        landmarks3d=landmarks3d,
+        cost=0.6,
+        cost_photometric=0.3,
+        cost_landmarks=0.2,
+        cost_prior=0.1,
+        photometric_rmse=0.05,
+        landmark_error=0.02,
+        status=Status.CONVERGED_COST,
+        model=model,
+        model_source="default",
+        backend="numpy:float32",
+        version="9.9",
+        image_size=(WIDTH, HEIGHT),
+        hessian=rows.T @ rows * 1e-4,
+        prior_weight=1e-3,
+        photo=rng.uniform(size=(HEIGHT, WIDTH, 3)).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(face: FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("result") / "face.npz"
+    face.save(path)
+    return path
+
+
+def shapes(result: FitResult) -> dict[str, tuple[int, ...]]:
+    n, t, model = result.model.vertex_count, len(result.model.triangles), result.model
+    p = ParameterLayout.of(model).count
+    return {
+        "vertices": (n, 3),
+        "triangles": (t, 3),
+        "image_xy": (n, 2),
+        "depth": (n,),
+        "albedo": (n, 3),
+        "identity": (model.identity_count,),
+        "expression": (model.expression_count,),
+        "albedo_coefficients": (model.albedo_count,),
+        "scale": (),
+        "rotation": (3, 3),
+        "translation": (2,),
+        "lighting": (9, 3),
+        "landmarks2d": (68, 2),
+        "landmarks3d": (68, 3),
+        "landmarks_target": (68, 2),
+        "cost": (),
+        "cost_photometric": (),
+        "cost_landmarks": (),
+        "cost_prior": (),
+        "status": (),
+        "model": (),
+        "backend": (),
+        "version": (),
+        "hessian": (p, p),
+    }
+
+
+def test_the_file_holds_every_key_of_the_contract(face: FitResult, saved: Path) -> None:
+    with np.load(saved, allow_pickle=False) as stored:
+        for key, shape in shapes(face).items():
+            assert stored[key].shape == shape, key
+        assert stored["triangles"].dtype.kind == "i"
+        for key in ("vertices", "image_xy", "depth", "albedo", "rotation", "lighting"):
+            assert np.isfinite(stored[key]).all()
+        assert str(stored["status"]) == "CONVERGED_COST"
+        assert str(stored["model"]) == "default"
+        assert np.array_equal(stored["vertices"], face.vertices)
+        assert float(stored["cost"]) == face.cost
+
+
+def test_a_result_comes_back_bit_for_bit(face: FitResult, saved: Path) -> None:
+    again = load_result(saved, model=few_modes())
+    for field in dataclasses.fields(FitResult):
+        ours, theirs = getattr(face, field.name), getattr(again, field.name)
+        if field.name in ("history", "timings", "photo"):
+            assert not theirs
+        elif field.name == "camera":
+            for part in dataclasses.fields(WeakPerspective):
+                assert np.array_equal(getattr(ours, part.name), getattr(theirs, part.name))
+        elif isinstance(ours, np.ndarray):
+            assert np.array_equal(ours, theirs), field.name
+        else:
+            assert ours == theirs, field.name
+    for name in ("vertices", "normals", "albedo", "image_xy", "depth"):
+        assert np.array_equal(getattr(face, name), getattr(again, name)), name
+    assert np.array_equal(face.render(), again.render())
+    assert np.array_equal(face.vertex_std(), again.vertex_std())
+
+
+def test_a_fit_comes_back_with_its_model(sample_fit: FitResult, tmp_path: Path) -> None:
+    sample_fit.save(str(tmp_path / "face.NPZ"))
+    again = load_result(str(tmp_path / "face.NPZ"))
+    assert np.array_equal(again.vertices, sample_fit.vertices)
+    assert again.status is sample_fit.status
+    assert again.image_size == sample_fit.image_size
+
+
+def test_another_model_is_refused(saved: Path) -> None:
+    with pytest.raises(InputError, match="was fitted with another state of model 'default'"):
+        load_result(saved)
+    with pytest.raises(InputError, match="Give the model it was fitted with"):
+        load_result(saved, model=few_modes().truncated(5))
+
+
+def rewritten(saved: Path, folder: Path, **changes: Any) -> Path:
+    with np.load(saved) as archive:
+        stored = {key: archive[key] for key in archive.files}
+    np.savez(folder / "changed.npz", **{k: v for k, v in (stored | changes).items() if v is not None})
+    return folder / "changed.npz"
+
+
+def test_a_model_file_that_is_gone_is_named(saved: Path, tmp_path: Path) -> None:
+    path = rewritten(saved, tmp_path, model="/no/such/model.npz")
+    with pytest.raises(ModelError, match=r"/no/such/model\.npz"):
+        load_result(path)
+    assert load_result(path, model=few_modes()).model_source == "/no/such/model.npz"
+
+
+NEEDED = (
+    *("identity", "expression", "albedo_coefficients", "lighting", "landmarks_target", "landmarks2d", "landmarks3d"),
+    *("hessian", "cost", "cost_photometric", "cost_landmarks", "cost_prior", "photometric_rmse", "landmark_error"),
+    *("scale", "rotation", "translation", "status", "model", "model_fingerprint", "backend", "version"),
+    *("image_size", "prior_weight"),
+)
+
+
+@pytest.mark.parametrize("key", NEEDED)
+def test_a_missing_key_is_named(saved: Path, tmp_path: Path, key: str) -> None:
+    with pytest.raises(InputError, match=rf"changed\.npz' is not a saved result: it lacks .*{key}"):
+        load_result(rewritten(saved, tmp_path, **{key: None}), model=few_modes())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("status", np.array("FINE")),
+        ("scale", np.array(-1.0)),
+        ("scale", np.array("1")),
+        ("scale", np.zeros(3)),
+        ("cost", np.array([1.0, 2.0])),
+        ("rotation", np.zeros((2, 2))),
+        ("translation", np.zeros(3)),
+        ("identity", np.zeros(5)),
+        ("identity", np.array(["a"] * 6)),
+        ("lighting", np.zeros((3, 9))),
+        ("hessian", np.zeros((4, 4))),
+        ("landmarks2d", np.zeros((67, 2))),
+        ("image_size", np.array([1, 2, 3])),
+        ("image_size", np.array([1.5, 2])),
+        ("prior_weight", np.array(None, object)),
+    ],
+)
+def test_values_of_another_kind_are_refused(saved: Path, tmp_path: Path, key: str, value: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"changed\.npz"):
+        load_result(rewritten(saved, tmp_path, **{key: value}), model=few_modes())
+
+
+def test_pickles_are_refused(saved: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    path = rewritten(saved, tmp_path, identity=np.array([Trap()], object))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_result(path, model=few_modes())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_other_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.npz' does not exist"):
+        load_result(tmp_path / "none.npz")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_result(tmp_path)
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_result(tmp_path / "text.npz")
+    np.save(tmp_path / "array.npy", np.zeros(4))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_result(tmp_path / "array.npy")
+    with zipfile.ZipFile(tmp_path / "zip.npz", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(InputError, match="is not a saved result"):
+        load_result(tmp_path / "zip.npz")
+
+
+@given(place=st.floats(0, 0.9999), value=st.integers(1, 255), cut=st.booleans())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_damaged_files_are_refused_or_unharmed(
+    saved: Path, face: FitResult, tmp_path_factory: pytest.TempPathFactory, place: float, value: int, cut: bool
+) -> None:
+    content = bytearray(saved.read_bytes())
+    at = int(place * len(content))
+    content[at] ^= value
+    path = tmp_path_factory.mktemp("damaged") / "face.npz"
+    path.write_bytes(content[:at] if cut else content)
+    try:
+        again = load_result(path, model=few_modes())
+    except InputError as error:
+        assert "face.npz" in str(error)  # noqa: PT017 - either outcome is right
+        return
+    assert np.array_equal(again.identity, face.identity)
+
+
+@pytest.mark.parametrize("name", ["face.obj", "face", "face.npz.gz"])
+def test_results_are_saved_as_npz(face: FitResult, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"results are saved as '\.npz'"):
+        face.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written(face: FitResult, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        face.save(tmp_path / "file" / "face.npz")
+
+
+# ---- what is computed from the fields
+
+
+def test_positions_follow_the_documented_camera(face: FitResult) -> None:
+    x, y, z = face.vertices.T
+    assert face.image_xy == pytest.approx(np.stack([0.25 * x + 50, -0.25 * y + 40], axis=1))
+    assert face.depth == pytest.approx(0.25 * z)
+    assert face.albedo == pytest.approx(
+        few_modes().mean_albedo + few_modes().albedo @ face.albedo_coefficients, abs=1e-6
+    )
+
+
+def test_normals_are_unit_and_point_outwards(face: FitResult) -> None:
+    assert np.linalg.norm(face.normals, axis=1) == pytest.approx(np.ones(len(face.normals)))
+    front = np.argmax(face.vertices[:, 2])
+    assert face.normals[front, 2] > 0.8
+
+
+# ---- uncertainty
+
+
+def with_hessian(face: FitResult, hessian: NDArray[np.float64], prior_weight: float = 1e-3) -> FitResult:
+    return dataclasses.replace(face, hessian=hessian, prior_weight=prior_weight)
+
+
+def prior_spread() -> NDArray[np.float64]:
+    basis = np.concatenate([few_modes().identity, few_modes().expression], axis=2, dtype=np.float64)
+    return np.asarray(np.sqrt((basis**2).sum(axis=(1, 2))))
+
+
+def test_where_the_photo_says_nothing_the_prior_is_left(face: FitResult) -> None:
+    layout = ParameterLayout.of(few_modes())
+    nothing = np.diag(np.where(layout.mask(layout.pose, layout.lighting), 0.0, 1e-3))
+    assert with_hessian(face, nothing).vertex_std() == pytest.approx(prior_spread(), rel=1e-5)
+
+
+def test_what_the_photo_says_makes_it_smaller(face: FitResult) -> None:
+    layout = ParameterLayout.of(few_modes())
+    nothing = np.diag(np.where(layout.mask(layout.pose, layout.lighting), 0.0, 1e-3))
+    rows = np.random.default_rng(0).normal(size=(40, layout.count)) * 0.05
+    some, more = with_hessian(face, nothing + rows[:20].T @ rows[:20]), with_hessian(face, nothing + rows.T @ rows)
+    assert (some.vertex_std() < prior_spread() + 1e-9).all()
+    assert (more.vertex_std() <= some.vertex_std() + 1e-9).all()
+    assert more.vertex_std().mean() < 0.9 * some.vertex_std().mean()
+
+
+def test_spread_is_that_of_samples_of_the_posterior(face: FitResult) -> None:
+    layout = ParameterLayout.of(few_modes())
+    covariance = np.linalg.inv(face.hessian / face.prior_weight)[layout.shape, layout.shape]
+    draws = np.random.default_rng(0).multivariate_normal(np.zeros(11), covariance, 4000)
+    basis = np.concatenate([few_modes().identity, few_modes().expression], axis=2)[::200].astype(np.float64)
+    moved = np.einsum("ndk,sk->snd", basis, draws)
+    assert face.vertex_std()[::200] == pytest.approx(np.sqrt(moved.var(axis=0).sum(axis=1)), rel=0.05)
+
+
+def test_unit_of_the_energy_does_not_matter(face: FitResult) -> None:
+    scaled = with_hessian(face, 100 * face.hessian, 100 * face.prior_weight)
+    assert scaled.vertex_std() == pytest.approx(face.vertex_std())
+
+
+def test_without_a_prior_there_is_no_unit(face: FitResult) -> None:
+    with pytest.raises(InputError, match="identity_weight"):
+        with_hessian(face, face.hessian, 0.0).vertex_std()
+
+
+def test_uncertainty_of_a_real_fit(sample_fit: FitResult) -> None:
+    hessian, spread = sample_fit.hessian, sample_fit.vertex_std()
+    assert np.array_equal(hessian, hessian.T)
+    assert np.linalg.eigvalsh(hessian).min() > -1e-6 * np.abs(hessian).max()
+    assert spread.shape == (sample_fit.model.vertex_count,)
+    assert (spread > 0).all()
+    basis = np.concatenate([sample_fit.model.identity, sample_fit.model.expression], axis=2)
+    prior = np.sqrt((basis.astype(np.float64) ** 2).sum(axis=(1, 2)))
+    assert (spread <= 1.001 * prior + 1e-6).all()
+    skin = np.unique(sample_fit.model.triangles[sample_fit.model.face_mask])
+    assert (spread[skin] / prior[skin]).mean() < 0.8
+
+
+# ---- render
+
+
+def test_render_is_in_the_photos_frame(face: FitResult) -> None:
+    picture = face.render()
+    assert picture.shape == (HEIGHT, WIDTH, 4)
+    assert picture.dtype == np.float32
+    coverage = picture[..., 3]
+    assert set(np.unique(coverage)) == {0.0, 1.0}
+    assert not picture[coverage == 0].any()
+    assert (picture >= 0).all()
+    y, x = np.nonzero(coverage)
+    low, high = face.image_xy.min(axis=0), face.image_xy.max(axis=0)
+    assert (x.min(), y.min()) == pytest.approx(np.maximum(low, 0), abs=1.5)
+    assert (x.max(), y.max()) == pytest.approx(np.minimum(high, [WIDTH - 1, HEIGHT - 1]), abs=1.5)
+
+
+def test_render_of_a_face_outside_of_the_photo_is_empty(face: FitResult) -> None:
+    away = dataclasses.replace(face, camera=face.camera.moved(1.0, (500.0, 0.0)))
+    assert not away.render().any()
+
+
+def test_render_does_not_depend_on_where_the_window_lies(face: FitResult) -> None:
+    """The same face 31 px further right and 4 lower in a larger photo: the same pixels there."""
+    larger = dataclasses.replace(
+        face, camera=face.camera.moved(1.0, (31.0, 4.0)), image_size=(WIDTH + 31, HEIGHT + 4)
+    ).render()
+    assert larger[4:, 31:] == pytest.approx(face.render(), abs=1e-5)
+
+
+def test_albedo_stored_as_srgb_is_decoded_for_the_render(face: FitResult) -> None:
+    plain = face.render()
+    other = dataclasses.replace(face, model=dataclasses.replace(few_modes(), albedo_space="srgb")).render()
+    assert other[..., :3] == pytest.approx(srgb_to_linear(np.clip(plain[..., :3], 0, 1)), abs=1e-5)
+
+
+# ---- photo
+
+
+def test_a_photo_can_be_attached_and_must_fit(sample_fit: FitResult, tmp_path: Path) -> None:
+    sample_fit.save(tmp_path / "face.npz")
+    bare = load_result(tmp_path / "face.npz")
+    assert bare.photo is None
+    assert bare.with_photo(None) is bare
+    assert np.array_equal(bare.with_photo(sample()).photo, load_image(sample()).pixels)
+    with pytest.raises(InputError, match=r"20 x 30 px; this result was fitted to one of 512 x 512 px"):
+        bare.with_photo(np.zeros((30, 20, 3), np.uint8))
