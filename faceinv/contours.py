@@ -25,6 +25,8 @@ JAW_LANDMARK_COUNT: Final = 17
 
 _REACH: Final = 0.5
 """How far a row runs: this fraction of the way to the nose tip, seen from the front."""
+_NEARBY: Final = 1.5
+"""A goal is first looked for within this many times the distance to the nose tip, as cost."""
 _PLANE_PENALTY: Final = 25.0
 """Cost of leaving a row's plane by one jaw width times this, relative to walking along it."""
 
@@ -55,16 +57,25 @@ def jaw_contour(mean: ArrayLike, triangles: ArrayLike, jaw_vertices: ArrayLike) 
     if jaw.min() < 0 or jaw.max() >= len(points):
         raise ModelError(f"jaw_vertices has indices {jaw.min()}..{jaw.max()}, expected 0..{len(points) - 1}.")
 
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    edges = np.unique(np.sort(edges, axis=1), axis=0)
+    edges = _edges(faces, len(points))
+    lengths = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
     tip = _nose_tip(points, edges, jaw)
     width = float(np.ptp(points[jaw, 0])) or 1.0
-    rows = [_row(points, edges, int(start), tip, width) for start in jaw]
+    rows = [_row(points, edges, lengths, int(start), tip, width) for start in jaw]
     contour = np.empty((JAW_LANDMARK_COUNT, max(map(len, rows))), dtype=np.int32)
     for index, row in enumerate(rows):
         contour[index, : len(row)] = row
         contour[index, len(row) :] = row[-1]
     return contour
+
+
+def _edges(triangles: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """(E, 2) each edge of a mesh of `count` vertices once, the lower vertex first, in ascending order."""
+    first, second = triangles.ravel(), np.roll(triangles, -1, axis=1).ravel()
+    keys = np.minimum(first, second) * count + np.maximum(first, second)
+    keys.sort()
+    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
+    return np.stack(np.divmod(keys, count), axis=1)
 
 
 def _nose_tip(points: NDArray[np.float64], edges: NDArray[np.int64], jaw: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -88,7 +99,12 @@ def _connected(count: int, edges: NDArray[np.int64], start: int) -> NDArray[np.b
 
 
 def _row(
-    points: NDArray[np.float64], edges: NDArray[np.int64], start: int, tip: NDArray[np.float64], width: float
+    points: NDArray[np.float64],
+    edges: NDArray[np.int64],
+    lengths: NDArray[np.float64],
+    start: int,
+    tip: NDArray[np.float64],
+    width: float,
 ) -> list[int]:
     """The vertices of one row, `start` first."""
     along = (tip - points[start])[:2]
@@ -98,18 +114,20 @@ def _row(
     along = along / distance
     offset = points[:, :2] - points[start, :2]
     off_plane = np.abs(offset[:, 0] * along[1] - offset[:, 1] * along[0])
-    lengths = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
     # Squared, so that the wobble of a path on a coarse mesh stays cheap while a detour does not.
     detour = 1 + (_PLANE_PENALTY * off_plane[edges].mean(axis=1) / width) ** 2
     cost = np.maximum(lengths * detour, 1e-12 * width)
     graph = sparse.coo_array((cost, (edges[:, 0], edges[:, 1])), shape=(len(points), len(points))).tocsr()
-    costs, parents = csgraph.dijkstra(graph, directed=False, indices=[start], return_predecessors=True)
-    reached, previous = costs[0], parents[0]
-
     progress = offset @ along
-    near = np.isfinite(reached) & (off_plane < 0.04 * width)
-    candidates = np.flatnonzero(near & (progress > (_REACH - 0.08) * distance) & (progress < _REACH * distance))
-    if not len(candidates):
+    near = (off_plane < 0.04 * width) & (progress > (_REACH - 0.08) * distance) & (progress < _REACH * distance)
+    # Nearly always the goal is close by; only otherwise is the whole surface walked.
+    for limit in (_NEARBY * distance, np.inf):
+        costs, parents = csgraph.dijkstra(graph, directed=False, indices=[start], return_predecessors=True, limit=limit)
+        reached, previous = costs[0], parents[0]
+        candidates = np.flatnonzero(near & np.isfinite(reached))
+        if len(candidates):
+            break
+    else:
         candidates = np.flatnonzero(np.isfinite(reached) & (progress <= distance))
     # The one cheapest to walk to is on the same skin, on the same side of the mouth.
     goal = int(candidates[np.argmin(reached[candidates])])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from faceinv.arrays import all_finite
 from faceinv.errors import ModelError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class MorphableModel:
 
     def __post_init__(self) -> None:
         def convert(name: str, dtype: type, *shape: int | None) -> None:
-            value = np.ascontiguousarray(np.asarray(getattr(self, name)))
+            value = np.asarray(getattr(self, name))
             expected = "(" + ", ".join("any" if s is None else str(s) for s in shape) + ")"
             same_rank = value.ndim == len(shape)
             if not same_rank or any(s is not None and s != v for s, v in zip(shape, value.shape, strict=True)):
@@ -80,7 +81,7 @@ class MorphableModel:
                 wanted = np.dtype(dtype)
                 raise ModelError(f"model '{self.name}': field '{name}' holds {value.dtype}, expected {wanted}.")
             value = np.ascontiguousarray(value, dtype=dtype)
-            if dtype is np.float32 and not np.isfinite(value).all():
+            if dtype is np.float32 and not all_finite(value):
                 raise ModelError(f"model '{self.name}': field '{name}' holds NaN or infinite values.")
             value = value.view()  # the caller's own array stays writable
             value.setflags(write=False)
@@ -153,7 +154,7 @@ class MorphableModel:
         for name in ("mean", "identity", "expression", "mean_albedo", "albedo", "triangles"):
             array = getattr(self, name)
             digest.update(repr(array.shape).encode())
-            digest.update(array.tobytes())
+            digest.update(array.data)
         return digest.hexdigest()[:16]
 
     def vertices(

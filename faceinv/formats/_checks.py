@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from faceinv.arrays import all_finite
 from faceinv.errors import ModelError
 
 __all__ = ["check_finite", "check_indices", "check_orthogonal", "check_shape", "count_modes", "numeric"]
@@ -38,7 +39,7 @@ def check_shape(array: NDArray[Any], shape: tuple[int | None, ...], path: Path, 
 
 def check_finite(array: NDArray[Any], path: Path, field: str) -> None:
     """Raise a `ModelError` when `array` holds NaN or infinite values."""
-    if not np.isfinite(array).all():
+    if not all_finite(array):
         raise ModelError(f"'{path}': field '{field}' holds NaN or infinite values; fetch the file again.")
 
 

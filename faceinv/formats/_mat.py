@@ -33,6 +33,9 @@ _DTYPES: Final = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4",
 _PREFIX: Final = 512
 """Bytes of a matrix that hold its flags, dimensions and name."""
 
+_MAPPED: Final = 1 << 20
+"""Variables of so many bytes are mapped into memory, not read."""
+
 
 class _DamagedError(Exception):
     """What is wrong with the bytes of a file."""
@@ -168,6 +171,10 @@ def _content(stream: BinaryIO, variable: _Variable) -> NDArray[Any]:
         if skip + size > len(whole):
             raise _DamagedError(f"variable '{variable.name}' is incomplete")
         flat = np.frombuffer(whole, dtype, count, skip)
+    elif size >= _MAPPED:
+        # What lies within the file, as checked, is read only where it is used: the first modes of a basis.
+        start = variable.offset + variable.start + skip
+        flat = np.asarray(np.memmap(stream, dtype, "r", start, (count,)))
     else:
         stream.seek(variable.offset + variable.start + skip)
         flat = np.fromfile(stream, dtype, count)

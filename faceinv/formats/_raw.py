@@ -39,6 +39,8 @@ __all__ = ["ModeCounts", "RawModel", "finish"]
 
 _REGISTERED_MM: Final = 6.0
 _CONFLICTS: Final = 0.05
+_ROWS: Final = 4096
+"""How many rows of a basis are looked at in one go."""
 _log = logging.getLogger(__name__)
 
 
@@ -227,9 +229,11 @@ def _outward(raw: RawModel) -> RawModel:
 def _keep(raw: RawModel, triangles: NDArray[np.bool_]) -> RawModel:
     """The model on some of its triangles (T,), without the vertices that no triangle uses any more."""
     assert raw.landmarks is not None
-    if triangles.all() and len(np.unique(raw.triangles)) == len(raw.mean):
+    in_use = np.zeros(len(raw.mean), bool)
+    in_use[raw.triangles[triangles]] = True
+    if triangles.all() and in_use.all():
         return raw
-    used = np.unique(raw.triangles[triangles])
+    used = np.flatnonzero(in_use)
     place = np.full(len(raw.mean), -1, np.int64)
     place[used] = np.arange(len(used))
     vertices, weights = raw.landmarks
@@ -264,9 +268,7 @@ def _keep(raw: RawModel, triangles: NDArray[np.bool_]) -> RawModel:
 
 
 def _drop_still_modes(raw: RawModel) -> RawModel:
-    moves_identity, moves_expression = (
-        np.abs(basis).max(axis=(0, 1), initial=0) > 1e-6 for basis in (raw.identity, raw.expression)
-    )
+    moves_identity, moves_expression = _moves(raw.identity), _moves(raw.expression)
     if moves_identity.all() and moves_expression.all():
         return raw
     names = tuple(name for name, moves in zip(raw.expression_names, moves_expression, strict=False) if moves)
@@ -278,16 +280,30 @@ def _drop_still_modes(raw: RawModel) -> RawModel:
     )
 
 
+def _moves(basis: NDArray[Any]) -> NDArray[np.bool_]:
+    """(K,) which modes of a basis (N, 3, K) move anything by more than a nanometre."""
+    flat = basis.reshape(basis.shape[0] * basis.shape[1], basis.shape[2])
+    moves: NDArray[np.bool_] = np.zeros(flat.shape[1], bool)
+    for first in range(0, len(flat), _ROWS):
+        moves |= (np.abs(flat[first : first + _ROWS]) > 1e-6).any(axis=0)
+        if moves.all():
+            break
+    return moves
+
+
 def _keep_modes(raw: RawModel, face: NDArray[np.int64], counts: ModeCounts) -> RawModel:
     """The model with its first modes only; expressions without an order first sorted by how far they move the face."""
-    expression = np.arange(raw.expression.shape[2])
-    if raw.unordered_expression:
-        strength = (np.asarray(raw.expression[face], np.float64) ** 2).sum(axis=(0, 1))
-        expression = np.argsort(-strength, kind="stable")
-    expression = expression[: counts.expression]
+    raw = replace(raw, identity=raw.identity[:, :, : counts.identity])
+    if not raw.unordered_expression:
+        return replace(
+            raw,
+            expression=raw.expression[:, :, : counts.expression],
+            expression_names=raw.expression_names[: counts.expression],
+        )
+    strength = (np.asarray(raw.expression[face], np.float64) ** 2).sum(axis=(0, 1))
+    expression = np.argsort(-strength, kind="stable")[: counts.expression]
     return replace(
         raw,
-        identity=raw.identity[:, :, : counts.identity],
         expression=raw.expression[:, :, expression],
         expression_names=tuple(raw.expression_names[k] for k in expression) if raw.expression_names else (),
     )

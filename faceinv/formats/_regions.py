@@ -100,7 +100,11 @@ def _hidden(
     front = np.flatnonzero(double_area > 1e-12)
     centres = corners.mean(axis=1)[candidates]
     tree = cKDTree(flat[front].mean(axis=1))
-    near = front[np.asarray(tree.query(centres[:, :2], k=min(_NEIGHBOURS, len(front)))[1]).reshape(len(candidates), -1)]
+    near = front[
+        np.asarray(tree.query(centres[:, :2], k=min(_NEIGHBOURS, len(front)), workers=-1)[1]).reshape(
+            len(candidates), -1
+        )
+    ]
     hidden = np.zeros(len(candidates), bool)
     for other in near.T:
         offset = centres[:, :2] - flat[other, 0]

@@ -53,6 +53,8 @@ IDENTITY_DEFAULT: Final = 100
 ALBEDO_DEFAULT: Final = 100
 LICENCE: Final = "Basel Face Model 2009, University of Basel: research and teaching only, no redistribution."
 _MM_PER_UNIT: Final = 1e-3
+_ROWS: Final = 1024
+"""Rows that are transposed in one go, so that they stay in the processor's cache."""
 _NOSE_BRIDGE: Final = (8161, 8177, 8187, 8192)
 """Landmarks 27 to 30 of the published trimmed mesh, counted from 0."""
 
@@ -82,7 +84,9 @@ def load_basel2009(path: Path, counts: ModeCounts) -> MorphableModel:
     expression_file, info_file = _beside(path, "Exp_Pca.bin"), _beside(path, "model_info.mat")
     if info_file is not None:
         trim, triangles, landmarks = _read_info(info_file, len(mean))
-        mean, mean_colour, identity, albedo = mean[trim], mean_colour[trim], identity[trim], albedo[trim]
+        mean, mean_colour = mean[trim], mean_colour[trim]
+        identity = identity[trim]
+        albedo = albedo[trim]
     elif expression_file is not None:
         raise ModelError(
             f"'{expression_file}' needs 'model_info.mat' beside it, which says which vertices it moves (from the 3DDFA "
@@ -101,11 +105,11 @@ def load_basel2009(path: Path, counts: ModeCounts) -> MorphableModel:
             licence=LICENCE,
             mean=mean * _MM_PER_UNIT,
             triangles=triangles,
-            identity=identity * np.float32(_MM_PER_UNIT),
-            expression=expression * np.float32(_MM_PER_UNIT),
+            identity=np.multiply(identity, np.float32(_MM_PER_UNIT), out=identity),
+            expression=np.multiply(expression, np.float32(_MM_PER_UNIT), out=expression),
             landmarks=landmarks,
             mean_albedo=mean_colour / 255,
-            albedo=albedo / np.float32(255),
+            albedo=np.divide(albedo, np.float32(255), out=albedo),
         ),
         counts,
     )
@@ -130,18 +134,26 @@ def _basis(
     mat: dict[str, Any], kind: str, vertices: int, wanted: int | None, default: int, path: Path
 ) -> NDArray[np.float32]:
     """(N, 3, K) in the file's units per standard deviation."""
-    basis = numeric(mat[f"{kind}PC"], path, f"{kind}PC")
+    basis = numeric(mat.pop(f"{kind}PC"), path, f"{kind}PC")
     deviation = numeric(mat[f"{kind}EV"], path, f"{kind}EV").ravel()
     check_shape(basis, (3 * vertices, None), path, f"{kind}PC")
     check_shape(deviation, (basis.shape[1],), path, f"{kind}EV")
     keep = count_modes(wanted, basis.shape[1], default, path, "identity" if kind == "shape" else "albedo")
     if (deviation[:keep] <= 0).any():
         raise ModelError(f"'{path}': field '{kind}EV' holds standard deviations that are not positive.")
-    columns = np.ascontiguousarray(basis[:, :keep], np.float32)
+    columns = _transposed(basis, keep)
     check_finite(columns, path, f"{kind}PC")
     check_orthogonal(columns, path, f"{kind}PC")
     columns *= deviation[:keep].astype(np.float32)
     return columns.reshape(vertices, 3, keep)
+
+
+def _transposed(basis: NDArray[Any], keep: int) -> NDArray[np.float32]:
+    """The first columns of a basis (M, K) that lies one mode after another, as rows in memory."""
+    columns = np.empty((len(basis), keep), np.float32)
+    for first in range(0, len(basis), _ROWS):
+        columns[first : first + _ROWS] = basis[first : first + _ROWS, :keep]
+    return columns
 
 
 def _read_info(path: Path, vertices: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Landmarks]:
@@ -186,5 +198,6 @@ def _read_expression(path: Path, vertices: int, wanted: int | None) -> tuple[NDA
         raise ModelError(f"'{deviation_file}' should hold {modes} numbers ({error}).") from None
     if len(deviation) != modes or not np.isfinite(deviation).all() or (deviation <= 0).any():
         raise ModelError(f"'{deviation_file}' has {len(deviation)} numbers, expected {modes} positive ones.")
-    columns = np.ascontiguousarray(basis[:, :keep]) * deviation[:keep].astype(np.float32)
+    columns = _transposed(basis, keep)
+    columns *= deviation[:keep].astype(np.float32)
     return mean.astype(np.float64).reshape(-1, 3), columns.reshape(vertices, 3, keep)
