@@ -213,6 +213,89 @@ def test_albedo_stays_near_skin(model: MorphableModel) -> None:
     assert (first > 0).all()  # dark to light
 
 
+BROWS, LIPS, BEARD, SOCKETS = range(4, 8)
+
+
+def near(model: MorphableModel, points: NDArray[np.floating], reach: float) -> NDArray[np.bool_]:
+    """(N,) the vertices within `reach` mm of any of the surface points nearest to points (P, 3)."""
+    nearest = [model.mean[np.linalg.norm(model.mean - point, axis=1).argmin()] for point in points]
+    close: NDArray[np.bool_] = np.linalg.norm(model.mean[:, None] - np.array(nearest), axis=2).min(axis=1) <= reach
+    return close
+
+
+def strongest_paint(model: MorphableModel, mode: int, points: NDArray[np.floating], reach: float) -> float:
+    """The strongest change (mean of RGB, negative is darker) that a mode makes near points (P, 3)."""
+    return float(model.albedo[near(model, points, reach), :, mode].mean(axis=1).min())
+
+
+def test_painted_modes_are_exactly_symmetric(model: MorphableModel) -> None:
+    np.testing.assert_array_equal(model.albedo[model.mirror][..., BROWS:], model.albedo[..., BROWS:])
+    np.testing.assert_array_equal(model.mean_albedo[model.mirror], model.mean_albedo)
+
+
+def test_painted_modes_only_darken(model: MorphableModel) -> None:
+    assert model.albedo[..., BROWS:].max() < 0.005
+    assert (model.albedo[..., BROWS:].min(axis=(0, 1)) < -0.04).all()
+
+
+def test_brows_are_painted_below_their_landmarks_alone(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    for brow in range(17, 27):
+        below = landmarks[brow] - [0.0, 2.5, 0.0]
+        assert strongest_paint(model, BROWS, below[None], 4.0) < -0.025, brow
+    painted = np.flatnonzero(model.albedo[..., BROWS].any(axis=1))
+    to_brows = np.linalg.norm(model.mean[painted, None] - landmarks[None, 17:27], axis=2).min(axis=1)
+    assert to_brows.max() < 13
+    forehead = model.mean[:, 1] > landmarks[19, 1] + 5
+    between = np.abs(model.mean[:, 0]) < 8
+    assert not model.albedo[forehead | between][..., BROWS].any()
+
+
+def test_mean_brows_are_half_as_bright_as_skin_and_vanish_at_two_deviations(
+    model: MorphableModel, landmarks: NDArray[np.float64]
+) -> None:
+    darkest = np.argsort(model.albedo[..., BROWS].sum(axis=1))[:12]
+    forehead = np.linalg.norm(model.mean - (landmarks[19] + [0, 15, 0]), axis=1) < 8
+
+    def ratio(coefficient: float) -> float:
+        skin = model.mean_albedo + coefficient * model.albedo[..., BROWS]
+        return float(skin[darkest].mean() / skin[forehead].mean())
+
+    assert 0.4 < ratio(0) < 0.65
+    assert 0.8 < ratio(-2) < 1.1
+    assert ratio(1) < 0.75 * ratio(0)
+    assert 0 < ratio(2) < 0.25
+
+
+def test_lips_are_redder_than_the_skin_around(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    on = np.array([(landmarks[51] + landmarks[62]) / 2, (landmarks[57] + landmarks[66]) / 2])
+    assert strongest_paint(model, LIPS, on, 3.0) < -0.02
+    assert strongest_paint(model, LIPS, landmarks[[33, 8, 30, 2, 14]], 6.0) == 0.0
+    lip, chin = near(model, on, 2.0), near(model, landmarks[57:58] - [0, 14, 0], 4.0)
+    redness = model.mean_albedo[:, 0] / model.mean_albedo[:, 1]
+    assert 1.2 < redness[lip].mean() / redness[chin].mean() < 2.0
+    redder = (model.mean_albedo + model.albedo[..., LIPS])[lip]
+    assert (redder[:, 0] / redder[:, 1]).mean() > 1.1 * redness[lip].mean()
+
+
+def test_beard_is_on_jaw_chin_and_upper_lip_alone(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    moustache = (landmarks[33] + landmarks[51]) / 2
+    for point in (moustache, landmarks[57] - [0, 12, 0], landmarks[8], landmarks[5], landmarks[11]):
+        assert strongest_paint(model, BEARD, point[None], 4.0) < -0.015
+    lips, nose, forehead = landmarks[[57, 62, 66]], landmarks[[27, 28, 29, 30]], landmarks[[19, 24]] + [0, 15, 0]
+    for points in (lips, nose, forehead, landmarks[36:48]):
+        assert not model.albedo[near(model, points, 1.5)][..., BEARD].any()
+    cheek = near(model, landmarks[[29]] * [0, 1, 1] + [38, 0, -20], 8.0)
+    assert not model.albedo[cheek][..., BEARD].any()
+
+
+def test_sockets_surround_the_eyes(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    eyes = landmarks[36:48]
+    assert strongest_paint(model, SOCKETS, eyes, 3.0) < -0.02
+    painted = np.flatnonzero(model.albedo[..., SOCKETS].any(axis=1))
+    outer = painted[model.mean[painted, 2] > 50]
+    assert np.linalg.norm(model.mean[outer, None] - eyes[None], axis=2).min(axis=1).max() < 14
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_random_faces_stay_within_bounds(model: MorphableModel, seed: int) -> None:
     random = np.random.default_rng(seed)
