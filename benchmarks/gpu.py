@@ -85,7 +85,7 @@ def profile(device: Device, timer: Timer, work: Callable[[], object]) -> dict[st
     def timed(what: Any, *arguments: Any) -> None:
         seconds[what.name] += timer.span(lambda: launch(what, *arguments))
 
-    device._launch = timed  # type: ignore[method-assign]
+    device._launch = timed  # type: ignore[method-assign, assignment]
     try:
         work()
     finally:
@@ -125,10 +125,10 @@ def wide_model(side: int = 231, modes: tuple[int, int, int] = (100, 79, 100)) ->
         landmark_vertices=np.repeat(corners[:, None], 3, axis=1),
         landmark_weights=np.tile([1.0, 0.0, 0.0], (68, 1)),
         face_mask=(np.abs(lon[triangles]) < 1.1).all(axis=1) & (np.abs(lat[triangles]) < 0.95).all(axis=1),
-        jaw_contour=corners[:17, None],
-        uv=np.zeros((1, 2)),
+        jaw_contour=corners[:17, None].astype(np.int32),
+        uv=np.zeros((1, 2), np.float32),
         uv_triangles=np.zeros_like(triangles),
-        mirror=np.arange(side * side),
+        mirror=np.arange(side * side, dtype=np.int32),
     )
 
 
@@ -411,9 +411,9 @@ def run(
     engines: dict[tuple[str, DType], CudaEngine] = {}
     for model in models:
         for dtype in ("float32", "float64"):
-            engine = build(model, EngineSettings(dtype=dtype))  # type: ignore[arg-type]
+            engine = build(model, EngineSettings(dtype=dtype))
             assert isinstance(engine, CudaEngine)
-            engines[model.name, dtype] = engine  # type: ignore[index]
+            engines[model.name, dtype] = engine
     first = engines[models[0].name, "float32"]
     print(f"{first.description}: engines built in {time.perf_counter() - began:.1f} s", flush=True)
     wrong = [line for size in sizes[:2] for line in check(build, models[0], size)]
