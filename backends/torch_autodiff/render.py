@@ -24,7 +24,7 @@ Here Adam finds a face's lighting and shape coefficients from a picture of it:
     coefficients, lighting = torch.zeros(4, requires_grad=True), ambient.clone().requires_grad_()
     optimiser = torch.optim.Adam([coefficients, lighting], lr=0.1)
     losses = []
-    for _ in range(30):
+    for _ in range(80):
         optimiser.zero_grad()
         loss = (picture(coefficients, lighting) - photo).square().mean()
         loss.backward()
