@@ -26,11 +26,11 @@ class FitConfig:
 
     photometric_weight: float = 1.0
     """w_photo: of the mean over face pixels of the squared colour difference (linear RGB in [0, 1])."""
-    landmark_weight: float = 1.0
+    landmark_weight: float = 3.0
     """w_land: of the mean squared landmark distance, in units of the distance between the outer eye corners."""
-    identity_weight: float = 2e-5
+    identity_weight: float = 7e-5
     """w_id: of the sum of squared identity coefficients, in standard deviations."""
-    expression_weight: float = 2e-5
+    expression_weight: float = 7e-5
     """w_ex: the same for expression."""
     albedo_weight: float = 2e-5
     """w_al: the same for albedo."""
@@ -40,12 +40,12 @@ class FitConfig:
     """omega of the 17 jaw landmarks, which slide on the model's contour; the inner 51 have 1 but for the brows."""
     brow_weight: float = 0.3
     """omega of the 10 brow landmarks: brows grow where they like, so they say little about the bone below."""
-    huber_delta: float = 0.1
+    huber_delta: float = 0.2
     """Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares."""
     occlusion_threshold: float = 2.5
     """Outside the landmarks' hull, face pixels whose surroundings differ from the render by more than this many times
     what is usual inside are left out (hair, hands), anew at each level. 0 keeps all."""
-    landmark_prior_factor: float = 10.0
+    landmark_prior_factor: float = 20.0
     """How much stronger priors are while only landmarks are fitted: 68 points alone must not bend the face."""
     size: int = 224
     """Pixels across the face crop at the finest level."""
