@@ -1,0 +1,276 @@
+"""Time and memory at the size of the Basel Face Model 2009: 53,215 vertices, 312 parameters.
+
+    python benchmarks/make_basel_standin.py STANDIN
+    python benchmarks/basel.py --model STANDIN --save
+
+The first line writes a stand-in of that size (two minutes, 300 MB); the real model's folder does as well. Measured,
+each in a process of its own so that peak memory means something:
+
+- loading the model's own files, and the same model converted to faceinv's `.npz`; its fingerprint;
+- one linearisation of the `numpy` engine (visibility, derivatives, J^T J) against NumPy's `J.T @ J` alone for as many
+  float32 rows, for smooth and flat normals, by rows, by vertices and by the engine's own choice, at several sizes;
+- a whole warm fit of the sample photo, landmarks included, with the defaults and with the paper's setting.
+
+Wall and CPU seconds are the least of some runs. On a shared machine set `NUMBA_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1`
+and read the CPU's. `--save` writes `basel.json`, and `basel.png` where matplotlib is there, to `benchmarks/results`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import report
+
+from faceinv.config import FitConfig
+from faceinv.fitting import Fitter
+from faceinv.formats import load_model, save_npz_model
+from faceinv.interface import Assembly, Energy, EngineSettings, Normals, Problem
+from faceinv.lighting import ambient
+from faceinv.parameters import ParameterLayout
+from faceinv.registry import build_engine, parse_backend
+
+SIZES: Final = (112, 160, 224, 320, 512, 1024)
+NORMALS: Final[tuple[Normals, ...]] = ("smooth", "flat")
+ASSEMBLIES: Final[tuple[Assembly, ...]] = ("rows", "vertices", "auto")
+TARGETS: Final = {"load_s": 3.0, "load_converted_s": 0.5, "fit_s": 3.0, "peak_mb": 1500.0, "ratio": 1.5}
+_PRODUCT_ROWS: Final = 150_000
+"""Rows of the largest matrix that `J.T @ J` is timed on; more are several such products."""
+_MANY_PIXELS: Final = 300
+"""Above this image size, fewer runs."""
+
+Result = TypeVar("Result")
+
+
+def timed(work: Callable[[int], object], runs: int) -> tuple[float, float]:
+    """The least wall and the least CPU seconds of some runs; `work` gets the number of the run."""
+    wall, cpu = [], []
+    for run in range(runs):
+        began, began_cpu = time.perf_counter(), time.process_time()
+        work(run)
+        wall.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - began_cpu)
+    return min(wall), min(cpu)
+
+
+def peak_mb() -> float:
+    """The most memory this process has held, MB; NaN where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return math.nan
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+
+def alone(work: Callable[..., Result], *arguments: Any) -> Result:
+    """`work` in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def loading(path: Path, form: str, runs: int) -> dict[str, Any]:
+    """One form of the model."""
+    wall, cpu = timed(lambda run: load_model(path), runs)
+    model = load_model(path)
+    fingerprint_wall, fingerprint_cpu = timed(lambda run: model.fingerprint, 1)
+    return {
+        "form": form,
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "fingerprint_wall_s": fingerprint_wall,
+        "fingerprint_cpu_s": fingerprint_cpu,
+        "peak_mb": peak_mb(),
+        "vertices": model.vertex_count,
+        "parameters": ParameterLayout.of(model).count,
+        "fingerprint": model.fingerprint,
+    }
+
+
+def convert(source: Path, destination: Path) -> float:
+    """Write the model in faceinv's own form; returns wall seconds."""
+    model = load_model(source)
+    return timed(lambda run: save_npz_model(model, destination), 1)[0]
+
+
+def fitting(path: Path, setting: str, runs: int, picture: Path | None) -> dict[str, Any]:
+    """Whole fits of the sample photo, after one to warm up."""
+    fitter = Fitter(path, "numpy", FitConfig.paper() if setting == "paper" else FitConfig())
+    with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as photo:
+        result = fitter.fit(photo)
+        wall, cpu = timed(lambda run: fitter.fit(photo), runs)
+    peak = peak_mb()
+    if picture is not None:
+        result.overlay().save(picture)
+    return {
+        "setting": setting,
+        "parameters": fitter.layout.count,
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "linearisations": len(result.history),
+        "status": str(result.status),
+        "landmark_error": result.landmark_error,
+        "photometric_rmse": result.photometric_rmse,
+        "identity_rms": float(np.sqrt((result.identity**2).mean())),
+        "expression_rms": float(np.sqrt((result.expression**2).mean())),
+        "peak_mb": peak,
+        "stages_s": result.timings,
+    }
+
+
+def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assembly, runs: int) -> list[dict[str, Any]]:
+    """One linearisation of a face that fills a square image, at each size."""
+    model = load_model(path)
+    layout = ParameterLayout.of(model)
+    engine = build_engine(parse_backend("numpy"), model, EngineSettings(normals=normals, assembly=assembly))
+    found = []
+    for size in sizes:
+        chosen = runs if size <= _MANY_PIXELS else max(2, runs // 3)
+        random = np.random.default_rng(0)
+        problem = Problem(
+            image=random.uniform(0.3, 0.5, (1, size, size, 3)).astype(np.float32),
+            mask=np.ones((1, size, size), np.bool_),
+            landmarks=np.full((1, 68, 2), size / 2),
+            landmark_weights=np.ones((1, 68)),
+            eye_distance=np.full(1, 0.4 * size),
+            energy=Energy(1.0, 1.0, 2e-5, 2e-5, 2e-5, 1e-4, 0.1),
+        )
+        # Another point each run: engines remember surfaces.
+        points = [_chi(layout, size, seed) for seed in range(chosen + 1)]
+        differentiator, active = engine.differentiator(problem), np.ones(1, np.bool_)
+
+        def whole(
+            run: int,
+            points: list[np.ndarray[Any, Any]] = points,
+            differentiator: Any = differentiator,
+            active: Any = active,
+        ) -> None:
+            differentiator.linearize(points[run], differentiator.freeze(points[run]), active)
+
+        pixels = int(differentiator.freeze(points[0]).pixels[0])
+        blocks = math.ceil(3 * pixels / _PRODUCT_ROWS)
+        rows = random.normal(size=(math.ceil(3 * pixels / blocks), layout.count)).astype(np.float32)
+
+        def product(run: int, rows: np.ndarray[Any, Any] = rows, blocks: int = blocks) -> None:
+            for _ in range(blocks):
+                rows.T @ rows
+
+        whole(chosen)
+        product(0)
+        before, (wall, cpu), after = timed(product, chosen), timed(whole, chosen), timed(product, chosen)
+        product_wall, product_cpu = min(before[0], after[0]), min(before[1], after[1])
+        found.append(
+            {
+                "normals": normals,
+                "assembly": assembly,
+                "size": size,
+                "pixels": pixels,
+                "wall_ms": 1e3 * wall,
+                "cpu_ms": 1e3 * cpu,
+                "product_wall_ms": 1e3 * product_wall,
+                "product_cpu_ms": 1e3 * product_cpu,
+                "wall_ratio": wall / product_wall,
+                "cpu_ratio": cpu / product_cpu,
+            }
+        )
+    return found
+
+
+def _chi(layout: ParameterLayout, size: int, seed: int) -> np.ndarray[Any, Any]:
+    """(1, P) a lit face that nearly fills the image; another seed, another face in the same pose."""
+    random = np.random.default_rng(seed)
+    chi = np.zeros((1, layout.count))
+    chi[:, layout.shape] = random.normal(0, 0.1, (1, layout.shape_count))
+    chi[:, layout.albedo] = random.normal(0, 0.1, (1, layout.albedo_count))
+    chi[:, layout.log_scale] = np.log(size / 170)
+    chi[:, layout.rotation] = (0.1, 0.1, -0.05)
+    chi[:, layout.translation] = size / 2
+    chi[:, layout.lighting] = ambient(0.8).T.ravel()
+    return chi
+
+
+def plot(results: list[dict[str, Any]], parameters: int, path: Path) -> None:
+    """CPU time of a linearisation over the face's pixels, if matplotlib is there."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.6), sharey=True)
+    looks = {"rows": "o-", "vertices": "s-", "auto": "x:"}
+    for axis, normals in zip(axes, NORMALS, strict=True):
+        for assembly, look in looks.items():
+            line = [r for r in results if (r["normals"], r["assembly"]) == (normals, assembly)]
+            axis.loglog([r["pixels"] for r in line], [r["cpu_ms"] for r in line], look, label=f"by {assembly}")
+        line = [r for r in results if (r["normals"], r["assembly"]) == (normals, "auto")]
+        axis.loglog([r["pixels"] for r in line], [r["product_cpu_ms"] for r in line], "k--", label="J.T @ J alone")
+        sizes = ", ".join(str(r["size"]) for r in line)
+        axis.set(xlabel=f"face pixels (images of {sizes} px)", title=f"{normals} normals")
+        axis.grid(alpha=0.3, which="both")
+    axes[0].set_ylabel("CPU ms for one linearisation")
+    axes[0].legend()
+    figure.suptitle(f"numpy engine, Basel layout, {parameters} parameters, float32")
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def _shown(rows: list[dict[str, Any]], *without: str) -> str:
+    return report.table([{key: value for key, value in row.items() if key not in without} for row in rows])
+
+
+def main() -> None:
+    """Measure, print, and save where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the stand-in, or of the real model")
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES), help="image sizes of linearisations, px")
+    parser.add_argument("--runs", type=int, default=6)
+    parser.add_argument("--pictures", type=Path, help="folder for pictures of the fits")
+    parser.add_argument("--save", action="store_true", help="write to benchmarks/results")
+    options = parser.parse_args()
+    if not options.model.exists():
+        parser.error(f"{options.model} does not exist; write it with: python benchmarks/make_basel_standin.py FOLDER")
+    if options.pictures is not None:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "converted.npz"
+        written = alone(convert, options.model, own)
+        loads = [
+            alone(loading, options.model, "own files", min(options.runs, 3)),
+            alone(loading, own, "converted", options.runs),
+        ]
+        print(f"converted: {own.stat().st_size / 1e6:.0f} MB, written in {written:.2f} s\n")
+        print(_shown(loads), flush=True)
+        fits = [
+            alone(
+                *(fitting, own, setting, min(options.runs, 3)),
+                None if options.pictures is None else options.pictures / f"basel_{setting}.png",
+            )
+            for setting in ("defaults", "paper")
+        ]
+        print("\n" + _shown(fits, "stages_s"), flush=True)
+        lines: list[dict[str, Any]] = []
+        for normals in NORMALS if options.sizes else ():
+            for assembly in ASSEMBLIES:
+                lines += alone(linearising, own, options.sizes, normals, assembly, options.runs)
+                print("\n" + _shown(lines[-len(options.sizes) :]), flush=True)
+    if options.save:
+        content = {"targets": TARGETS, "load": loads, "fit": fits, "linearize": lines}
+        print(report.save("basel", content))
+        if lines:
+            plot(lines, loads[0]["parameters"], report.RESULTS / "basel.png")
+
+
+if __name__ == "__main__":
+    main()
