@@ -195,7 +195,7 @@ def _chi(layout: ParameterLayout, size: int, seed: int) -> np.ndarray[Any, Any]:
     chi[:, layout.log_scale] = np.log(size / 170)
     chi[:, layout.rotation] = (0.1, 0.1, -0.05)
     chi[:, layout.translation] = size / 2
-    chi[:, layout.lighting] = ambient(0.8).T.ravel()
+    chi[:, layout.lighting] = (ambient(0.8) + random.normal(0, 0.1, (9, 3))).T.ravel()
     return chi
 
 
