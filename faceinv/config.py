@@ -128,6 +128,7 @@ class FitConfig:
 
 _CHOICES = {"normals": ("smooth", "flat"), "assembly": ("auto", "rows", "vertices")}
 _RANGES = {
+    "huber_delta": (1e-6, math.inf),
     "size": (32, 4096),
     "levels": (1, 6),
     "iterations": (1, 1000),
@@ -149,6 +150,6 @@ def _check(name: str, value: Any, default: Any) -> None:
         raise ConfigError(f"'{name}' is {value!r}; expected {'a number' if kind is float else kind.__name__}.")
     if kind is bool:
         return
-    low, high = _RANGES.get(name, (0.0, math.inf))
+    low, high = _RANGES.get(name, (0.0, 1e12))
     if not low <= value <= high:
         raise ConfigError(f"'{name}' is {value}; expected a value from {low} to {high}.")

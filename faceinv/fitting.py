@@ -363,6 +363,7 @@ class Fitter:
             status=solution.status[item],
             model=model,
             model_source=self.model_source,
+            shading=self.config.normals,
             backend=self.backend,
             version=__version__,
             image_size=(width, height),
@@ -432,15 +433,21 @@ def _no_face(name: str) -> NoFaceError:
 
 
 @lru_cache(maxsize=4)
-def _shared(model: str, backend: str, config: FitConfig) -> Fitter:
-    """Repeated calls of `fit` share the loaded model and the engine."""
+def _shared(model: str, changed: tuple[str, int], backend: str, config: FitConfig) -> Fitter:
+    """Repeated calls of `fit` share the loaded model and the engine, until the model's file changes."""
     return Fitter(model, backend, config)
+
+
+def _state_of_file(model: str) -> tuple[str, int]:
+    """Where a model's file is and when it was last changed; nothing for a name."""
+    path = Path(model)
+    return (str(path.resolve()), path.stat().st_mtime_ns) if path.exists() else ("", 0)
 
 
 def _fitter(model: str | Path | MorphableModel, backend: str, config: FitConfig | None) -> Fitter:
     if isinstance(model, MorphableModel):
         return Fitter(model, backend, config)
-    return _shared(str(model), backend, config or FitConfig())
+    return _shared(str(model), _state_of_file(str(model)), backend, config or FitConfig())
 
 
 def fit(

@@ -104,7 +104,7 @@ class _Drawn:
 def _draw(result: FitResult, crop: FaceCrop) -> _Drawn:
     size = _SUPER * crop.size
     camera = crop.at(size).camera_to_crop(result.camera)
-    renderer = build_engine("numpy", result.model, EngineSettings()).renderer
+    renderer = build_engine("numpy", result.model, EngineSettings(normals=result.shading)).renderer
     chi = pack(result, camera)
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, (size, size))

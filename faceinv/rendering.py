@@ -55,7 +55,7 @@ def render_result(result: FitResult) -> NDArray[np.float32]:
     left, top, right, bottom = window(result)
     if right == 0:
         return out
-    renderer = build_engine("numpy", result.model, EngineSettings()).renderer
+    renderer = build_engine("numpy", result.model, EngineSettings(normals=result.shading)).renderer
     chi = pack(result, result.camera.moved(1.0, (-left, -top)))
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, (bottom - top, right - left))

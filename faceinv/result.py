@@ -13,6 +13,7 @@ import numpy as np
 from faceinv.camera import WeakPerspective
 from faceinv.errors import InputError
 from faceinv.files import read_arrays, write_whole
+from faceinv.interface import Normals
 from faceinv.model import MorphableModel
 from faceinv.parameters import ParameterLayout
 from faceinv.solver import Iteration, Status
@@ -25,7 +26,7 @@ __all__ = ["FitResult", "load_result"]
 
 Texture = Literal["albedo", "photo"]
 _NUMBERS: Final = ("cost", "cost_photometric", "cost_landmarks", "cost_prior", "photometric_rmse", "landmark_error")
-_TEXTS: Final = ("backend", "version")
+_TEXTS: Final = ("shading", "backend", "version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,8 @@ class FitResult:
     model: MorphableModel = field(repr=False)
     model_source: str
     """What `model` was named: `default` or a path."""
+    shading: Normals
+    """How pictures of the result get their normals: `smooth` or `flat`, as in the fit."""
     backend: str
     version: str
     image_size: tuple[int, int]
@@ -226,6 +229,7 @@ class FitResult:
             "status": self.status.name,
             "model": self.model_source,
             "model_fingerprint": self.model.fingerprint,
+            "shading": self.shading,
             "backend": self.backend,
             "version": self.version,
             "image_size": np.array(self.image_size),
@@ -286,8 +290,9 @@ def load_result(path: str | Path, model: MorphableModel | None = None) -> FitRes
                 f"result '{path}': field '{key}' holds {array.dtype} of shape {array.shape}, expected numbers of shape "
                 f"{shape}; the file is damaged."
             )
-    if str(stored["status"]) not in Status.__members__ or not stored["scale"] > 0:
-        raise InputError(f"result '{path}': its status or scale cannot be; the file is damaged.")
+    known = str(stored["status"]) in Status.__members__ and str(stored["shading"]) in ("smooth", "flat")
+    if not known or not stored["scale"] > 0:
+        raise InputError(f"result '{path}': its status, shading or scale cannot be; the file is damaged.")
     width, height = (int(n) for n in stored["image_size"])
     fields: dict[str, Any] = {key: stored[key] for key in arrays}
     fields |= {key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")}

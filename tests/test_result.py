@@ -51,6 +51,7 @@ def face() -> FitResult:
         status=Status.CONVERGED_COST,
         model=model,
         model_source="default",
+        shading="smooth",
         backend="numpy:float32",
         version="9.9",
         image_size=(WIDTH, HEIGHT),
