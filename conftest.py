@@ -1,7 +1,7 @@
 """Lets the tests run from a checkout, with the package installed or not.
 
-The folder `backends` imports as `faceinv.backends`. Where the checkout's own `faceinv` shadows an installed one (as with
-`python -m pytest`), that name would be missing: it is bound here. Child processes are kept from the checkout's folder.
+The folder `backends` imports as `faceinv.backends`. Where the checkout's own `faceinv` shadows an installed one (as
+with `python -m pytest`), that name would be missing: it is bound here. Child processes are kept from the checkout.
 """
 
 import importlib.util
