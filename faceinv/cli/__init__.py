@@ -1,4 +1,4 @@
-"""The command line: `faceinv demo`, `fit`, `engines`, `models`.
+"""The command line: `faceinv demo`, `fit`, `engines`, `compare`, `models`.
 
 Exit status: 0 done, 1 some fits failed, 2 input or options that cannot be used, 130 interrupted.
 """
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from faceinv.cli.compare import compare
 from faceinv.cli.console import print_error
 from faceinv.cli.demo import demo
 from faceinv.cli.engines import engines
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(fit)
 app.command()(engines)
+app.command()(compare)
 app.add_typer(models_app, name="models")
 
 

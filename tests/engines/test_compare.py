@@ -6,7 +6,7 @@ import pytest
 from problems import toy_model
 from tolerances import TOLERANCE
 
-from faceinv.compare import compare_engines
+from faceinv.comparison.agreement import compare_engines
 from faceinv.errors import BackendError, InputError
 
 

@@ -1,0 +1,1 @@
+"""Engines, and what they replace, measured side by side: `faceinv compare`."""
