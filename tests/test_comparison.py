@@ -130,7 +130,7 @@ def test_adam(prepared: tuple[Fitter, Start], model: Path, case: Case) -> None:
     start = prepared[1]
     fitter = Fitter(model, "torch:cpu:float64", CONFIG)
     energy = TorchEnergy(fitter, start)
-    trace, _ = run_gauss_newton(fitter, start)
+    trace, _ = run_gauss_newton(fitter, start, held=True)
     chi = torch.tensor(start.chi[0], requires_grad=True)
     cost = energy(chi)
     cost.backward()

@@ -1,6 +1,7 @@
 """What Gauss-Newton with local derivatives replaces, on the same photo, start and image size.
 
-All start from the landmark fit and the first lighting, at one image size.
+All start from the landmark fit and the first lighting, at one image size. Costs are compared in the start's visibility,
+so that all minimise one function.
 """
 
 from __future__ import annotations
