@@ -44,6 +44,10 @@ VERTEX_LIMIT: Final = 1.0
 """mm."""
 IMAGE_LIMIT: Final = 0.005
 _SPREAD: Final = 0.7
+NOISELESS: Final = FitConfig(
+    identity_weight=1e-6, expression_weight=1e-6, albedo_weight=1e-6, lighting_weight=1e-6, cost_tolerance=1e-5
+)
+"""Priors as weak as noise-free images call for; the defaults are made for photos."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,10 +172,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10, help="random cases (default %(default)s)")
     parser.add_argument("--backend", default="numpy", help="engine (default %(default)s)")
     parser.add_argument("--model", default="default", help="face model (default: the package's own)")
-    parser.add_argument("--config", help="TOML file of the fits' settings")
+    parser.add_argument("--config", help="TOML file of the fits' settings (default: weak priors)")
     parser.add_argument("--save", action="store_true", help="write results/synthetic.json beside this file")
     options = parser.parse_args()
-    config = FitConfig.from_toml(options.config) if options.config else FitConfig()
+    config = FitConfig.from_toml(options.config) if options.config else NOISELESS
     fitter = Fitter(options.model, options.backend, config)
     rows = list(run(fitter, options.count))
     print(table(rows))

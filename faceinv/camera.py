@@ -58,7 +58,7 @@ def rotation_from_euler(pitch: float, yaw: float, roll: float) -> NDArray[np.flo
 
 def euler_angles(rotation: NDArray[np.float64]) -> tuple[float, float, float]:
     """(pitch, yaw, roll) in radians with R = Rz(roll) Ry(yaw) Rx(pitch); yaw in [-pi/2, pi/2]."""
-    yaw = float(np.arcsin(np.clip(-rotation[2, 0], -1.0, 1.0)))
+    yaw = float(np.arctan2(-rotation[2, 0], np.hypot(rotation[0, 0], rotation[1, 0])))
     if abs(rotation[2, 0]) > 1 - 1e-12:  # looking along the pitch axis: only pitch -+ roll is defined
         return float(np.arctan2(-rotation[1, 2], rotation[1, 1])), yaw, 0.0
     pitch = float(np.arctan2(rotation[2, 1], rotation[2, 2]))

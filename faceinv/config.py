@@ -74,7 +74,9 @@ class FitConfig:
     def paper(cls) -> FitConfig:
         """The weights and units of Guo et al. 2018 (arXiv 1708.00980), with one normal for each triangle.
 
-        Pixels and colours from 0 to 255, `w_land = 10`, `w_reg = 5e-5`, no Huber, jaw landmarks as heavy as others.
+        Pixels and colours from 0 to 255, `w_land = 10`, `w_reg = 5e-5`, no Huber, all landmarks alike. In these units
+        the priors hardly hold: coefficients of twenty standard deviations were met on a real photo. Use it to compare
+        with the paper, and the defaults for faces.
         """
         return cls(
             photometric_weight=1.0,

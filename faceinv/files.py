@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["read_arrays", "write_whole"]
 
 
-def read_arrays(path: Path, what: str, error: type[InputError] | type[ModelError]) -> dict[str, NDArray[Any]]:
-    """Every array of an `.npz`. Pickles are refused.
+def read_arrays(
+    path: Path, what: str, error: type[InputError] | type[ModelError], names: tuple[str, ...] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of an `.npz`, all or those named. Pickles are refused.
 
     Raises:
-        error: when there is no such file or it cannot be read to its end; the message names it as `what`.
+        error: when there is no such file, it cannot be read to its end or lacks a name; the message calls it `what`.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {key: np.asarray(archive[key]) for key in archive.files}
+            missing = [name for name in names or () if name not in archive.files]
+            if not missing:
+                return {key: np.asarray(archive[key]) for key in names or archive.files}
     except FileNotFoundError:
         raise error(f"{what} '{path}' does not exist.") from None
     # Damage shows anywhere between the zip's directory and an array's header.
@@ -41,6 +45,7 @@ def read_arrays(path: Path, what: str, error: type[InputError] | type[ModelError
         *(RuntimeError, zipfile.BadZipFile, zlib.error, struct.error),
     ) as cause:
         raise error(f"{what} '{path}' cannot be read as .npz ({cause}); is it complete?") from None
+    raise error(f"{what} '{path}' lacks {', '.join(missing)}; it is not the published file.")
 
 
 @contextmanager

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceinv.errors import ModelError
+from faceinv.files import read_arrays
 from faceinv.formats._checks import check_finite, check_indices, check_shape, count_modes, numeric
 from faceinv.formats._landmarks import Landmarks
-from faceinv.formats._npy import read_npz
 from faceinv.formats._pickle import load_arrays
 from faceinv.formats._raw import ModeCounts, RawModel, finish
 from faceinv.model import LANDMARK_COUNT, MorphableModel
@@ -97,7 +97,7 @@ def _landmarks(
             continue
         if other.stat().st_size > _EMBEDDING_BYTES:
             continue
-        content = read_npz(other) if other.suffix.lower() == ".npz" else _embedding(other)
+        content = read_arrays(other, "model file", ModelError) if other.suffix.lower() == ".npz" else _embedding(other)
         for faces_field, weights_field in _EMBEDDINGS:
             if faces_field not in content or weights_field not in content or "landmark_indices" in content:
                 continue

@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceinv.errors import ModelError
+from faceinv.files import read_arrays
 from faceinv.formats._checks import check_indices, check_shape, count_modes, numeric
 from faceinv.formats._landmarks import Landmarks, read_landmark_table
 from faceinv.formats._mesh import quads_to_triangles
-from faceinv.formats._npy import npz_names, read_npz
+from faceinv.formats._npy import npz_names
 from faceinv.formats._raw import ModeCounts, RawModel, finish
 from faceinv.model import MorphableModel
 
@@ -53,7 +54,7 @@ def load_gnm(path: Path, counts: ModeCounts) -> MorphableModel:
         ModelError: naming the field that is missing, of the wrong shape or out of range.
     """
     present = npz_names(path)
-    stored = read_npz(path, (*_NEEDED, *(name for name in _OPTIONAL if name in present)))
+    stored = read_arrays(path, "model file", ModelError, (*_NEEDED, *(name for name in _OPTIONAL if name in present)))
     mean = numeric(stored["template_vertex_positions"], path, "template_vertex_positions").astype(np.float64)
     check_shape(mean, (None, 3), path, "template_vertex_positions")
     triangles = _triangles(stored, len(mean), path)
