@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceinv.comparison.baselines import Start, common_start, first_below, run_gauss_newton
+from faceinv.comparison.baselines import EQUAL, Start, common_start, first_below, run_gauss_newton
 from faceinv.energy import prior_diagonal
 from faceinv.fitting import Fitter
 from faceinv.interface import MIN_DOUBLE_AREA
@@ -162,6 +162,8 @@ def adam_baseline(task: Task, steps: int = 1500, tuning_steps: int = 300) -> dic
     cost = float(differentiator.cost(chi, differentiator.freeze(start.chi), np.ones(1, np.bool_)).total[0])
     newton, _ = run_gauss_newton(fitter, start, held=True)
     theirs, ours = first_below(best.trace, best.best), first_below(newton, cost)
+    goal = cost * (1 + EQUAL)
+    theirs_nearly, ours_nearly = first_below(best.trace, goal), first_below(newton, goal)
     return {
         "engine": fitter.backend,
         "note": "gradient alone, by PyTorch's autograd: Adam does not pay for H, nor for tuning its rate; visibility "
@@ -179,6 +181,10 @@ def adam_baseline(task: Task, steps: int = 1500, tuning_steps: int = 300) -> dic
         "gauss_newton_final_cost": newton[-1][1],
         "gauss_newton_total_s": newton[-1][0],
         "ratio": theirs / ours if theirs and ours else None,
+        "equal_cost": goal,
+        "seconds_to_equal_cost": theirs_nearly,
+        "gauss_newton_seconds_to_equal_cost": ours_nearly,
+        "equal_ratio": theirs_nearly / ours_nearly if theirs_nearly and ours_nearly else None,
         "trace": best.trace[:: max(1, len(best.trace) // 300)],
         "gauss_newton_trace": newton,
     }

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from faceinv.comparison.measure import Case, Task
     from faceinv.interface import Frozen, Problem
 
-__all__ = ["Start", "common_start", "first_below", "host_baselines", "run_gauss_newton"]
+__all__ = ["EQUAL", "Start", "common_start", "first_below", "host_baselines", "run_gauss_newton"]
 
-TIGHT: Final = SolverSettings(max_iterations=60, cost_tolerance=1e-6)
+TIGHT: Final = SolverSettings(max_iterations=150, cost_tolerance=1e-9)
 """Gauss-Newton goes on well beyond a fit's usual tolerance, to see when it passes the others' best."""
-_EQUAL: Final = 1e-3
+EQUAL: Final = 1e-3
 """Costs are called equal within this fraction: the usual tolerance of a fit."""
 
 Trace = list[tuple[float, float]]
@@ -195,7 +195,7 @@ def _least_squares(fitter: Fitter, start: Start) -> dict[str, Any]:
         max_nfev=100,
     )
     seconds = time.perf_counter() - rows.began
-    goal = max(newton[-1][1], 2 * float(found.cost)) * (1 + _EQUAL)
+    goal = max(newton[-1][1], 2 * float(found.cost)) * (1 + EQUAL)
     theirs, ours = first_below(rows.trace, goal), first_below(newton, goal)
     return {
         "engine": fitter.backend,

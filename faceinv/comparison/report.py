@@ -93,8 +93,9 @@ def _baseline_lines(found: dict[str, Any]) -> list[str]:
         f"- **Adam** ({one['engine']}; {one['note']}): best cost {one['best_cost']:.6f} in {one['steps']} steps of "
         f"{one['step_ms']:.1f} ms, after {_seconds(one['seconds_to_best_cost'])}; Gauss-Newton on the same engine "
         f"passes it after {_seconds(one['gauss_newton_seconds_to_best_cost'])}{_times(one['ratio'])} and ends at "
-        f"{one['gauss_newton_final_cost']:.6f}. Rate {one['rate']:g}, "
-        f"best of {one['tuning_steps']} steps each ({rates})."
+        f"{one['gauss_newton_final_cost']:.6f}. Within 0.1 % of it: Adam {_seconds(one['seconds_to_equal_cost'])}, "
+        f"Gauss-Newton {_seconds(one['gauss_newton_seconds_to_equal_cost'])}{_times(one['equal_ratio'])}. "
+        f"Rate {one['rate']:g}, best of {one['tuning_steps']} steps each ({rates})."
     )
     return lines
 
