@@ -17,7 +17,7 @@ FIRST_RUN: Final = (
 
 
 def kernels_compiled() -> bool:
-    """Whether the kernels of the `numpy` engine are in Numba's cache, newer than their source.
+    """Whether the kernels of the `numpy` engine are in Numba's cache.
 
     A fit with another precision or setting may still compile a kernel or two.
     """
@@ -36,15 +36,7 @@ def _is_kernel(value: Any, module: str) -> bool:
 
 
 def _cached(kernel: Any) -> bool:
-    function = kernel.py_func
-    source = Path(function.__code__.co_filename)
-    folder = kernel.stats.cache_path
-    if folder is None:
-        return False
-    try:
-        written = source.stat().st_mtime
-        name = function.__qualname__
-        found = Path(folder).glob(f"{source.stem}.{name}-*.nbi")
-        return any(index.stat().st_mtime >= written for index in found)
-    except OSError:
-        return False
+    # Numba names an index by module, function and line, and keeps it while the source's content stays.
+    code, folder = kernel.py_func.__code__, kernel.stats.cache_path
+    name = f"{Path(code.co_filename).stem}.{kernel.py_func.__qualname__}-{code.co_firstlineno}.*.nbi"
+    return folder is not None and any(Path(folder).glob(name))
