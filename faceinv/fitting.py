@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import uniform_filter
 from scipy.spatial import ConvexHull
+from threadpoolctl import threadpool_limits
 
 from faceinv.camera import WeakPerspective, axis_angle, fit_weak_perspective, rotation_matrix
 from faceinv.config import FitConfig
@@ -186,6 +187,12 @@ class Fitter:
     # ---- objective -> solver
 
     def _solve(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
+        # Idle BLAS threads spin for a while and starve the engine's own: with two, a fit on two cores took four times
+        # as long.
+        with threadpool_limits(limits=1, user_api="blas"):
+            return self._schedule(photos, clock, tell)
+
+    def _schedule(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
         config, layout = self.config, self.layout
         sizes = _level_sizes(config)
         problems = [self._problem(photos, size) for size in sizes]
