@@ -359,8 +359,8 @@ def fits_table(
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
         photos = [fitter._prepare(photo, points, None) for points in sets]
-        problem = fitter._problem(photos, size)
-        start = fitter._from_landmarks(photos, problem)
+        problem = fitter._problems(photos, [size])[0]
+        start = fitter._from_landmarks(problem)
         start[:, fitter.layout.lighting] = ambient(0.8).T.ravel()
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
         times, steps = [], 0

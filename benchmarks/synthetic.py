@@ -93,7 +93,7 @@ def make_case(fitter: Fitter, seed: int) -> Case:
         chi[layout.log_scale] = np.log(camera.scale)
         chi[layout.rotation] = axis_angle(camera.rotation)
         chi[layout.translation] = camera.translation
-        points = terms.points(chi, landmarks)
+        points = terms.points(chi[None], landmarks[None])
         corners = vertices[np.asarray(points.vertices).reshape(68, 3)]
         marks = np.einsum("lk,lkd->ld", np.asarray(points.weights).reshape(68, 3), corners)
         landmarks = camera.project(marks)[:, :2]

@@ -25,25 +25,27 @@ __all__ = [
 
 
 def rotation_matrix(axis_angle_vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """exp([w]x), (3, 3), by Rodrigues' formula; exact in the limit of small angles."""
+    """exp([w]x) for w (..., 3): (..., 3, 3), by Rodrigues' formula; exact in the limit of small angles."""
     w = np.asarray(axis_angle_vector, np.float64)
-    squared = float(w @ w)
-    angle = np.sqrt(squared)
-    skew = np.array([[0.0, -w[2], w[1]], [w[2], 0.0, -w[0]], [-w[1], w[0], 0.0]])
-    if angle < 1e-4:  # series: the quotients below would lose digits
-        first, second = 1 - squared / 6, 0.5 - squared / 24
-    else:
-        first, second = np.sin(angle) / angle, (1 - np.cos(angle)) / squared
+    x, y, z = w[..., 0], w[..., 1], w[..., 2]
+    squared = x * x + y * y + z * z
+    near = squared < 1e-8  # series: the quotients would lose digits
+    safe = np.where(near, 1.0, squared)
+    angle = np.sqrt(safe)
+    first = np.where(near, 1 - squared / 6, np.sin(angle) / angle)[..., None, None]
+    second = np.where(near, 0.5 - squared / 24, (1 - np.cos(angle)) / safe)[..., None, None]
+    zero = np.zeros_like(x)
+    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*w.shape, 3)
     result: NDArray[np.float64] = np.eye(3) + first * skew + second * (skew @ skew)
     return result
 
 
 def axis_angle(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log of a rotation matrix (3, 3): the vector w (3,) with |w| in [0, pi]."""
+    """log of rotation matrices (..., 3, 3): vectors w (..., 3) with |w| in [0, pi]."""
     from scipy.spatial.transform import Rotation
 
-    result: NDArray[np.float64] = Rotation.from_matrix(rotation).as_rotvec()
-    return result
+    result: NDArray[np.float64] = Rotation.from_matrix(rotation.reshape(-1, 3, 3)).as_rotvec()
+    return result.reshape(rotation.shape[:-1])
 
 
 def rotation_from_euler(pitch: float, yaw: float, roll: float) -> NDArray[np.float64]:

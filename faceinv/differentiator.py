@@ -1,17 +1,20 @@
-"""A partial differentiator: landmark and prior terms on the host, the photometric term left to the engine."""
+"""A partial differentiator: landmarks, priors and comparison with the photo on the host, the photometric term left to
+the engine."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from faceinv.energy import HostTerms
-from faceinv.interface import AbstractDifferentiator, CostParts, Frozen, LandmarkPoints, Linearization, Visibility
+from faceinv.interface import AbstractDifferentiator, CostParts, Frozen, Linearization, Visibility
+from faceinv.misfit import explained, photometric_rmse
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
     from numpy.typing import NDArray
 
@@ -47,36 +50,41 @@ class HostTermsDifferentiator(AbstractDifferentiator):
 
     def freeze(self, chi: NDArray[np.float64]) -> Frozen:
         """See `AbstractDifferentiator.freeze`."""
+        points = self._terms.points(chi, self.problem.landmarks)
+        if not self.problem.energy.photometric:
+            return Frozen(None, points, np.zeros(len(chi), np.int64))
         visibility, pixels, cache = self._see(chi)
-        chosen = [self._terms.points(chi[item], self.problem.landmarks[item]) for item in range(len(chi))]
-        points = LandmarkPoints(
-            np.concatenate([p.vertices for p in chosen]), np.concatenate([p.weights for p in chosen])
-        )
         return Frozen(visibility, points, pixels, cache)
 
     def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
         """See `AbstractDifferentiator.linearize`."""
         batch, count = chi.shape
+        items = np.flatnonzero(active)
         parts = np.zeros((3, batch))
         gradient, hessian = np.zeros((batch, count)), np.zeros((batch, count, count))
-        for item in np.flatnonzero(active).tolist():
-            points = _item(frozen.points, item)
-            parts[1:, item], g, h = self._terms.linearize(chi[item], points, self.problem, item)
-            if frozen.pixels[item]:
-                parts[0, item], photo_g, photo_h = self._photometric(chi[item], frozen, item)
-                g, h = g + photo_g, h + photo_h
-            gradient[item], hessian[item] = g, h
+        (parts[1, items], parts[2, items]), gradient[items], hessian[items] = self._terms.linearize(
+            chi, frozen.points, self.problem, items
+        )
+        for item in items[frozen.pixels[items] > 0].tolist():
+            parts[0, item], photo_g, photo_h = self._photometric(chi[item], frozen, item)
+            gradient[item] += photo_g
+            hessian[item] += photo_h
         return Linearization(CostParts(*parts), gradient, hessian, 3 * frozen.pixels)
 
     def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> CostParts:
         """See `AbstractDifferentiator.cost`."""
+        items = np.flatnonzero(active)
         parts = np.zeros((3, len(chi)))
-        for item in np.flatnonzero(active).tolist():
-            parts[1:, item] = self._terms.cost(chi[item], _item(frozen.points, item), self.problem, item)
-            if frozen.pixels[item]:
-                parts[0, item] = self._photometric_cost(chi[item], frozen, item)
+        parts[1, items], parts[2, items] = self._terms.cost(chi, frozen.points, self.problem, items)
+        for item in items[frozen.pixels[items] > 0].tolist():
+            parts[0, item] = self._photometric_cost(chi[item], frozen, item)
         return CostParts(*parts)
 
+    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> Self:
+        """See `AbstractDifferentiator.without_occluders`."""
+        mask = explained(self.renderer, self.problem, chi, threshold)
+        return type(self)(self.renderer, replace(self.problem, mask=mask))
 
-def _item(points: LandmarkPoints, item: int) -> LandmarkPoints:
-    return LandmarkPoints(points.vertices[item : item + 1], points.weights[item : item + 1])
+    def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AbstractDifferentiator.photometric_rmse`."""
+        return photometric_rmse(self.renderer, self.problem, chi)

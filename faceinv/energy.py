@@ -34,7 +34,7 @@ def prior_diagonal(layout: ParameterLayout, energy: Energy) -> NDArray[np.float6
 
 
 class HostTerms:
-    """Landmark and prior terms of one item: cost, g and H. Landmark points are given with a batch axis of 1."""
+    """Landmark and prior terms of a batch. Items do not touch: an item of a batch gets the bits it gets alone."""
 
     def __init__(self, model: MorphableModel) -> None:
         self.model = model
@@ -53,93 +53,135 @@ class HostTerms:
         self._place[self._ids] = np.arange(len(self._ids))
 
     def points(self, chi: NDArray[np.float64], target: NDArray[np.float64]) -> LandmarkPoints:
-        """Landmark points for one item: fixed ones for the inner face, the silhouette's for the jaw.
+        """Landmark points for chi (B, P): fixed ones for the inner face, the silhouette's for the jaw.
 
-        Each row of the model's jaw contour gives its outermost vertex in the image; a jaw target (68, 2) px is then
-        matched to the nearest point of the polyline through them, within two segments of its own place.
+        Each row of the model's jaw contour gives its outermost vertex in the image; jaw targets (B, 68, 2) px are then
+        matched to the nearest point of the polyline through them, within two segments of their own place.
         """
-        vertices = self.model.landmark_vertices.copy()
-        weights = self.model.landmark_weights.astype(np.float64)
+        batch = len(chi)
+        vertices = np.tile(self.model.landmark_vertices, (batch, 1, 1))
+        weights = np.tile(self.model.landmark_weights.astype(np.float64), (batch, 1, 1))
         if self.model.jaw_contour.shape[1] > 1:
-            xy = self._project(chi)
-            inner = np.einsum("lk,lkd->ld", weights[_JAW:], xy[self._corners[_JAW:]])
-            rows = xy[self._rows]
-            outward = rows[:, 0] - inner[10:19].mean(axis=0)  # from the nose
-            outermost = np.argmax(np.einsum("lcd,ld->lc", rows, outward), axis=1)
+            xy, each = self._project(self._shape(chi), chi), np.arange(batch)[:, None]
+            inner = (weights[:, _JAW:, :, None] * xy[:, self._corners[_JAW:]]).sum(axis=2)
+            rows = xy[:, self._rows]
+            outward = rows[:, :, 0] - inner[:, None, 10:19].mean(axis=2)  # from the nose
+            outermost = (rows * outward[:, :, None]).sum(axis=3).argmax(axis=2)
             contour = self.model.jaw_contour[np.arange(_JAW), outermost]
-            polyline = xy[self._place[contour]]
-            a, b = polyline[:-1], polyline[1:]
-            edge = b - a
-            length = np.maximum((edge**2).sum(axis=1), 1e-12)
-            for mark in range(_JAW):
-                near = np.arange(max(0, mark - 2), min(_JAW - 1, mark + 2))
-                along = np.clip(((target[mark] - a[near]) * edge[near]).sum(axis=1) / length[near], 0.0, 1.0)
-                gap = ((a[near] + along[:, None] * edge[near] - target[mark]) ** 2).sum(axis=1)
-                best = int(np.argmin(gap))
-                first = near[best]
-                vertices[mark] = contour[first], contour[first + 1], contour[first + 1]
-                weights[mark] = 1 - along[best], along[best], 0.0
-        return LandmarkPoints(vertices[None], weights[None])
+            polyline = xy[each, self._place[contour]]
+            # Segments near each mark, in order; those beyond the ends are out of reach.
+            segment = np.arange(_JAW)[:, None] + np.arange(-2, 2)
+            there = (segment >= 0) & (segment < _JAW - 1)
+            segment = np.clip(segment, 0, _JAW - 2)
+            start, edge = polyline[:, segment], polyline[:, segment + 1] - polyline[:, segment]
+            wanted = target[:, :_JAW, None] - start
+            length = np.maximum((edge**2).sum(axis=3), 1e-12)
+            along = np.clip((wanted * edge).sum(axis=3) / length, 0.0, 1.0)
+            gap = np.where(there, ((along[..., None] * edge - wanted) ** 2).sum(axis=3), np.inf)
+            best = gap.argmin(axis=2)
+            marks = np.arange(_JAW)
+            first, share = segment[marks, best], along[each, marks, best]
+            vertices[:, :_JAW] = np.stack([contour[each, first], *[contour[each, first + 1]] * 2], axis=2)
+            weights[:, :_JAW] = np.stack([1 - share, share, np.zeros_like(share)], axis=2)
+        return LandmarkPoints(vertices, weights)
 
     def cost(
-        self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, item: int
-    ) -> tuple[float, float]:
-        """(landmark term, prior term) of one item."""
-        residual = self._landmark_residual(self._project(chi), points, problem, item)
-        return float((residual**2).sum()), float(prior_diagonal(self.layout, problem.energy) @ chi**2)
+        self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(landmark terms, prior terms) of some items of a batch, each (items,)."""
+        chi = chi[items]
+        residual = self._residual(self._shape(chi), chi, points, problem, items)
+        return (residual**2).sum(axis=(1, 2)), (prior_diagonal(self.layout, problem.energy) * chi**2).sum(axis=1)
 
     def linearize(
-        self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, item: int
-    ) -> tuple[tuple[float, float], NDArray[np.float64], NDArray[np.float64]]:
-        """((landmark term, prior term), g (P,), H (P, P)) of one item."""
+        self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
+    ) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64], NDArray[np.float64]]:
+        """((landmark terms, prior terms), g (items, P), H (items, P, P)) of some items of a batch."""
         layout = self.layout
-        residual, jacobian = self.landmark_rows(chi, points, problem, item)
+        residual, jacobian = self._rows_of(chi[items], points, problem, items)
         diagonal = prior_diagonal(layout, problem.energy)
-        hessian = jacobian.T @ jacobian
-        hessian[np.diag_indices_from(hessian)] += diagonal
-        cost = float((residual**2).sum()), float(diagonal @ chi**2)
-        return cost, jacobian.T @ residual + diagonal * chi, hessian
+        moving = np.r_[layout.shape, layout.pose]  # landmarks depend on nothing else
+        transposed = jacobian.transpose(0, 2, 1)
+        gradient, hessian = diagonal * chi[items], np.zeros((len(items), layout.count, layout.count))
+        gradient[:, moving] += (transposed @ residual[:, :, None])[:, :, 0]
+        hessian[:, moving[:, None], moving] = transposed @ jacobian
+        hessian[:, np.arange(layout.count), np.arange(layout.count)] += diagonal
+        # As `cost` sums them, so that the two agree to the last bit.
+        cost = (residual.reshape(-1, 68, 2) ** 2).sum(axis=(1, 2)), (diagonal * chi[items] ** 2).sum(axis=1)
+        return cost, gradient, hessian
 
     def landmark_rows(
-        self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, item: int
+        self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Landmark residuals (136,) in the energy's scale, x and y of point after point; their derivative (136, P)."""
+        """Landmark residuals (items, 136) in the energy's scale, x and y of point after point; their derivative
+        (items, 136, P)."""
         layout = self.layout
-        xy = self._project(chi)
-        place = self._place[points.vertices[0]]
-        weights = points.weights[0]
-        rotation, scale = rotation_matrix(chi[layout.rotation]), np.exp(chi[layout.log_scale])
-        basis = np.einsum("lk,lkdm->ldm", weights, self._basis[place])
-        shape = self._mean[place] + self._basis[place] @ chi[layout.shape]
-        turned = np.einsum("lk,lkd->ld", weights, shape) @ rotation.T
-        flip = np.array([1.0, -1.0])
-        jacobian = np.zeros((68, 2, layout.count))
-        jacobian[:, :, layout.shape] = scale * flip[:, None] * np.einsum("ed,ldm->lem", rotation[:2], basis)
-        x, y, z = turned.T
-        jacobian[:, :, layout.log_scale] = scale * flip * turned[:, :2]
-        zero = np.zeros_like(x)
-        jacobian[:, 0, layout.rotation] = scale * np.stack([zero, z, -y], axis=1)
-        jacobian[:, 1, layout.rotation] = -scale * np.stack([-z, zero, x], axis=1)
-        jacobian[:, 0, layout.translation.start] = 1.0
-        jacobian[:, 1, layout.translation.start + 1] = 1.0
-        factor = self._factor(problem, item)
-        residual = self._landmark_residual(xy, points, problem, item)
-        return residual.ravel(), (jacobian * factor[:, None, None]).reshape(136, -1)
+        residual, moving = self._rows_of(chi[items], points, problem, items)
+        jacobian = np.zeros((len(items), 136, layout.count))
+        jacobian[:, :, np.r_[layout.shape, layout.pose]] = moving
+        return residual, jacobian
 
-    def _project(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _rows_of(
+        self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Residuals (items, 136), and their derivative (items, 136, K + 6) by shape and pose."""
+        layout, count = self.layout, self.layout.shape_count
+        shape = self._shape(chi)
+        place, weights = self._place[points.vertices[items]], points.weights[items]
+        scale = np.exp(chi[:, layout.log_scale])[:, None]
+        rotation = rotation_matrix(chi[:, layout.rotation])
+        basis = np.zeros((len(chi), 68, 3, count))
+        for k in range(3):
+            basis += weights[:, :, k, None, None] * self._basis[place[:, :, k]]
+        each = np.arange(len(chi))[:, None, None]
+        turned = (weights[..., None] * shape[each, place]).sum(axis=2) @ rotation.transpose(0, 2, 1)
+        x, y, z = (scale * turned[:, :, d] for d in range(3))
+        zero, one = np.zeros_like(x), np.ones_like(x)
+        jacobian = np.empty((len(chi), 68, 2, count + 6))
+        for d, sign in enumerate((1.0, -1.0)):
+            row = (sign * scale * rotation[:, d])[:, None, :, None]
+            jacobian[:, :, d, :count] = row[:, :, 0] * basis[:, :, 0] + row[:, :, 1] * basis[:, :, 1]
+            jacobian[:, :, d, :count] += row[:, :, 2] * basis[:, :, 2]
+        # log s, a turn about each axis (dw x turned), and t.
+        jacobian[:, :, 0, count:] = np.stack([x, zero, z, -y, one, zero], axis=2)
+        jacobian[:, :, 1, count:] = np.stack([-y, z, zero, -x, zero, one], axis=2)
+        jacobian *= self._factor(problem, items)[:, :, None, None]
+        residual = self._residual(shape, chi, points, problem, items)
+        return residual.reshape(-1, 136), jacobian.reshape(-1, 136, count + 6)
+
+    def _shape(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(B, M, 3) mm of the vertices that can be landmarks."""
+        rows = 3 * len(self._ids)
+        # A product for each item, so that its bits do not depend on the others.
+        moved = self._basis.reshape(rows, self.layout.shape_count) @ chi[:, self.layout.shape, None]
+        shape: NDArray[np.float64] = self._mean + moved.reshape(-1, rows // 3, 3)
+        return shape
+
+    def _project(self, shape: NDArray[np.float64], chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(B, M, 2) px."""
         layout = self.layout
-        turned = (self._mean + self._basis @ chi[layout.shape]) @ rotation_matrix(chi[layout.rotation])[:2].T
-        xy: NDArray[np.float64] = np.exp(chi[layout.log_scale]) * turned * np.array([1.0, -1.0])
-        return xy + chi[layout.translation]
+        turned = shape @ rotation_matrix(chi[:, layout.rotation])[:, :2].transpose(0, 2, 1)
+        scale = np.exp(chi[:, layout.log_scale])[:, None, None] * np.array([1.0, -1.0])
+        xy: NDArray[np.float64] = scale * turned + chi[:, None, layout.translation]
+        return xy
 
-    def _factor(self, problem: Problem, item: int) -> NDArray[np.float64]:
-        weight = problem.energy.landmarks / 68 * problem.landmark_weights[item]
-        factor: NDArray[np.float64] = np.sqrt(weight) / problem.eye_distance[item]
+    def _factor(self, problem: Problem, items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(items, 68)."""
+        weight = problem.energy.landmarks / 68 * problem.landmark_weights[items]
+        factor: NDArray[np.float64] = np.sqrt(weight) / problem.eye_distance[items, None]
         return factor
 
-    def _landmark_residual(
-        self, xy: NDArray[np.float64], points: LandmarkPoints, problem: Problem, item: int
+    def _residual(
+        self,
+        shape: NDArray[np.float64],
+        chi: NDArray[np.float64],
+        points: LandmarkPoints,
+        problem: Problem,
+        items: NDArray[np.int64],
     ) -> NDArray[np.float64]:
-        modelled = np.einsum("lk,lkd->ld", points.weights[0], xy[self._place[points.vertices[0]]])
-        residual: NDArray[np.float64] = (modelled - problem.landmarks[item]) * self._factor(problem, item)[:, None]
+        """(items, 68, 2)."""
+        xy, each = self._project(shape, chi), np.arange(len(chi))[:, None, None]
+        corners = xy[each, self._place[points.vertices[items]]]
+        modelled = (points.weights[items][..., None] * corners).sum(axis=2)
+        residual: NDArray[np.float64] = (modelled - problem.landmarks[items]) * self._factor(problem, items)[..., None]
         return residual

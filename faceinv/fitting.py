@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, ImageDraw
-from scipy.ndimage import uniform_filter
-from scipy.spatial import ConvexHull
 from threadpoolctl import threadpool_limits
 
 from faceinv.camera import WeakPerspective, axis_angle, fit_weak_perspective, rotation_matrix
@@ -21,11 +21,11 @@ from faceinv.crop import FaceCrop, eye_distance
 from faceinv.errors import InputError, NoFaceError
 from faceinv.formats import load_model
 from faceinv.images import load_image, load_mask, srgb_to_linear
-from faceinv.interface import Energy, Engine, EngineSettings, Frozen, Problem
+from faceinv.interface import Energy, Engine, EngineSettings, LandmarkPoints, Problem
 from faceinv.landmarks import detect_faces, read_pts, validate_landmarks
 from faceinv.lighting import ambient
 from faceinv.model import MorphableModel
-from faceinv.objective import FaceObjective, LandmarkObjective
+from faceinv.objective import FaceObjective
 from faceinv.parameters import ParameterLayout
 from faceinv.registry import build_engine, parse_backend
 from faceinv.result import FitResult
@@ -144,7 +144,7 @@ class Fitter:
         clock = _Clock()
         tell = progress or (lambda stage, done: None)
         tell("landmarks", 0.0)
-        photos = [self._prepare(i, p, m) for i, p, m in zip(images, landmarks, masks, strict=True)]
+        photos = self._prepare_all(images, landmarks, masks)
         clock.lap("landmarks")
         return self._solve(photos, clock, tell)
 
@@ -161,6 +161,15 @@ class Fitter:
         return self._solve(photos, clock, tell)
 
     # ---- photo -> landmarks -> crop
+
+    def _prepare_all(
+        self, images: Sequence[object], landmarks: Sequence[object], masks: Sequence[object]
+    ) -> list[_Photo]:
+        """Photos side by side: reading and resampling leave Python's lock free. The first error, in order, counts."""
+        if len(images) == 1:
+            return [self._prepare(images[0], landmarks[0], masks[0])]
+        with ThreadPoolExecutor(min(len(images), os.cpu_count() or 1)) as pool:
+            return list(pool.map(self._prepare, images, landmarks, masks))
 
     def _prepare(self, image: object, landmarks: object, mask: object) -> _Photo:
         loaded = load_image(image)
@@ -180,8 +189,7 @@ class Fitter:
             usable &= share[..., 0] > 0.5
         if self.model.albedo_space == "linear":
             colours = srgb_to_linear(colours)
-        if self.config.pixel_units:
-            colours = colours * np.float32(255)
+        colours = colours * np.float32(_white(self.config))
         return _Photo(loaded.pixels, colours, usable, points, crop)
 
     # ---- objective -> solver
@@ -193,28 +201,23 @@ class Fitter:
             return self._schedule(photos, clock, tell)
 
     def _schedule(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
-        config, layout = self.config, self.layout
+        config, bind = self.config, self.engine.differentiator
         sizes = _level_sizes(config)
-        problems = [self._problem(photos, size) for size in sizes]
-        chi = self._from_landmarks(photos, problems[0])
+        problems = self._problems(photos, sizes)
+        chi = self._from_landmarks(problems[0])
         clock.lap("landmark fit")
-        lighting = layout.mask(layout.lighting)
         solution: Solution | None = None
-        history: list[Iteration] = []
+        histories: list[Sequence[Iteration]] = []
         for level, (size, problem) in enumerate(zip(sizes, problems, strict=True)):
             tell(f"{size} px", (level + 1) / (len(sizes) + 1))
             if level:
                 chi = self._rescale(chi, sizes[level - 1], size)
             else:
-                sure = self._inside_hulls(problem) if config.occlusion_threshold else problem
-                radiance = _START_RADIANCE * (255.0 if config.pixel_units else 1.0)
-                chi[:, layout.lighting] = ambient(radiance).T.ravel()
-                light = SolverSettings(_LIGHT_ITERATIONS, 1e-3, initial_damping=0.0, final_linearization=False)
-                chi = gauss_newton(FaceObjective(self.engine.differentiator(sure), lighting), chi, light).x
+                chi = self._from_ambient_light(problem, chi)
                 clock.lap("lighting")
+            differentiator = whole = bind(problem)
             if config.occlusion_threshold:
-                problem = self._without_occluders(problem, chi)
-            differentiator = self.engine.differentiator(problem)
+                differentiator = whole.without_occluders(chi, config.occlusion_threshold)
             finest = level + 1 == len(sizes)
             settings = SolverSettings(
                 max_iterations=config.iterations if finest else config.coarse_iterations,
@@ -224,28 +227,34 @@ class Fitter:
             if finest or config.coarse_iterations:
                 solution = gauss_newton(FaceObjective(differentiator), chi, settings)
                 chi = solution.x
-                history.extend(solution.history)
+                histories.append(solution.history)
             clock.lap(f"{size} px")
         assert solution is not None  # the finest level always runs
-        errors = self._photometric_rmse(problems[-1], solution)
-        results = [
-            self._result(photo, solution, history, item, errors[item], dict(clock.seconds))
-            for item, photo in enumerate(photos)
-        ]
+        results = self._results(photos, solution, histories, whole.photometric_rmse(chi), dict(clock.seconds))
         tell("done", 1.0)
         return results
 
-    def _problem(self, photos: list[_Photo], size: int) -> Problem:
+    def _problems(self, photos: list[_Photo], sizes: list[int]) -> list[Problem]:
+        """One problem for each size, from coarse to fine."""
+        colours, usable = (np.stack(part) for part in zip(*((p.colours, p.usable) for p in photos), strict=True))
+        problems = [self._problem(photos, sizes[-1], colours, usable)]
+        for size in sizes[-2::-1]:
+            colours, usable = _halved(colours, usable)
+            problems.insert(0, self._problem(photos, size, colours, usable))
+        return problems
+
+    def _problem(
+        self, photos: list[_Photo], size: int, colours: NDArray[np.float32], usable: NDArray[np.bool_]
+    ) -> Problem:
         config = self.config
-        cut = [_resized(photo, size) for photo in photos]
         points = [photo.crop.at(size).to_crop(photo.landmarks) for photo in photos]
         weights = np.ones((len(photos), 68))
         weights[:, :17] = config.jaw_weight
         weights[:, 17:27] = config.brow_weight
         unit = [1.0 if config.pixel_units else eye_distance(p) for p in points]
         return Problem(
-            image=np.stack([colours for colours, _ in cut]),
-            mask=np.stack([usable for _, usable in cut]),
+            image=colours,
+            mask=usable,
             landmarks=np.stack(points),
             landmark_weights=weights,
             eye_distance=np.array(unit),
@@ -256,64 +265,42 @@ class Fitter:
                 expression=config.expression_weight,
                 albedo=config.albedo_weight,
                 lighting=config.lighting_weight,
-                huber_delta=config.huber_delta * (255.0 if config.pixel_units else 1.0),
+                huber_delta=config.huber_delta * _white(config),
             ),
+            white=_white(config),
         )
 
-    def _from_landmarks(self, photos: list[_Photo], problem: Problem) -> NDArray[np.float64]:
+    def _from_landmarks(self, problem: Problem) -> NDArray[np.float64]:
         """Pose, then shape, from the 68 points alone, under stronger priors."""
-        layout, model = self.layout, self.model
-        chi = np.zeros((len(photos), layout.count))
+        layout, model, factor = self.layout, self.model, self.config.landmark_prior_factor
+        chi = np.zeros((len(problem.landmarks), layout.count))
         mean_points = model.landmarks(model.mean)
-        for item in range(len(photos)):
-            camera = fit_weak_perspective(
-                mean_points[17:], problem.landmarks[item, 17:], problem.landmark_weights[item, 17:]
-            )
-            _put_camera(chi[item], layout, camera)
-        pose = LandmarkObjective(model, problem, layout.mask(layout.pose))
-        chi = gauss_newton(pose, chi, SolverSettings(_POSE_ITERATIONS, final_linearization=False)).x
-        factor = self.config.landmark_prior_factor
-        energy = problem.energy
-        held = replace(
-            problem,
-            energy=replace(energy, identity=factor * energy.identity, expression=factor * energy.expression),
+        for item, (points, weights) in enumerate(zip(problem.landmarks, problem.landmark_weights, strict=True)):
+            _put_camera(chi[item], layout, fit_weak_perspective(mean_points[17:], points[17:], weights[17:]))
+        energy = replace(
+            problem.energy,
+            photometric=0.0,
+            identity=factor * problem.energy.identity,
+            expression=factor * problem.energy.expression,
         )
-        shape = LandmarkObjective(model, held, layout.mask(layout.shape, layout.pose))
-        return gauss_newton(shape, chi, SolverSettings(_SHAPE_ITERATIONS, final_linearization=False)).x
+        bare = self.engine.differentiator(replace(problem, energy=energy))
+        for iterations, free in (
+            (_POSE_ITERATIONS, layout.mask(layout.pose)),
+            (_SHAPE_ITERATIONS, layout.mask(layout.shape, layout.pose)),
+        ):
+            settings = SolverSettings(iterations, final_linearization=False)
+            chi = gauss_newton(FaceObjective(bare, free), chi, settings).x
+        return chi
 
-    def _without_occluders(self, problem: Problem, chi: NDArray[np.float64]) -> Problem:
-        """The problem without what covers the face: hair, hands.
-
-        Inside the landmarks' hull everything counts (Huber's cost bears glasses and beards). Outside of it, on forehead
-        and temples, a pixel counts if the face explains its surroundings about as well as it explains the hull.
-        """
-        renderer = self.engine.renderer
-        geometry = renderer.geometry(chi)
-        visibility = renderer.rasterize(geometry, problem.size)
-        radiance = renderer.to_host(renderer.shade(geometry, visibility, chi))
-        triangle = renderer.to_host(visibility.triangle)
-        face = self._skin(triangle) & problem.mask
-        difference = np.abs(radiance - problem.image).mean(axis=-1) * face
-        width = max(3, problem.size[0] // 20)
-        share = uniform_filter(face.astype(np.float64), (0, width, width), mode="constant")
-        local = uniform_filter(difference, (0, width, width), mode="constant") / np.maximum(share, 1e-6)
-        mask = problem.mask.copy()
-        for item, points in enumerate(problem.landmarks):
-            hull = _inside_hull(points, problem.size)
-            if (face[item] & hull).any():
-                limit = self.config.occlusion_threshold * float(np.median(local[item][face[item] & hull]))
-                mask[item] &= hull | (local[item] <= limit)
-        return replace(problem, mask=mask)
-
-    def _skin(self, triangle: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Where an image of triangles shows the face mask."""
-        shown: NDArray[np.bool_] = (triangle >= 0) & self.model.face_mask[triangle]
-        return shown
-
-    def _inside_hulls(self, problem: Problem) -> Problem:
-        """The problem with the pixels inside the landmarks' hull only: sure to be face, if not skin."""
-        hulls = np.stack([_inside_hull(points, problem.size) for points in problem.landmarks])
-        return replace(problem, mask=problem.mask & hulls)
+    def _from_ambient_light(self, problem: Problem, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Lighting alone, from even light; where occluders matter, by the pixels that are sure to be face."""
+        layout = self.layout
+        chi = chi.copy()
+        chi[:, layout.lighting] = ambient(_START_RADIANCE * problem.white).T.ravel()
+        sure = replace(problem, mask=problem.mask & problem.hull) if self.config.occlusion_threshold else problem
+        objective = FaceObjective(self.engine.differentiator(sure), layout.mask(layout.lighting))
+        settings = SolverSettings(_LIGHT_ITERATIONS, 1e-3, initial_damping=0.0, final_linearization=False)
+        return gauss_newton(objective, chi, settings).x
 
     def _rescale(self, chi: NDArray[np.float64], old: int, new: int) -> NDArray[np.float64]:
         """The same faces in crop pixels of another size."""
@@ -325,39 +312,61 @@ class Fitter:
 
     # ---- result
 
+    def _results(
+        self,
+        photos: list[_Photo],
+        solution: Solution,
+        histories: list[Sequence[Iteration]],
+        rmse: NDArray[np.float64],
+        timings: dict[str, float],
+    ) -> list[FitResult]:
+        own: list[list[Iteration]] = [[] for _ in photos]
+        for record in itertools.chain(*histories):
+            own[record.item].append(record)
+        # What may lie on a device comes to the host once for all items.
+        hessian = self.engine.renderer.to_host(solution.linearization.hessian)
+        marks = self._on_mesh(solution.x, solution.state.points)
+        each = zip(photos, marks, hessian, own, rmse.tolist(), strict=True)
+        return [
+            self._result(photo, solution, item, mark, curvature, tuple(records), off, timings)
+            for item, (photo, mark, curvature, records, off) in enumerate(each)
+        ]
+
+    def _on_mesh(self, chi: NDArray[np.float64], points: LandmarkPoints) -> list[NDArray[np.float64]]:
+        """(68, 3) mm for each item: the landmark points, from the vertices that carry them alone."""
+        model, layout = self.model, self.layout
+        marks = []
+        for x, at, weights in zip(chi, points.vertices, points.weights, strict=True):
+            moved = model.identity[at] @ x[layout.identity] + model.expression[at] @ x[layout.expression]
+            marks.append((weights[..., None] * (model.mean[at] + moved)).sum(axis=1))
+        return marks
+
     def _result(
         self,
         photo: _Photo,
         solution: Solution,
-        history: list[Iteration],
         item: int,
+        landmarks3d: NDArray[np.float64],
+        hessian: NDArray[np.float64],
+        history: tuple[Iteration, ...],
         rmse: float,
         timings: dict[str, float],
     ) -> FitResult:
-        layout, model = self.layout, self.model
-        chi = solution.x[item]
+        layout, chi, cost = self.layout, solution.x[item], solution.cost
         crop_camera = WeakPerspective(
             float(np.exp(chi[layout.log_scale])), rotation_matrix(chi[layout.rotation]), chi[layout.translation].copy()
         )
         camera = photo.crop.camera_to_photo(crop_camera)
-        frozen: Frozen = solution.state
-        vertices = model.vertices(chi[layout.identity], chi[layout.expression])
-        corners = vertices[frozen.points.vertices[item]]
-        landmarks3d = np.einsum("lk,lkd->ld", frozen.points.weights[item], corners)
         landmarks2d = camera.project(landmarks3d)[:, :2]
         gap = np.linalg.norm(landmarks2d - photo.landmarks, axis=1)[17:].mean()
         outer = float(np.linalg.norm(photo.landmarks[36] - photo.landmarks[45]))
-        cost = solution.cost
         height, width = photo.pixels.shape[:2]
-        gamma = layout.gamma(chi).copy()
-        if self.config.pixel_units:
-            gamma /= 255.0
         return FitResult(
             identity=chi[layout.identity].copy(),
             expression=chi[layout.expression].copy(),
             albedo_coefficients=chi[layout.albedo].copy(),
             camera=camera,
-            lighting=gamma,
+            lighting=layout.gamma(chi) / _white(self.config),
             landmarks_target=photo.landmarks,
             landmarks2d=landmarks2d,
             landmarks3d=landmarks3d,
@@ -368,40 +377,23 @@ class Fitter:
             photometric_rmse=rmse,
             landmark_error=float(gap) / max(outer, 1e-9),
             status=solution.status[item],
-            model=model,
+            model=self.model,
             model_source=self.model_source,
             shading=self.config.normals,
             backend=self.backend,
             version=__version__,
             image_size=(width, height),
-            hessian=np.array(self.engine.renderer.to_host(solution.linearization.hessian)[item]),
+            hessian=hessian.copy(),
             prior_weight=self.config.identity_weight,
-            history=tuple(record for record in history if record.item == item),
-            timings=timings,
+            history=history,
+            timings=dict(timings),
             photo=photo.pixels,
         )
 
-    def _photometric_rmse(self, problem: Problem, solution: Solution) -> list[float]:
-        """For each item, over the pixels of the face mask inside the hull of the landmarks, in linear RGB."""
-        renderer, visibility = self.engine.renderer, solution.state.visibility
-        radiance = renderer.to_host(renderer.shade(renderer.geometry(solution.x), visibility, solution.x))
-        covered = self._skin(renderer.to_host(visibility.triangle))
-        target = problem.image.astype(np.float64)
-        if self.config.pixel_units:
-            radiance, target = radiance / 255, target / 255
-        if self.model.albedo_space == "srgb":
-            radiance, target = srgb_to_linear(np.clip(radiance, 0, 1)), srgb_to_linear(target)
-        chosen = covered & problem.mask & np.stack([_inside_hull(p, problem.size) for p in problem.landmarks])
-        squared = ((radiance - target) ** 2).mean(axis=-1)
-        return [float(np.sqrt(s[c].mean())) if c.any() else float("nan") for s, c in zip(squared, chosen, strict=True)]
 
-
-def _inside_hull(landmarks: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W) the pixels inside the convex hull of landmarks (68, 2)."""
-    picture = Image.new("1", (size[1], size[0]))
-    outline = landmarks[ConvexHull(landmarks).vertices]
-    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline], fill=1)
-    return np.asarray(picture)
+def _white(config: FitConfig) -> float:
+    """The value of white in problems."""
+    return 255.0 if config.pixel_units else 1.0
 
 
 def _level_sizes(config: FitConfig) -> list[int]:
@@ -416,14 +408,12 @@ def _level_sizes(config: FitConfig) -> list[int]:
     return [coarsest * 2**k for k in range(levels)]
 
 
-def _resized(photo: _Photo, size: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The crop at a coarser level, by averaging whole blocks of the finest; a pixel counts if its whole block does."""
-    step = len(photo.colours) // size
-    blocks = photo.colours.reshape(size, step, size, step, 3)
-    usable = photo.usable.reshape(size, step, size, step)
-    averaged: NDArray[np.float32] = np.ascontiguousarray(blocks.mean(axis=(1, 3)))
-    whole = np.asarray(usable.all(axis=(1, 3)))
-    return averaged, whole
+def _halved(colours: NDArray[np.float32], usable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Photos (B, 2n, 2n, 3) at half their size, by averages of four pixels; a pixel counts if all four do."""
+    rows = colours[:, ::2] + colours[:, 1::2]
+    averaged: NDArray[np.float32] = np.float32(0.25) * (rows[:, :, ::2] + rows[:, :, 1::2])
+    whole = usable[:, ::2] & usable[:, 1::2]
+    return averaged, whole[:, :, ::2] & whole[:, :, 1::2]
 
 
 def _put_camera(chi: NDArray[np.float64], layout: ParameterLayout, camera: WeakPerspective) -> None:

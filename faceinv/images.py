@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ _RANGE_SLACK = 1e-4
 _PHOTO = "a photo file, a PIL image, or an array (height, width, 3) of uint8 or of floats in [0, 1]"
 _MASK = "a mask file, a PIL image, or an array (height, width) of bool, uint8 or floats in [0, 1]"
 
+_OPENING = threading.Lock()
+"""Filters of warnings belong to the whole process, and photos are read by several threads."""
 _log = logging.getLogger(__name__)
 _Float = TypeVar("_Float", np.float32, np.float64)
 
@@ -235,7 +238,7 @@ def _read_file(path: Path, what: str) -> Image.Image:
         if not path.is_file():
             raise InputError(f"{label} is not a regular file. Save the {what} to a file first.")
         with path.open("rb") as file:
-            with warnings.catch_warnings():
+            with _OPENING, warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is checked instead
                 image = Image.open(file)
             return _decode(image, label)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -113,11 +114,20 @@ class Problem:
     eye_distance: NDArray[np.float64]
     """(B,) d, px between the outer eye corners."""
     energy: Energy
+    white: float = 1.0
+    """The value of white in `image`."""
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.image.shape[1], self.image.shape[2]
+
+    @cached_property
+    def hull(self) -> NDArray[np.bool_]:
+        """(B, H, W) the pixels inside the convex hull of the landmarks: sure to be face, if not skin."""
+        from faceinv.landmarks import inside_hull
+
+        return np.stack([inside_hull(points, self.size) for points in self.landmarks])
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,8 @@ class LandmarkPoints:
 class Frozen:
     """What one step and its acceptance test hold fixed, built at one chi."""
 
-    visibility: Visibility
+    visibility: Visibility | None
+    """None where the energy has no photometric term, so that nothing was drawn."""
     points: LandmarkPoints
     pixels: NDArray[np.int64]
     """(B,) |F|, host: the pixels in the photometric term."""
@@ -253,7 +264,10 @@ class AbstractRenderer(ABC):
 
 
 class AbstractDifferentiator(ABC):
-    """The energy of a batch of photos, its derivatives and its step."""
+    """The energy of a batch of photos, its derivatives and its step.
+
+    Where the energy's photometric weight is 0, F is empty and nothing is drawn: landmarks and priors alone.
+    """
 
     renderer: AbstractRenderer
     problem: Problem
@@ -275,6 +289,21 @@ class AbstractDifferentiator(ABC):
         self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
     ) -> ResidualJacobian:
         """Chosen photometric rows (all when None) of one item: pixels row by row, each with R, G, B."""
+
+    @abstractmethod
+    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> AbstractDifferentiator:
+        """The same photos without what covers the face in them: hair, hands.
+
+        Inside the landmarks' hull everything counts (Huber's cost bears glasses and beards). Outside of it, on forehead
+        and temples, a face pixel counts if the face explains its surroundings about as well as it explains the hull:
+        if the mean over channels of |radiance - photo|, averaged over the face pixels of the window of
+        max(3, H // 20) px around it, is at most `threshold` times the median of those averages inside the hull.
+        """
+
+    @abstractmethod
+    def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(B,) root mean square of radiance - photo in linear RGB with white at 1, over the face mask's pixels inside
+        the hull of the landmarks and the photo's mask; NaN where there are none."""
 
     def solve(self, linearization: Linearization, damping: NDArray[np.float64], free: NDArray[np.bool_]) -> Step:
         """Solve `(H + damping diag(H)) delta = -g` over the entries of chi that are free (P,)."""

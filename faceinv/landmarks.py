@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
+from scipy.spatial import ConvexHull
 
 from faceinv.errors import BackendError, InputError
 from faceinv.files import write_whole
 from faceinv.images import crop_square
 
-__all__ = ["LANDMARK_COUNT", "Detection", "detect_faces", "read_pts", "validate_landmarks", "write_pts"]
+__all__ = ["LANDMARK_COUNT", "Detection", "detect_faces", "inside_hull", "read_pts", "validate_landmarks", "write_pts"]
 
 LANDMARK_COUNT = 68
 
@@ -130,6 +132,14 @@ def read_pts(path: str | os.PathLike[str]) -> Points:
     except OSError as error:
         raise InputError(f"cannot read the landmark file '{path}': {error.strerror or error}.") from None
     return np.array(_parse_pts(text, path), dtype=np.float64) - 1
+
+
+def inside_hull(landmarks: Points, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """(H, W) the pixels inside the convex hull of landmarks (68, 2) px, for an image of size (H, W)."""
+    picture = Image.new("1", (size[1], size[0]))
+    outline = landmarks[ConvexHull(landmarks).vertices]
+    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline], fill=1)
+    return np.asarray(picture)
 
 
 def write_pts(path: str | os.PathLike[str], landmarks: npt.ArrayLike) -> None:

@@ -109,11 +109,8 @@ class ParameterLayout:
         from faceinv.camera import axis_angle, rotation_matrix
 
         moved = chi + step
-        for item, turn in enumerate(step[:, self.rotation]):
-            if turn.any():
-                moved[item, self.rotation] = axis_angle(
-                    rotation_matrix(turn) @ rotation_matrix(chi[item, self.rotation])
-                )
-            else:
-                moved[item, self.rotation] = chi[item, self.rotation]
+        turned = step[:, self.rotation].any(axis=1)
+        if turned.any():
+            turn, before = (rotation_matrix(x[turned, self.rotation]) for x in (step, chi))
+            moved[turned, self.rotation] = axis_angle(turn @ before)
         return moved

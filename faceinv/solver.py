@@ -159,8 +159,8 @@ def gauss_newton(
         trial = objective.retract(x, np.where(active[:, None], step.delta, 0.0))
         trial_cost = objective.cost(trial, state, active)
         seconds = time.perf_counter() - began
-        for item in np.flatnonzero(active).tolist():
-            record = _judge(item, index, linearization, step, trial_cost, damping[item], seconds)
+        for record in _judge(np.flatnonzero(active), index, linearization, step, trial_cost, damping, seconds):
+            item = record.item
             history.append(record)
             if progress is not None:
                 progress(record)
@@ -183,33 +183,33 @@ def gauss_newton(
 
 
 def _judge(
-    item: int,
+    items: NDArray[np.int64],
     index: int,
     linearization: Linearization,
     step: Step,
     trial_cost: CostParts,
-    damping: float,
+    damping: NDArray[np.float64],
     seconds: float,
-) -> Iteration:
-    """Compare what the step did with what it promised."""
+) -> list[Iteration]:
+    """Compare what the step of each item did with what it promised."""
     cost = linearization.cost
-    before, after = float(cost.total[item]), float(trial_cost.total[item])
-    predicted = float(step.predicted_decrease[item])
-    return Iteration(
-        item=item,
-        index=index,
-        cost=before,
-        photometric=float(cost.photometric[item]),
-        landmarks=float(cost.landmarks[item]),
-        prior=float(cost.prior[item]),
-        trial_cost=after,
-        step=float(np.linalg.norm(step.delta[item])),
-        damping=float(damping),
-        gain=(before - after) / predicted if predicted > 0 else -1.0,
-        accepted=bool(step.solved[item]) and after < before,
-        rows=int(linearization.rows[item]),
-        seconds=seconds,
+    before, after, predicted = (x[items] for x in (cost.total, trial_cost.total, step.predicted_decrease))
+    with np.errstate(invalid="ignore"):
+        gain = np.divide(before - after, predicted, out=np.full(len(items), -1.0), where=predicted > 0)
+    columns = (
+        items,
+        np.full(len(items), index),
+        before,
+        *(part[items] for part in _parts(cost)),
+        after,
+        np.sqrt((step.delta[items] ** 2).sum(axis=1)),
+        damping[items],
+        gain,
+        step.solved[items] & (after < before),
+        linearization.rows[items],
+        np.full(len(items), seconds),
     )
+    return [Iteration(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def _verdict(record: Iteration, step: Step, damping: float, settings: SolverSettings) -> Status | None:

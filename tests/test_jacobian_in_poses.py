@@ -95,7 +95,9 @@ def test_linearize_is_all_rows_of_all_terms(
     frozen = d.freeze(chi)
     found = d.linearize(chi, frozen, ALL)
     residual, jacobian, weight = d.residual_jacobian(chi, frozen, 0)
-    (landmarks, prior), gradient, hessian = HostTerms(few_modes()).linearize(chi[0], frozen.points, d.problem, 0)
+    (landmarks, prior), gradient, hessian = HostTerms(few_modes()).linearize(
+        chi, frozen.points, d.problem, np.array([0])
+    )
     gradient = gradient + jacobian.T @ (weight * residual)
     hessian = hessian + jacobian.T @ (weight[:, None] * jacobian)
     assert np.abs(found.gradient[0] - gradient).max() < 1e-10 * np.abs(gradient).max()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from faceinv.backends.cupy_cuda.misfit import PhotoMisfit
 from faceinv.backends.cupy_cuda.parts import Parts
 from faceinv.backends.cupy_cuda.photometric import MAX_SLABS, PIXEL_THREADS, SLAB_PIXELS, PhotometricTerm, Seen
 from faceinv.backends.cupy_cuda.renderer import Surface, blocks, listed_pixels
@@ -94,7 +97,7 @@ class CudaDifferentiator(AbstractDifferentiator):
             )
 
         (
-            image,
+            self._image,
             self._mask,
             self._target,
             self._omega,
@@ -104,25 +107,33 @@ class CudaDifferentiator(AbstractDifferentiator):
             self._fixed_weights,
             self._contour,
         ) = self._parts.whole(upload)
-        self._photometric = PhotometricTerm(renderer, problem, image)
+        self._photometric = PhotometricTerm(renderer, problem, self._image)
 
     # What the driver calls.
 
     def freeze(self, chi: NDArray[np.float64]) -> Frozen:
         """See `AbstractDifferentiator.freeze`. |F| and the number of vertices of each item come to the host."""
-        device, count, batch = self._device, self.renderer.model.vertex_count, len(chi)
-        size = self.problem.size
-        listed = listed_pixels(size)
-        triangle, barycentric, pixels, used, place, counts, vertices, weights = self._parts.whole(
+        device, batch = self._device, len(chi)
+        counts, vertices, weights = self._parts.whole(
+            lambda: (
+                device.zeros((batch, 2), np.int32),
+                device.empty((batch, _LANDMARKS, 3), np.int32),
+                device.empty((batch, _LANDMARKS, 3), np.float64),
+            )
+        )
+        points = _DevicePoints(device, vertices, weights)
+        if not self.problem.energy.photometric:
+            self._parts.run(batch, lambda part: self._place_landmarks(self._surface(chi[part]), points, part))
+            host = np.zeros((batch, 2), np.int64)
+            return Frozen(None, points, host[:, 0], Seen(counts, None, None, None, host))
+        size, count, listed = self.problem.size, self.renderer.model.vertex_count, listed_pixels(self.problem.size)
+        triangle, barycentric, pixels, used, place = self._parts.whole(
             lambda: (
                 device.empty((batch, *size), np.int32),
                 device.empty((batch, *size, 3), np.float64),
                 device.empty((batch, listed), np.int32),
                 device.empty((batch, count), np.int32),
                 device.empty((batch, count), np.int32),
-                device.empty((batch, 2), np.int32),
-                device.empty((batch, _LANDMARKS, 3), np.int32),
-                device.empty((batch, _LANDMARKS, 3), np.float64),
             )
         )
 
@@ -149,26 +160,11 @@ class CudaDifferentiator(AbstractDifferentiator):
                     place=where,
                     counts=counts[part],
                 )
-            device.launch(
-                "landmark_points",
-                (items, 1, 1),
-                96,
-                batch=items,
-                vertices=count,
-                reach=self.renderer.model.jaw_contour.shape[1],
-                fixed_vertices=self._fixed_vertices,
-                fixed_weights=self._fixed_weights,
-                contour=self._contour,
-                xy=surface.xy,
-                target=self._target[part],
-                point_vertices=vertices[part],
-                point_weights=weights[part],
-            )
+            self._place_landmarks(surface, points, part)
 
         self._parts.run(batch, work)
         host = device.to_host(counts).astype(np.int64)
         seen = Seen(counts, pixels, used, place, host)
-        points = _DevicePoints(device, vertices, weights)
         return Frozen(Visibility(triangle, barycentric), points, host[:, 0].copy(), seen)
 
     def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
@@ -187,12 +183,14 @@ class CudaDifferentiator(AbstractDifferentiator):
             items = part.stop - part.start
             surface, on = self._surface(chi[part]), device.asarray(active[part].astype(np.uint8))
             residual, landmark = self._landmarks(surface, points, part, on, rows=True)
-            rows = photometric.rows(surface, frozen, part, on, robust=True)
             slabs, (pairs, side) = photometric.slabs(frozen, part), (photometric.pairs, photometric.side)
             photo_h = device.empty((items, slabs, pairs, side, side), self.renderer.real)
             photo_g = device.empty((items, slabs, count), np.float64)
-            if frozen.cache.host[part, 0].any():
+            photo_cost = device.empty((items, 1), np.float64)
+            if frozen.pixels[part].any():
+                rows = photometric.rows(surface, frozen, part, on, robust=True)
                 photometric.normal_equations(surface, rows, frozen, part, on, photo_h, photo_g)
+                photo_cost = rows.cost
             shared = {
                 "batch": items,
                 "parameters": count,
@@ -227,7 +225,7 @@ class CudaDifferentiator(AbstractDifferentiator):
                 chi=surface.chi,
                 gradient=gradient[part],
             )
-            self._sum_costs(surface, frozen, part, on, rows.cost, residual, costs[part])
+            self._sum_costs(surface, frozen, part, on, photo_cost, residual, costs[part])
 
         self._parts.run(batch, work)
         return Linearization(_cost_parts(device.to_host(costs)), gradient, hessian, 3 * frozen.pixels)
@@ -241,11 +239,45 @@ class CudaDifferentiator(AbstractDifferentiator):
         def work(part: slice) -> None:
             surface, on = self._surface(chi[part]), device.asarray(active[part].astype(np.uint8))
             residual, _ = self._landmarks(surface, points, part, on, rows=False)
-            partial = self._photometric.cost(surface, frozen, part, on)
+            partial = device.empty((part.stop - part.start, 1), np.float64)
+            if frozen.pixels[part].any():
+                partial = self._photometric.cost(surface, frozen, part, on)
             self._sum_costs(surface, frozen, part, on, partial, residual, costs[part])
 
         self._parts.run(batch, work)
         return _cost_parts(device.to_host(costs))
+
+    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> CudaDifferentiator:
+        """See `AbstractDifferentiator.without_occluders`. The photos and the latest surfaces are shared."""
+        device, batch = self._device, len(chi)
+        hull, kept = self._parts.whole(
+            lambda: (device.asarray(self.problem.hull.view(np.uint8)), device.empty(self._mask.shape, np.uint8))
+        )
+
+        def work(part: slice) -> None:
+            misfit = PhotoMisfit(self.renderer, self._image[part], self._mask[part], hull[part])
+            misfit.explained(self._surface(chi[part]), threshold, kept[part])
+
+        self._parts.run(batch, work)
+        found = copy.copy(self)
+        found._mask = kept
+        found.problem = replace(self.problem, mask=device.to_host(kept).astype(np.bool_))
+        return found
+
+    def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AbstractDifferentiator.photometric_rmse`."""
+        device, batch = self._device, len(chi)
+        hull, sums = self._parts.whole(
+            lambda: (device.asarray(self.problem.hull.view(np.uint8)), device.empty((batch, 2), np.float64))
+        )
+
+        def work(part: slice) -> None:
+            misfit = PhotoMisfit(self.renderer, self._image[part], self._mask[part], hull[part])
+            misfit.sums(self._surface(chi[part]), self.problem.white, sums[part])
+
+        self._parts.run(batch, work)
+        total, count = device.to_host(sums).T
+        return np.sqrt(np.divide(total, count, out=np.full(batch, np.nan), where=count > 0))
 
     def solve(self, linearization: Linearization, damping: NDArray[np.float64], free: NDArray[np.bool_]) -> Step:
         """See `AbstractDifferentiator.solve`: a Cholesky factorisation for each item, on the device."""
@@ -321,6 +353,25 @@ class CudaDifferentiator(AbstractDifferentiator):
         self._surfaces.insert(0, (key, made))
         del self._surfaces[2 * self._parts.count :]
         return made
+
+    def _place_landmarks(self, surface: Surface, points: _DevicePoints, part: slice) -> None:
+        """Fill the landmark points of a part."""
+        model, items = self.renderer.model, part.stop - part.start
+        self._device.launch(
+            "landmark_points",
+            (items, 1, 1),
+            96,
+            batch=items,
+            vertices=model.vertex_count,
+            reach=model.jaw_contour.shape[1],
+            fixed_vertices=self._fixed_vertices,
+            fixed_weights=self._fixed_weights,
+            contour=self._contour,
+            xy=surface.xy,
+            target=self._target[part],
+            point_vertices=points.device_vertices[part],
+            point_weights=points.device_weights[part],
+        )
 
     def _points(self, frozen: Frozen) -> tuple[Array, Array]:
         points = frozen.points

@@ -39,9 +39,12 @@ FILES: Final = (
     "landmarks.cu",
     "finish.cu",
     "solve.cu",
+    "misfit.cu",
 )
 
-EXACT: Final = frozenset({"geometry.cu", "raster.cu", "select.cu", "shading.cu", "rows.cu", "landmarks.cu"})
+EXACT: Final = frozenset(
+    {"geometry.cu", "raster.cu", "select.cu", "shading.cu", "rows.cu", "landmarks.cu", "misfit.cu"}
+)
 """Files compiled without fused multiply-add: geometry, visibility and costs, whose bits are compared."""
 
 _TEMPLATE_VALUES: Final = {"typename": ("float", "double"), "bool": ("false", "true"), "int": ("1", "8")}

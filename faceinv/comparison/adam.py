@@ -47,6 +47,7 @@ class TorchEnergy:
         self._albedo = self._tensor(model.albedo.reshape(3 * model.vertex_count, -1))
         self._triangles = self._index(model.triangles)
         frozen, host = fitter.engine.differentiator(problem).freeze(start.chi), fitter.engine.renderer.to_host
+        assert frozen.visibility is not None  # the problem has a photometric term
         triangle = host(frozen.visibility.triangle)[0]
         x, y = host(fitter.engine.renderer.geometry(start.chi).image_xy)[0].T
         (x0, x1, x2), (y0, y1, y2) = x[model.triangles].T, y[model.triangles].T

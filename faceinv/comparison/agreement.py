@@ -163,6 +163,8 @@ def _compared(one: _Ready, first: _Ready) -> EngineComparison:
 
     host, other = one.engine.renderer.to_host, first.engine.renderer.to_host
     found, reference = one.linearization, first.linearization
+    assert one.frozen.visibility is not None
+    assert first.frozen.visibility is not None
     shown, expected = host(one.frozen.visibility.triangle), other(first.frozen.visibility.triangle)
     least = np.min(one.seconds, axis=0) * 1e3
     ratios = [a[1] / b[1] for a, b in zip(one.seconds, first.seconds, strict=True)]

@@ -156,9 +156,9 @@ class _Rows:
             chi = self._layout.retract(self._start.chi, step[None])
             photo = self._differentiator.residual_jacobian(chi, self._frozen, 0)
             weight = photo.weight
-            marks, by_chi = self._terms.landmark_rows(chi[0], self._points, self._start.problem, 0)
-            residual = [photo.residual * np.sqrt(weight * (2 - weight)), marks, self._prior * chi[0]]
-            rows = [photo.jacobian * np.sqrt(weight / (2 - weight))[:, None], by_chi, np.diag(self._prior)]
+            marks, by_chi = self._terms.landmark_rows(chi, self._points, self._start.problem, np.array([0]))
+            residual = [photo.residual * np.sqrt(weight * (2 - weight)), marks[0], self._prior * chi[0]]
+            rows = [photo.jacobian * np.sqrt(weight / (2 - weight))[:, None], by_chi[0], np.diag(self._prior)]
             jacobian = np.concatenate(rows)
             turn = self._layout.rotation
             jacobian[:, turn] = jacobian[:, turn] @ _turning(step[turn])

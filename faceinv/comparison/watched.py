@@ -37,8 +37,7 @@ class WatchedEngine(Engine):
 
     def differentiator(self, problem: Problem) -> WatchedDifferentiator:
         """See `Engine.differentiator`."""
-        self.made.append(WatchedDifferentiator(self.inner.differentiator(problem)))
-        return self.made[-1]
+        return WatchedDifferentiator(self.inner.differentiator(problem), self.made)
 
 
 class WatchedDifferentiator(AbstractDifferentiator):
@@ -48,10 +47,16 @@ class WatchedDifferentiator(AbstractDifferentiator):
         start: chi (1, P) of the first `freeze`, or None before it.
         seconds: durations by method's name.
         trace: (seconds since this was made, cost) of each linearisation, in its own visibility.
+
+    Args:
+        inner: the one to watch.
+        made: gets this one and those that come from it.
     """
 
-    def __init__(self, inner: AbstractDifferentiator) -> None:
+    def __init__(self, inner: AbstractDifferentiator, made: list[WatchedDifferentiator] | None = None) -> None:
         self.inner = inner
+        self._all = [] if made is None else made
+        self._all.append(self)
         self.renderer, self.problem = inner.renderer, inner.problem
         self.start: NDArray[np.float64] | None = None
         self.seconds: dict[str, list[float]] = {}
@@ -79,6 +84,14 @@ class WatchedDifferentiator(AbstractDifferentiator):
     ) -> ResidualJacobian:
         """See `AbstractDifferentiator.residual_jacobian`."""
         return self.inner.residual_jacobian(chi, frozen, item, rows)
+
+    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> WatchedDifferentiator:
+        """See `AbstractDifferentiator.without_occluders`."""
+        return WatchedDifferentiator(self.inner.without_occluders(chi, threshold), self._all)
+
+    def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AbstractDifferentiator.photometric_rmse`."""
+        return self.inner.photometric_rmse(chi)
 
     def solve(self, linearization: Linearization, damping: NDArray[np.float64], free: NDArray[np.bool_]) -> Step:
         """See `AbstractDifferentiator.solve`."""

@@ -23,6 +23,7 @@
 
 using std::isfinite;
 using std::max;
+using std::memcpy;
 using std::min;
 
 struct Extent {
@@ -250,5 +251,13 @@ inline T atomicMax(T* at, T value)
 {
     const T old = *at;
     if (value > old) *at = value;
+    return old;
+}
+
+template <typename T>
+inline T atomicAdd(T* at, T value)
+{
+    const T old = *at;
+    *at = old + value;
     return old;
 }

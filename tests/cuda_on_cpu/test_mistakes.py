@@ -25,6 +25,9 @@ BARRIERS = {
     "landmark rows overwritten too early": ("finish.cu", "// the last rows have been used"),
     "scratch used again too early": ("finish.cu", "// scratch may be used again"),
     "pivot read too early": ("solve.cu", "// the pivot's row is there"),
+    "counts read too early": ("misfit.cu", "// counts are complete"),
+    "counts overwritten too early": ("misfit.cu", "// the digit is known"),
+    "counts not yet zero": ("misfit.cu", "// counts are zero"),
     "factor overwritten too early": ("solve.cu", "// the panel is in `factor`"),
 }
 
@@ -34,6 +37,7 @@ OUT_OF_BOUNDS = {
     "dynamic shared memory": ("assembly.cu", "k < 3 * p.piece * width;", "k < 9 * p.piece * width;"),
     "static shared memory": ("finish.cu", "left[row][k % PATCH] =", "left[row + 34][k % PATCH] ="),
     "a vertex that does not exist": ("geometry.cu", "if (v >= p.vertices) return;", "if (v > p.vertices) return;"),
+    "a window beyond the image": ("misfit.cu", "min(p.height - 1, y", "min(p.height, y"),
     "an index beyond 32 bits": ("select.cu", "* p.length;", "* (p.length * p.length * 1000);"),
 }
 

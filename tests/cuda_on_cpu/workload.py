@@ -71,6 +71,7 @@ def results(device: CpuDevice, dtype: DType = "float64", normals: Normals = "smo
     geometry = engine.renderer.geometry(chi)
     rows = differentiator.residual_jacobian(chi, frozen, 1)
     cost = differentiator.cost(chi, frozen, every)
+    kept = differentiator.without_occluders(chi, 1.0).problem.mask
     found = [
         *(geometry.vertices, geometry.normals, geometry.albedo, geometry.image_xy, geometry.depth),
         *(frozen.visibility.triangle, frozen.visibility.barycentric, frozen.pixels),
@@ -79,6 +80,7 @@ def results(device: CpuDevice, dtype: DType = "float64", normals: Normals = "smo
         *(linearization.cost.total, linearization.gradient, linearization.hessian, cost.total),
         *(step.delta, step.predicted_decrease, step.gradient_norm),
         *rows,
+        *(kept, differentiator.photometric_rmse(chi)),
     ]
     return [np.asarray(array, np.float64) for array in found]
 

@@ -1,0 +1,237 @@
+// Where and by how much the model's image misses the photo: what covers the face, and the RMSE. Float64 throughout; the
+// rules are those of faceinv/misfit.py.
+#include "block.cuh"
+#include "shading.cuh"
+
+#define NOT_FACE -1.0  // the misfit of pixels that do not show the face mask, or that the photo's mask leaves out
+#define DIGITS 256     // values of one digit of a key, in which the median is sought
+#define DIGIT_BITS 8
+#define NONE_LARGER -1e300
+
+__device__ inline double linear_from_srgb(double value)
+{
+    return value <= 0.04045 ? value / 12.92 : pow((value + 0.055) / 1.055, 2.4);
+}
+
+struct PixelMisfitParams {
+    int batch;                  // B
+    int vertices;               // N
+    int triangle_count;         // T
+    int height;                 // H
+    int width;                  // W
+    int squared;                // 0: mean |radiance - photo| as they are; 1: mean square, in linear RGB with white at 1
+    int srgb;                   // 1 where the photo is sRGB-encoded
+    double white;               // the value of white in the photo
+    const int* triangles;       // (triangle_count, 3)
+    const byte* face_mask;      // (triangle_count)
+    const byte* mask;           // (batch, height, width)
+    const double* camera;       // (batch, CAMERA_SIZE)
+    const double* points;       // (batch, vertices, 3) mm
+    const double* normals;      // (batch, vertices, 3)
+    const double* albedo;       // (batch, vertices, 3)
+    const int* triangle;        // (batch, height, width)
+    const double* barycentric;  // (batch, height, width, 3)
+    const float* image;         // (batch, height, width, 3)
+    double* misfit;             // (batch, height, width) mean over channels, or NOT_FACE
+};
+
+// One thread a pixel.
+template <bool FLAT>
+__global__ void pixel_misfit(const PixelMisfitParams p)
+{
+    const int index = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
+    if (index >= p.height * p.width) return;
+    const size_t at = static_cast<size_t>(item) * p.height * p.width + index;
+    const int t = p.triangle[at];
+    if (t < 0 || !p.face_mask[t] || !p.mask[at]) {
+        p.misfit[at] = NOT_FACE;
+        return;
+    }
+    const size_t shift = static_cast<size_t>(item) * p.vertices * 3;
+    const Surface surface = {p.points + shift, p.normals + shift, p.albedo + shift, nullptr, nullptr};
+    const Camera& camera = camera_of(p.camera, item);
+    Shaded pixel;
+    for (int k = 0; k < 3; ++k) {
+        pixel.corner[k] = p.triangles[3 * t + k];
+        pixel.b[k] = p.barycentric[3 * at + k];
+    }
+    orient<FLAT>(surface, camera, pixel);
+    double total = 0.0;
+    for (int c = 0; c < 3; ++c) {
+        double shown = albedo_at(surface, pixel, c) * shade_of(camera, pixel, c);
+        double target = static_cast<double>(p.image[3 * at + c]);
+        if (p.squared) {
+            shown /= p.white;
+            target /= p.white;
+            if (p.srgb) {
+                shown = linear_from_srgb(fmin(fmax(shown, 0.0), 1.0));
+                target = linear_from_srgb(target);
+            }
+        }
+        total += p.squared ? (shown - target) * (shown - target) : fabs(shown - target);
+    }
+    p.misfit[at] = total / 3.0;
+}
+
+struct RowSumsParams {
+    int batch;             // B
+    int height;            // H
+    int width;             // W
+    int window;            // pixels in a window's row
+    const double* misfit;  // (batch, height, width)
+    double* sum;           // (batch, height, width) of the misfits in the window's row around a pixel
+    int* count;            // (batch, height, width) how many face pixels there are in it
+};
+
+// One thread a pixel. A window of w pixels reaches w / 2 before its pixel and w - 1 - w / 2 beyond it.
+__global__ void row_sums(const RowSumsParams p)
+{
+    const int index = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
+    if (index >= p.height * p.width) return;
+    const int x = index % p.width, first = max(0, x - p.window / 2);
+    const int last = min(p.width - 1, x + p.window - 1 - p.window / 2);
+    const size_t at = static_cast<size_t>(item) * p.height * p.width + index;
+    double sum = 0.0;
+    int count = 0;
+    for (int k = first; k <= last; ++k) {
+        const double misfit = p.misfit[at - x + k];
+        if (misfit < 0.0) continue;
+        sum += misfit;
+        ++count;
+    }
+    p.sum[at] = sum;
+    p.count[at] = count;
+}
+
+struct LocalMeansParams {
+    int batch;          // B
+    int height;         // H
+    int width;          // W
+    int window;         // rows in a window
+    const double* sum;  // (batch, height, width) of row_sums
+    const int* count;   // (batch, height, width) of row_sums
+    double* mean;       // (batch, height, width) misfit of the face pixels of the window around a pixel; 0 without any
+};
+
+// One thread a pixel.
+__global__ void local_means(const LocalMeansParams p)
+{
+    const int index = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
+    if (index >= p.height * p.width) return;
+    const int y = index / p.width, first = max(0, y - p.window / 2);
+    const int last = min(p.height - 1, y + p.window - 1 - p.window / 2);
+    const size_t at = static_cast<size_t>(item) * p.height * p.width;
+    double sum = 0.0;
+    int count = 0;
+    for (int k = first; k <= last; ++k) {
+        const size_t row = at + static_cast<size_t>(k) * p.width + index % p.width;
+        sum += p.sum[row];
+        count += p.count[row];
+    }
+    p.mean[at + index] = sum / max(count, 1);
+}
+
+struct KeepExplainedParams {
+    int batch;             // B
+    int height;            // H
+    int width;             // W
+    double threshold;      // of the median inside the hull
+    const byte* mask;      // (batch, height, width) of the photo
+    const byte* hull;      // (batch, height, width) inside the landmarks' hull
+    const double* misfit;  // (batch, height, width)
+    const double* mean;    // (batch, height, width) of local_means
+    byte* kept;            // (batch, height, width) the mask without what the face does not explain
+};
+
+// Doubles that are not negative are ordered as their bits are.
+__device__ inline key_t64 key_of(double value)
+{
+    key_t64 key;
+    memcpy(&key, &value, sizeof key);
+    return key;
+}
+
+__device__ inline double value_of(key_t64 key)
+{
+    double value;
+    memcpy(&value, &key, sizeof value);
+    return value;
+}
+
+// One block an item. The median of the means over the face pixels inside the hull is found digit by digit, from the
+// highest: how many keys have each value of the next digit says in which of them the middle one lies. Counts are whole
+// numbers, so their order does not matter.
+__global__ void keep_explained(const KeepExplainedParams p)
+{
+    __shared__ int found[DIGITS];
+    __shared__ key_t64 prefix;
+    __shared__ int rank, equal;
+    __shared__ double scratch[32];
+    const int item = blockIdx.x, pixels = p.height * p.width;
+    const size_t at = static_cast<size_t>(item) * pixels;
+    int total = 0;
+    for (int shift = 64 - DIGIT_BITS; shift >= 0; shift -= DIGIT_BITS) {
+        for (int d = threadIdx.x; d < DIGITS; d += blockDim.x) found[d] = 0;
+        __syncthreads();  // counts are zero
+        const key_t64 above = shift == 64 - DIGIT_BITS ? 0 : ~key_t64(0) << (shift + DIGIT_BITS);
+        const key_t64 wanted = above ? prefix : 0;
+        for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
+            if (p.misfit[at + k] < 0.0 || !p.hull[at + k]) continue;
+            const key_t64 key = key_of(p.mean[at + k]);
+            if ((key & above) == wanted) atomicAdd(&found[static_cast<int>((key >> shift) & (DIGITS - 1))], 1);
+        }
+        __syncthreads();  // counts are complete
+        if (shift == 64 - DIGIT_BITS)
+            for (int d = 0; d < DIGITS; ++d) total += found[d];
+        if (threadIdx.x == 0) {
+            int left = above ? rank : (total - 1) / 2, digit = 0;
+            while (digit < DIGITS - 1 && left >= found[digit]) left -= found[digit++];
+            prefix = wanted | static_cast<key_t64>(digit) << shift;
+            rank = left;
+            equal = found[digit];
+        }
+        __syncthreads();  // the digit is known, and counts may be overwritten
+    }
+    // Of an even number the two in the middle count: the next one is an equal, or the least that is larger.
+    const key_t64 middle = prefix;
+    double nearest = NONE_LARGER;
+    for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
+        if (p.misfit[at + k] < 0.0 || !p.hull[at + k]) continue;
+        if (key_of(p.mean[at + k]) > middle) nearest = fmax(nearest, -p.mean[at + k]);
+    }
+    nearest = block_max(nearest, scratch);
+    const bool same = total % 2 == 1 || rank + 1 < equal || nearest == NONE_LARGER;
+    const double low = value_of(middle), high = same ? low : -nearest;
+    const double limit = p.threshold * ((low + high) / 2.0);
+    for (int k = threadIdx.x; k < pixels; k += blockDim.x)
+        p.kept[at + k] = p.mask[at + k] && (total == 0 || p.hull[at + k] || p.mean[at + k] <= limit) ? 1 : 0;
+}
+
+struct SumInsideParams {
+    int batch;             // B
+    int height;            // H
+    int width;             // W
+    const byte* hull;      // (batch, height, width)
+    const double* misfit;  // (batch, height, width)
+    double* out;           // (batch, 2) the sum over the face pixels inside the hull, and how many there are
+};
+
+// One block an item.
+__global__ void sum_inside(const SumInsideParams p)
+{
+    __shared__ double scratch[32];
+    const int item = blockIdx.x, pixels = p.height * p.width;
+    const size_t at = static_cast<size_t>(item) * pixels;
+    double sum = 0.0, count = 0.0;
+    for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
+        if (p.misfit[at + k] < 0.0 || !p.hull[at + k]) continue;
+        sum += p.misfit[at + k];
+        count += 1.0;
+    }
+    sum = block_sum(sum, scratch);
+    count = block_sum(count, scratch);
+    if (threadIdx.x == 0) {
+        p.out[2 * item] = sum;
+        p.out[2 * item + 1] = count;
+    }
+}
