@@ -21,6 +21,7 @@ __all__ = [
     "fit_weak_perspective",
     "rotation_from_euler",
     "rotation_matrix",
+    "turned",
 ]
 
 
@@ -46,6 +47,14 @@ def axis_angle(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
 
     result: NDArray[np.float64] = Rotation.from_matrix(rotation.reshape(-1, 3, 3)).as_rotvec()
     return result.reshape(rotation.shape[:-1])
+
+
+def turned(turn: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(exp([turn]x) exp([before]x)) for vectors (B, 3) each: (B, 3) with lengths in [0, pi]."""
+    from scipy.spatial.transform import Rotation
+
+    result: NDArray[np.float64] = (Rotation.from_rotvec(turn) * Rotation.from_rotvec(before)).as_rotvec()
+    return result
 
 
 def rotation_from_euler(pitch: float, yaw: float, roll: float) -> NDArray[np.float64]:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from faceinv.camera import WeakPerspective, axis_angle, fit_weak_perspective, rotation_matrix
 from faceinv.config import FitConfig
@@ -197,7 +197,7 @@ class Fitter:
     def _solve(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
         # Idle BLAS threads spin for a while and starve the engine's own: with two, a fit on two cores took four times
         # as long.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with _threads().limit(limits=1, user_api="blas"):
             return self._schedule(photos, clock, tell)
 
     def _schedule(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
@@ -389,6 +389,12 @@ class Fitter:
             timings=dict(timings),
             photo=photo.pixels,
         )
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """The thread pools of all libraries in the process; made once, as looking for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _white(config: FitConfig) -> float:

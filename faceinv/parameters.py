@@ -106,11 +106,9 @@ class ParameterLayout:
 
     def retract(self, chi: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
         """Move chi (B, P) by a tangent step (B, P): addition everywhere but for the rotation."""
-        from faceinv.camera import axis_angle, rotation_matrix
+        from faceinv.camera import turned
 
-        moved = chi + step
-        turned = step[:, self.rotation].any(axis=1)
-        if turned.any():
-            turn, before = (rotation_matrix(x[turned, self.rotation]) for x in (step, chi))
-            moved[turned, self.rotation] = axis_angle(turn @ before)
+        moved, turns = chi + step, step[:, self.rotation].any(axis=1)
+        if turns.any():
+            moved[turns, self.rotation] = turned(step[turns, self.rotation], chi[turns, self.rotation])
         return moved

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,7 @@ class Solution:
     """At `x`, or at the last linearisation where no final one was asked for."""
     history: tuple[Iteration, ...]
     linearization: Linearization
-    """The last one, for covariances."""
+    """The last one, for covariances; without a final one, items that had stopped before are missing from it."""
     state: Any
     """The state it was made in."""
 
@@ -145,16 +145,18 @@ def gauss_newton(
     status: list[Status | None] = [None] * batch
     history: list[Iteration] = []
     active = np.ones(batch, np.bool_)
-    moved = np.zeros(batch, np.bool_)  # since the last linearisation
     state = objective.freeze(x)
     linearization = objective.linearize(x, state, active)
+    cost = linearization.cost
+    current = active.copy()  # items that the linearisation holds, at the x they have now
     for index in range(settings.max_iterations):
         began = time.perf_counter()
-        if (moved & active).any():
-            # Items that were refused keep their linearisation: nothing about them has changed but the damping.
+        if not current[active].all():
+            # Items that were refused get what they had again; one that is alone keeps it, and only its damping changes.
             state = objective.freeze(x)
-            linearization = _merge(linearization, objective.linearize(x, state, moved & active), moved & active)
-            moved &= ~active
+            linearization = objective.linearize(x, state, active)
+            cost = _merge(cost, linearization.cost, active)
+            current = active.copy()
         step = objective.solve(linearization, damping)
         trial = objective.retract(x, np.where(active[:, None], step.delta, 0.0))
         trial_cost = objective.cost(trial, state, active)
@@ -165,7 +167,7 @@ def gauss_newton(
             if progress is not None:
                 progress(record)
             if record.accepted:
-                x[item], moved[item] = trial[item], True
+                x[item], current[item] = trial[item], False
                 damping[item] = max(damping[item] * max(1 / 3, 1 - (2 * min(record.gain, 1.0) - 1) ** 3), 1e-9)
                 growth[item] = 2.0
             else:
@@ -175,11 +177,12 @@ def gauss_newton(
             active[item] = status[item] is None
         if not active.any():
             break
-    if settings.final_linearization and moved.any():
+    if settings.final_linearization and not current.all():
         state = objective.freeze(x)
-        linearization = _merge(linearization, objective.linearize(x, state, moved), moved)
+        linearization = objective.linearize(x, state, np.ones(batch, np.bool_))
+        cost = linearization.cost
     final = tuple(s or Status.MAX_ITERATIONS for s in status)
-    return Solution(x, final, linearization.cost, tuple(history), linearization, state)
+    return Solution(x, final, cost, tuple(history), linearization, state)
 
 
 def _judge(
@@ -231,22 +234,6 @@ def _parts(cost: CostParts) -> tuple[NDArray[np.float64], ...]:
     return cost.photometric, cost.landmarks, cost.prior
 
 
-def _merge(old: Linearization, new: Linearization, chosen: NDArray[np.bool_]) -> Linearization:
+def _merge(old: CostParts, new: CostParts, chosen: NDArray[np.bool_]) -> CostParts:
     """Items of `new` where chosen, of `old` elsewhere."""
-    if chosen.all():
-        return new
-
-    def pick(a: Any, b: Any) -> Any:
-        index = np.flatnonzero(chosen)
-        merged = a.copy()
-        merged[index] = b[index]
-        return merged
-
-    cost = type(old.cost)(*(pick(a, b) for a, b in zip(_parts(old.cost), _parts(new.cost), strict=True)))
-    return replace(
-        new,
-        cost=cost,
-        gradient=pick(old.gradient, new.gradient),
-        hessian=pick(old.hessian, new.hessian),
-        rows=pick(old.rows, new.rows),
-    )
+    return type(old)(*(np.where(chosen, b, a) for a, b in zip(_parts(old), _parts(new), strict=True)))

@@ -128,8 +128,8 @@ struct NormalEquationsParams {
     double* gradient;           // (batch, slabs, parameters) each slab's sum
 };
 
-// Grid: (parts of the tiles, slabs, items). Every block of a slab forms the slab's rows; with P up to about 190 there is
-// one. Shared memory: rows (3 piece, tiles * side), then records (fields, piece), residuals (3 piece), corners (6, piece),
+// Grid: (parts of the tiles, slabs, items). Every block of a slab forms the slab's rows; with P up to 176 (88 in float64)
+// there is one. Shared memory: rows (3 piece, tiles * side), then records (fields, piece), residuals (3 piece), corners (6, piece),
 // and the gradient (parameters) in float64 in front of all.
 template <typename Real, bool FLAT>
 __global__ void __launch_bounds__(256, 2) normal_equations(const NormalEquationsParams<Real> p)

@@ -9,7 +9,8 @@ import cupy
 import numpy as np
 
 from faceinv.backends.cupy_cuda.device import Device, DeviceMemoryError
-from faceinv.backends.cupy_cuda.kernels import EXACT, Kernel, kernels_of, source
+from faceinv.backends.cupy_cuda.kernels import EXACT, FILES, Kernel, kernels_of, source
+from faceinv.backends.cupy_cuda.nvrtc_library import load_nvrtc
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ __all__ = ["CupyDevice", "compile_options"]
 
 _OLDEST: Final = 70
 """The oldest compute capability, times ten: warps whose lanes may diverge."""
+_OUT_OF_MEMORY: Final = 2
+"""cudaErrorMemoryAllocation and CUDA_ERROR_OUT_OF_MEMORY."""
+_NO_BINARY: Final = frozenset({200, 209, 218, 222, 223})
+"""Machine code that a driver or GPU does not take (CUDA_ERROR_INVALID_IMAGE, NO_BINARY_FOR_GPU, INVALID_PTX, ...)."""
+_LOST: Final = frozenset({700, 702, *range(714, 720)})
+"""Errors after which a process's context is of no more use (illegal address, launch timeout, ...)."""
 
 
 def compile_options(file: str) -> tuple[str, ...]:
@@ -32,57 +39,66 @@ class CupyDevice(Device):
     """One NVIDIA GPU.
 
     Raises:
-        BackendError: without a GPU or driver, with a driver or GPU that this CuPy does not support, or for a device
-            that is not there.
+        BackendError: without a GPU or driver, with a driver or GPU that this CuPy does not support, for a device that
+            is not there, or without NVRTC.
     """
 
     def __init__(self, device: str) -> None:
         match = re.fullmatch(r"(?:cuda:)?(\d+)?", device)
         if match is None or device == "cuda:":
             raise BackendError(f"device '{device}' is unknown to engine 'cupy'; give a number, as in 'cupy:0'.")
-        index, count = int(match.group(1) or 0), _device_count()
-        if index >= count:
-            raise BackendError(f"device {index} is not there; engine 'cupy' sees {count} (0 to {count - 1}).")
-        try:
-            self._device = cupy.cuda.Device(index)
-            # What others do with this engine's arrays, such as indexing, happens on the thread's current device.
-            self._device.use()
-            capability = int(self._device.compute_capability)
-            properties = cupy.cuda.runtime.getDeviceProperties(index)
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise BackendError(f"device {index} does not answer: {error}") from error
-        title = properties["name"].decode()
+        self._index, count = int(match.group(1) or 0), _device_count()
+        if self._index >= count:
+            raise BackendError(f"device {self._index} is not there; engine 'cupy' sees {count} (0 to {count - 1}).")
+        load_nvrtc()
+        self.name = f"CuPy {cupy.__version__}, device {self._index}"
+        self._functions: dict[str, Any] = {}
+        with self._at_work("does not answer"):
+            capability = int(cupy.cuda.Device(self._index).compute_capability)
+            title = cupy.cuda.runtime.getDeviceProperties(self._index)["name"].decode()
         if capability < _oldest_supported():
             raise BackendError(
                 f"{title} has compute capability {capability / 10}; this CuPy's compiler needs "
                 f"{_oldest_supported() / 10} or newer. Use an older CuPy (cupy-cuda12x), or engine 'numpy'."
             )
-        self.name = f"CuPy {cupy.__version__}, {title} ({capability / 10}), device {index}"
-        self._functions: dict[str, Any] = {}
+        self.name = f"CuPy {cupy.__version__}, {title} ({capability / 10}), device {self._index}"
+
+    def load(self, real: str, flat: str) -> None:
+        """See `Device.load`. CuPy 14 keeps what it compiled on disk for the next process; CuPy 13 does not."""
+        for file in FILES:
+            names = [k.expression(i) for k in kernels_of(file) for i in k.instances_with(real, flat)]
+            with self._at_work(f"cannot load {file}"):
+                try:
+                    module = cupy.RawModule(code=source(file), options=compile_options(file), name_expressions=names)
+                    self._functions.update({name: module.get_function(name) for name in names})
+                except cupy.cuda.compiler.CompileException as error:
+                    raise BackendError(f"{self.name}: {file} cannot be compiled: {_first_line(error)}") from error
+                except cupy.cuda.driver.CUDADriverError as error:
+                    if error.status not in _NO_BINARY:
+                        raise
+                    raise BackendError(
+                        f"{self.name}: {file} cannot be loaded: {_first_line(error)}. Either the driver is older than "
+                        "CuPy's CUDA, or the GPU is newer than CuPy's compiler: update the older of the two."
+                    ) from error
+                except (OSError, RuntimeError) as error:  # no folder for the cache; no CUDA headers
+                    if isinstance(error, cupy.cuda.runtime.CUDARuntimeError):
+                        raise
+                    raise BackendError(f"{self.name}: {file} cannot be compiled: {_first_line(error)}") from error
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """See `Device.empty`."""
-        with self._device:
-            try:
-                return cupy.empty(shape, dtype)
-            except cupy.cuda.memory.OutOfMemoryError as error:
-                raise DeviceMemoryError(str(error)) from error
+        with self._at_work("cannot make an array"):
+            return cupy.empty(shape, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """See `Device.zeros`."""
-        with self._device:
-            try:
-                return cupy.zeros(shape, dtype)
-            except cupy.cuda.memory.OutOfMemoryError as error:
-                raise DeviceMemoryError(str(error)) from error
+        with self._at_work("cannot make an array"):
+            return cupy.zeros(shape, dtype)
 
     def asarray(self, array: NDArray[Any]) -> Array:
         """See `Device.asarray`."""
-        with self._device:
-            try:
-                return cupy.array(array, order="C")
-            except cupy.cuda.memory.OutOfMemoryError as error:
-                raise DeviceMemoryError(str(error)) from error
+        with self._at_work("cannot copy to the device"):
+            return cupy.array(array, order="C")
 
     def to_host(self, array: Array) -> NDArray[Any]:
         """See `Device.to_host`.
@@ -90,21 +106,23 @@ class CupyDevice(Device):
         Raises:
             BackendError: when work launched earlier failed.
         """
-        with self._device:
-            try:
-                return np.asarray(cupy.asnumpy(array))
-            except cupy.cuda.runtime.CUDARuntimeError as error:
-                raise BackendError(f"{self.name}: a kernel failed: {error}") from error
+        with self._at_work("cannot copy to the host"):
+            return np.asarray(cupy.asnumpy(array))
 
     def synchronize(self) -> None:
-        """See `Device.synchronize`."""
-        with self._device:
+        """See `Device.synchronize`.
+
+        Raises:
+            BackendError: when work launched earlier failed.
+        """
+        with self._at_work("a kernel failed"):
             cupy.cuda.get_current_stream().synchronize()
 
     def free_unused(self) -> None:
-        """See `Device.free_unused`."""
-        with self._device:
+        """See `Device.free_unused`; pinned buffers on the host too."""
+        with self._at_work("cannot give memory back"):
             cupy.get_default_memory_pool().free_all_blocks()
+            cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def _address(self, array: Array) -> int:
         return int(array.data.ptr)
@@ -116,29 +134,65 @@ class CupyDevice(Device):
         grid: tuple[int, int, int],
         threads: int,
         shared: int,
-        parameters: np.ndarray[Any, Any],
+        parameters: bytes,
     ) -> None:
-        with self._device:
-            function = self._functions.get(expression) or self._compile(what.file, expression)
-            try:
-                # CuPy passes a NumPy array of structs by value.
-                function(grid, (threads, 1, 1), (parameters,), shared_mem=shared)
-            except cupy.cuda.driver.CUDADriverError as error:
-                raise BackendError(f"{self.name}: kernel {what.name} cannot be launched: {error}") from error
+        with self._at_work(f"cannot launch {what.name}"):
+            # CuPy passes a NumPy array of structs by value.
+            struct = np.frombuffer(parameters, what.layout)
+            self._functions[expression](grid, (threads, 1, 1), (struct,), shared_mem=shared)
 
-    def _compile(self, file: str, expression: str) -> Any:
-        """All instances of a file; CuPy keeps the result on disk for the next process."""
-        names = [found.expression(instance) for found in kernels_of(file) for instance in found.instances]
+    def _at_work(self, trouble: str) -> _AtWork:
+        """This device as the thread's current one; what CUDA reports becomes an error of faceinv's."""
+        return _AtWork(self.name, cupy.cuda.Device(self._index), trouble)
+
+
+class _AtWork:
+    """See `CupyDevice._at_work`. Leaving the device may itself report the failure of an earlier kernel; it must not
+    hide what went wrong inside."""
+
+    __slots__ = ("_device", "_name", "_trouble")
+
+    def __init__(self, name: str, device: Any, trouble: str) -> None:
+        self._name, self._device, self._trouble = name, device, trouble
+
+    def __enter__(self) -> None:
         try:
-            module = cupy.RawModule(code=source(file), options=compile_options(file), name_expressions=names)
-            self._functions.update({name: module.get_function(name) for name in names})
-        except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
-            first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise BackendError(
-                f"{self.name}: {file} cannot be compiled or loaded: {first} "
-                "A driver older than CuPy's CUDA is the usual reason: update it, or install the CuPy of its version."
-            ) from error
-        return self._functions[expression]
+            self._device.__enter__()
+        except _cuda_errors() as error:
+            raise self._told(error) from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        late: BaseException | None = None
+        try:
+            self._device.__exit__(kind, error, trace)
+        except _cuda_errors() as found:
+            late = found
+        cause = late if error is None else error
+        if isinstance(cause, _cuda_errors()):
+            raise self._told(cause) from cause
+
+    def _told(self, error: Any) -> BackendError:
+        status = getattr(error, "status", _OUT_OF_MEMORY)  # CuPy's own pool gives none
+        if status == _OUT_OF_MEMORY:
+            return DeviceMemoryError(self._name, _first_line(error))
+        if status in _LOST:
+            return BackendError(
+                f"{self._name}: an earlier kernel failed ({_first_line(error)}), and this process cannot use the GPU "
+                "any more. Start the program again; smaller batches help where a display stops kernels that run long."
+            )
+        return BackendError(f"{self._name} {self._trouble}: {_first_line(error)}")
+
+
+def _cuda_errors() -> tuple[type[Exception], ...]:
+    return (
+        cupy.cuda.memory.OutOfMemoryError,
+        cupy.cuda.runtime.CUDARuntimeError,
+        cupy.cuda.driver.CUDADriverError,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _device_count() -> int:
@@ -178,9 +232,7 @@ def _version(number: int) -> str:
 
 
 def _oldest_supported() -> int:
-    from cupy_backends.cuda.libs import nvrtc
-
     try:
-        return max(_OLDEST, int(min(nvrtc.getSupportedArchs())))
+        return max(_OLDEST, int(min(load_nvrtc().getSupportedArchs())))
     except (AttributeError, RuntimeError, ValueError):
         return _OLDEST

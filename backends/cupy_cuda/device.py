@@ -9,10 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from faceinv.backends.cupy_cuda.kernels import Kernel, kernel
+from faceinv.backends.cupy_cuda.kernels import Kernel, instance
+from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["Array", "Device", "DeviceMemoryError"]
@@ -21,8 +21,19 @@ Array: TypeAlias = Any
 """An array on a device: `shape`, `dtype`, `flags.c_contiguous`, slicing along the leading axis, `reshape`."""
 
 
-class DeviceMemoryError(Exception):
-    """The device has no memory left for an array."""
+class DeviceMemoryError(BackendError):
+    """The device has no memory left.
+
+    Args:
+        device: its name.
+        detail: what was asked for, in the library's words.
+    """
+
+    def __init__(self, device: str, detail: str) -> None:
+        super().__init__(
+            f"{device} is out of memory: {detail}. Use smaller batches or photos, a smaller model, or engine 'numpy'."
+        )
+        self.detail = detail
 
 
 class Device(ABC):
@@ -30,6 +41,13 @@ class Device(ABC):
 
     name: str
     """Library, version and device, for people."""
+
+    def load(self, real: str, flat: str) -> None:  # noqa: B027 - only a GPU has something to do
+        """Make the kernels with these template arguments ready, so that what can fail does so now.
+
+        Raises:
+            BackendError: when a kernel cannot be compiled or loaded.
+        """
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -79,9 +97,9 @@ class Device(ABC):
         grid: tuple[int, int, int],
         threads: int,
         shared: int,
-        parameters: np.ndarray[Any, Any],
+        parameters: bytes,
     ) -> None:
-        """Run an instance of a kernel; returns before it is done."""
+        """Run an instance of a kernel with its parameter struct's bytes; returns before it is done."""
 
     def launch(
         self,
@@ -108,9 +126,10 @@ class Device(ABC):
             TypeError, ValueError: for arguments that the kernel's text does not allow.
             BackendError: for a grid that is too large.
         """
-        what = kernel(name)
-        parameters = what.pack(values, template, self._address)
-        expression = what.expression(template)
-        what.check_grid(grid)
+        known = instance(name, template)
+        packed = known.pack(values, self._address)
+        if packed is None:
+            known.kernel.refuse(values, template)
+        known.kernel.check_grid(grid)
         if all(grid):
-            self._launch(what, expression, grid, threads, shared, parameters)
+            self._launch(known.kernel, known.expression, grid, threads, shared, packed)

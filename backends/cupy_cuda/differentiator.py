@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -51,13 +52,13 @@ class _DevicePoints(LandmarkPoints):
         object.__setattr__(self, "device_vertices", vertices)
         object.__setattr__(self, "device_weights", weights)
 
-    @property
+    @cached_property
     def vertices(self) -> NDArray[np.int32]:
         """(B, 68, 3), host."""
         host: NDArray[np.int32] = self.__dict__["_device"].to_host(self.device_vertices)
         return host
 
-    @property
+    @cached_property
     def weights(self) -> NDArray[np.float64]:
         """(B, 68, 3), host."""
         host: NDArray[np.float64] = self.__dict__["_device"].to_host(self.device_weights)
@@ -79,7 +80,7 @@ class CudaDifferentiator(AbstractDifferentiator):
         layout = renderer.layout
         self._surfaces: list[tuple[bytes, Surface]] = []
         self._parts = Parts(renderer.device, len(problem.image), problem.size, self._surfaces.clear)
-        self._free: tuple[bytes, Array] | None = None
+        self._latest: dict[str, tuple[bytes, Array]] = {}
         model = renderer.model
 
         def upload() -> tuple[Array, ...]:
@@ -181,7 +182,7 @@ class CudaDifferentiator(AbstractDifferentiator):
 
         def work(part: slice) -> None:
             items = part.stop - part.start
-            surface, on = self._surface(chi[part]), device.asarray(active[part].astype(np.uint8))
+            surface, on = self._surface(chi[part]), self._put("active", active.astype(np.uint8))[part]
             residual, landmark = self._landmarks(surface, points, part, on, rows=True)
             slabs, (pairs, side) = photometric.slabs(frozen, part), (photometric.pairs, photometric.side)
             photo_h = device.empty((items, slabs, pairs, side, side), self.renderer.real)
@@ -237,7 +238,7 @@ class CudaDifferentiator(AbstractDifferentiator):
         points = self._points(frozen)
 
         def work(part: slice) -> None:
-            surface, on = self._surface(chi[part]), device.asarray(active[part].astype(np.uint8))
+            surface, on = self._surface(chi[part]), self._put("active", active.astype(np.uint8))[part]
             residual, _ = self._landmarks(surface, points, part, on, rows=False)
             partial = device.empty((part.stop - part.start, 1), np.float64)
             if frozen.pixels[part].any():
@@ -260,6 +261,7 @@ class CudaDifferentiator(AbstractDifferentiator):
 
         self._parts.run(batch, work)
         found = copy.copy(self)
+        found._latest = {}
         found._mask = kept
         found.problem = replace(self.problem, mask=device.to_host(kept).astype(np.bool_))
         return found
@@ -285,13 +287,8 @@ class CudaDifferentiator(AbstractDifferentiator):
         chosen = np.flatnonzero(free).astype(np.int32)
         if not len(chosen):
             return Step(np.zeros((batch, count)), np.zeros(batch), np.zeros(batch), np.ones(batch, np.bool_))
-        key = chosen.tobytes()
-        if self._free is None or self._free[0] != key:
-            self._free = key, device.asarray(chosen)
-        index = self._free[1]
-        delta, report = self._parts.whole(
-            lambda: (device.zeros((batch, count), np.float64), device.empty((batch, 3), np.float64))
-        )
+        index = self._put("free", chosen)
+        step = self._parts.whole(lambda: device.zeros((batch, count + 3), np.float64))
         threads = min(_SOLVE_THREADS, max(64, 32 * blocks(len(chosen) + 1, 32)))
 
         def work(part: slice) -> None:
@@ -309,13 +306,12 @@ class CudaDifferentiator(AbstractDifferentiator):
                 damping=device.asarray(np.ascontiguousarray(damping[part], np.float64)),
                 factor=device.empty((items, len(chosen), len(chosen) + 1), np.float64),
                 scale=device.empty((items, len(chosen)), np.float64),
-                delta=delta[part],
-                report=report[part],
+                step=step[part],
             )
 
         self._parts.run(batch, work)
-        told = device.to_host(report)
-        return Step(device.to_host(delta), told[:, 0].copy(), told[:, 1].copy(), told[:, 2] > 0)
+        told = device.to_host(step)
+        return Step(told[:, :count], told[:, count], told[:, count + 1], told[:, count + 2] > 0)
 
     def residual_jacobian(
         self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
@@ -350,9 +346,17 @@ class CudaDifferentiator(AbstractDifferentiator):
             if known == key:
                 return found
         made = self.renderer.surface(chi)
-        self._surfaces.insert(0, (key, made))
-        del self._surfaces[2 * self._parts.count :]
+        if self._parts.count == 1:  # otherwise memory is short
+            self._surfaces.insert(0, (key, made))
+            del self._surfaces[2:]
         return made
+
+    def _put(self, name: str, array: NDArray[Any]) -> Array:
+        """A host array on the device; what was put there last under this name is not sent again."""
+        key = array.tobytes()
+        if name not in self._latest or self._latest[name][0] != key:
+            self._latest[name] = key, self._device.asarray(array)
+        return self._latest[name][1]
 
     def _place_landmarks(self, surface: Surface, points: _DevicePoints, part: slice) -> None:
         """Fill the landmark points of a part."""

@@ -28,7 +28,7 @@ class CudaEngine(Engine):
         try:
             self.renderer: CudaRenderer = CudaRenderer(device, model, settings)
         except DeviceMemoryError as error:
-            raise BackendError(f"{device.name} has no room for the model '{model.name}': {error}") from error
+            raise BackendError(f"{device.name} has no room for the model '{model.name}' ({error.detail}).") from error
 
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:
         """See `Engine.differentiator`.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from faceinv.errors import BackendError
 from faceinv.interface import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 from faceinv.lighting import SH_CONSTANTS
 
-__all__ = ["CAMERA_SIZE", "EXACT", "FILES", "Field", "Kernel", "kernel", "kernels_of", "source"]
+__all__ = ["CAMERA_SIZE", "EXACT", "FILES", "Field", "Instance", "Kernel", "instance", "kernel", "kernels_of", "source"]
 
 CAMERA_SIZE: Final = 39
 """Doubles in a camera record (common.cuh)."""
@@ -96,39 +96,27 @@ class Kernel:
     layout: np.dtype[Any]
     """The struct in memory, pointers as unsigned 64-bit integers."""
 
-    def expression(self, arguments: tuple[str, ...] = ()) -> str:
-        """The name of an instance, as C++ writes it.
-
-        Raises:
-            TypeError: for template arguments that are not among those that are compiled.
-        """
-        if arguments not in self.instances:
-            raise TypeError(f"kernel {self.name} has no instance {arguments}; there are {self.instances}.")
-        return f"{self.name}<{', '.join(arguments)}>" if arguments else self.name
+    def instances_with(self, real: str, flat: str) -> tuple[tuple[str, ...], ...]:
+        """Those of a precision and a kind of normals."""
+        wanted = {"typename": (real,), "bool": (flat,)}
+        return tuple(itertools.product(*(wanted.get(kind, _TEMPLATE_VALUES[kind]) for kind in self.template)))
 
     @property
     def instances(self) -> tuple[tuple[str, ...], ...]:
         """All template arguments that are compiled; one empty tuple for a plain function."""
         return tuple(itertools.product(*(_TEMPLATE_VALUES[kind] for kind in self.template)))
 
-    def pack(
-        self, values: dict[str, Any], arguments: tuple[str, ...], address: Callable[[Any], int]
-    ) -> np.ndarray[Any, Any]:
-        """The struct (1,) for a launch; `address(array)` gives where an array begins.
+    def expression(self, arguments: tuple[str, ...] = ()) -> str:
+        """The name of an instance, as C++ writes it."""
+        return f"{self.name}<{', '.join(arguments)}>" if arguments else self.name
+
+    def refuse(self, values: dict[str, Any], arguments: tuple[str, ...]) -> NoReturn:
+        """Say what is wrong with the arguments of a launch.
 
         Raises:
             TypeError: for missing, unknown or absent values, and arrays of another dtype or layout.
             ValueError: for arrays of another shape.
         """
-        if values.keys() == self.names:
-            packed = _packer(self.name, arguments)(values, address)
-            if packed is not None:
-                return np.frombuffer(packed, self.layout)
-        self._refuse(values, arguments)
-        raise AssertionError(f"kernel {self.name}: the two readings of its struct disagree.")
-
-    def _refuse(self, values: dict[str, Any], arguments: tuple[str, ...]) -> None:
-        """Say what is wrong with the arguments of a launch."""
         if values.keys() != self.names:
             unknown, missing = sorted(values.keys() - self.names), sorted(self.names - values.keys())
             raise TypeError(f"kernel {self.name}: unknown arguments {unknown}, missing arguments {missing}.")
@@ -153,6 +141,7 @@ class Kernel:
                 raise ValueError(
                     f"kernel {self.name}: '{field.name}' has shape {value.shape}, expected {field.shape} = {shape}."
                 )
+        raise AssertionError(f"kernel {self.name}: the two readings of its struct disagree.")
 
     def check_grid(self, grid: tuple[int, int, int]) -> None:
         """Refuse what the hardware cannot launch.
@@ -160,7 +149,8 @@ class Kernel:
         Raises:
             BackendError: for a grid beyond CUDA's limits.
         """
-        if any(size > limit for size, limit in zip(grid, _LIMITS, strict=True)):
+        x, y, z = grid
+        if x > _LIMITS[0] or y > _LIMITS[1] or z > _LIMITS[2]:
             raise BackendError(f"kernel {self.name}: grid {grid} exceeds CUDA's limits {_LIMITS}; use smaller batches.")
 
 
@@ -168,14 +158,37 @@ def _dtype(field: Field, arguments: tuple[str, ...]) -> np.dtype[Any]:
     return _DTYPES[arguments[0] if field.type == "Real" else field.type]
 
 
+@dataclass(frozen=True)
+class Instance:
+    """A kernel with its template arguments, ready to be launched."""
+
+    kernel: Kernel
+    expression: str
+    """Its name as C++ writes it."""
+    pack: Callable[[dict[str, Any], Callable[[Any], int]], bytes | None]
+    """The struct's bytes from (values, address), where `address(array)` gives where an array begins; None where the
+    kernel's text does not allow the values, and `kernel.refuse` says why."""
+
+
 @cache
-def _packer(name: str, arguments: tuple[str, ...]) -> Callable[..., bytes | None]:
-    """A function of (values, address) that checks the arguments of a launch and gives the struct's bytes, or None where
-    something is wrong. It is written for the kernel, as launches are many and interpreting fields would cost more than
-    small kernels do."""
+def instance(name: str, arguments: tuple[str, ...] = ()) -> Instance:
+    """An instance of the kernel of a name.
+
+    Raises:
+        TypeError: for template arguments that are not among those that are compiled.
+    """
     what = kernel(name)
+    if arguments not in what.instances:
+        raise TypeError(f"kernel {name} has no instance {arguments}; there are {what.instances}.")
+    return Instance(what, what.expression(arguments), _packer(what, arguments))
+
+
+def _packer(what: Kernel, arguments: tuple[str, ...]) -> Callable[..., bytes | None]:
+    """See `Instance.pack`. The function is written for the kernel, as launches are many and interpreting fields would
+    cost more than small kernels do."""
     scope: dict[str, Any] = {"CAMERA_SIZE": CAMERA_SIZE, **_SIZES}
     lines, packed, layout, at = ["def pack(values, address):", "  try:"], [], "=", 0
+    lines.append(f"    if len(values) != {len(what.fields)}: return None")
     for number, field in enumerate(what.fields):
         dtype, offset = what.layout.fields[field.name][:2]  # type: ignore[index]
         layout += f"{offset - at}x{dtype.char if dtype.kind != 'u' else 'Q'}"
@@ -194,13 +207,13 @@ def _packer(name: str, arguments: tuple[str, ...]) -> Callable[..., bytes | None
             lines += [f"    if {wrong}: return None"]
     layout += f"{what.layout.itemsize - at}x"
     scope["_pack"] = struct.Struct(layout).pack
-    lines += ["  except (AttributeError, NameError): return None", f"  return _pack({', '.join(packed)})"]
+    lines += ["  except (AttributeError, KeyError, NameError): return None", f"  return _pack({', '.join(packed)})"]
     exec("\n".join(lines), scope)
     packer: Callable[..., bytes | None] = scope["pack"]
     return packer
 
 
-_SIZES: Final = {"LANDMARKS": 68, "LANDMARK_ROWS": 136, "JAW": 17}
+_SIZES: Final = {"LANDMARKS": 68, "LANDMARK_ROWS": 136, "JAW": 17, "REPORT": 3}
 
 
 def _prelude() -> str:

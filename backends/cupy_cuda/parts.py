@@ -58,31 +58,35 @@ class Parts:
         except DeviceMemoryError as error:
             raise BackendError(
                 f"{self._device.name} has no room for a batch of {self._batch} photos of "
-                f"{self._size[0]} x {self._size[1]} px ({error}). Use smaller batches."
+                f"{self._size[0]} x {self._size[1]} px ({error.detail}). Use smaller batches."
             ) from error
 
     def run(self, batch: int, work: Callable[[slice], None]) -> None:
-        """Work on the batch, in as few parts as memory allows; a part that fails is done again in halves.
+        """Work on the batch, in as few parts as memory allows. A part that fails is tried once more when all that can be
+        freed is free, then in halves.
 
         Raises:
             BackendError: when there is no room for one item.
         """
-        start = 0
+        start, tried_again = 0, False
         while start < batch:
             part = slice(start, min(start + self.items, batch))
             try:
                 work(part)
+                start, tried_again = part.stop, False
+                continue
             except DeviceMemoryError as error:
-                self._shrink(part.stop - part.start, error)
-            else:
-                start = part.stop
+                failure = error.with_traceback(None)  # its frames would keep the arrays of this try
+            self._make_room()
+            if tried_again:
+                self._shrink(part.stop - part.start, failure)
+            tried_again = not tried_again
 
     def _shrink(self, items: int, error: DeviceMemoryError) -> None:
-        self._make_room()
         if items == 1:
             raise BackendError(
                 f"{self._device.name} has no room for even one photo of {self._size[0]} x {self._size[1]} px with this "
-                f"model ({error}). Use a smaller image or engine 'numpy'."
+                f"model ({error.detail}). Use a smaller image or engine 'numpy'."
             ) from error
         if not self._told:
             _LOG.warning(

@@ -69,6 +69,7 @@ class CudaRenderer(AbstractRenderer):
         self.real_name = "double" if settings.dtype == "float64" else "float"
         self.flat = settings.normals == "flat"
         self.flat_name = "true" if self.flat else "false"
+        device.load(self.real_name, self.flat_name)
         mesh = Connectivity.of(model.triangles, model.vertex_count)
         self.triangles = device.asarray(model.triangles)
         self.corner_start = device.asarray(mesh.corner_start)
@@ -86,6 +87,8 @@ class CudaRenderer(AbstractRenderer):
         self._albedo_modes = device.asarray(model.albedo.reshape(rows, model.albedo_count).T.astype(self.real))
         self._mean = device.asarray(model.mean.astype(np.float64).ravel())
         self._mean_albedo = device.asarray(model.mean_albedo.astype(np.float64).ravel())
+        device.synchronize()  # whatever stream is used next, the model is there
+        device.free_unused()  # staging buffers
 
     def surface(self, chi: NDArray[np.float64]) -> Surface:
         """The posed surface of chi (B, P)."""

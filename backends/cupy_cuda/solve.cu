@@ -4,6 +4,7 @@
 
 #define PANEL 16
 #define DEPTH_AT_ONCE 32
+#define REPORT 3          // numbers after the step: predicted decrease, gradient norm, 1 where solved
 #define NOT_FINITE 1e300  // reported for a gradient that is not finite: never taken for convergence
 
 struct SolveStepParams {
@@ -16,8 +17,7 @@ struct SolveStepParams {
     const double* damping;  // (batch)
     double* factor;         // (batch, free_count, free_count + 1) workspace: L transposed, then the right-hand side
     double* scale;          // (batch, free_count) workspace
-    double* delta;          // (batch, parameters) zeros on entry; left so where the system is not positive definite
-    double* report;         // (batch, 3) predicted decrease, gradient norm, 1 where solved
+    double* step;           // (batch, parameters + REPORT) zeros on entry; left so where the system cannot be solved
 };
 
 // Solves (S^-1 H S^-1 + (damping + 1e-12) I) S delta = -S^-1 g with S the root of H's diagonal, as interface.solve_on_host
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
     const double* gradient = p.gradient + static_cast<size_t>(item) * p.parameters;
     double* factor = p.factor + static_cast<size_t>(item) * n * width;
     double* scale = p.scale + static_cast<size_t>(item) * n;
-    double* delta = p.delta + static_cast<size_t>(item) * p.parameters;
+    double* delta = p.step + static_cast<size_t>(item) * (p.parameters + REPORT);
 
     double largest = 0.0;
     for (int i = thread; i < n; i += threads)
@@ -146,8 +146,8 @@ __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
     }
     change = block_sum(change, scratch);
     if (thread == 0) {
-        p.report[3 * item] = solved ? -change : 0.0;
-        p.report[3 * item + 1] = norm;
-        p.report[3 * item + 2] = solved ? 1.0 : 0.0;
+        delta[p.parameters] = solved ? -change : 0.0;
+        delta[p.parameters + 1] = norm;
+        delta[p.parameters + 2] = solved ? 1.0 : 0.0;
     }
 }

@@ -141,7 +141,7 @@ class CpuDevice(Device):
 
     def _room(self, array: NDArray[Any]) -> NDArray[Any]:
         if self.largest is not None and array.nbytes > self.largest:
-            raise DeviceMemoryError(f"{array.nbytes} bytes asked for, {self.largest} free")
+            raise DeviceMemoryError(self.name, f"{array.nbytes} bytes asked for, {self.largest} free")
         return array
 
     def _address(self, array: NDArray[Any]) -> int:
@@ -154,7 +154,7 @@ class CpuDevice(Device):
         grid: tuple[int, int, int],
         threads: int,
         shared: int,
-        parameters: NDArray[Any],
+        parameters: bytes,
     ) -> None:
         if threads > 1024 or threads < 1 or shared > 48 * 1024:
             raise KernelError(f"{what.name}: {threads} threads and {shared} bytes of shared memory cannot be launched")
@@ -165,7 +165,7 @@ class CpuDevice(Device):
             shared,
             int(_needs_fibres(what.file, what.name)),
             self.seed,
-            parameters.ctypes.data,
+            parameters,
         )
         if error:
             raise KernelError(f"{what.name}: {error.decode()}")

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.metadata
-from functools import cache
 from types import ModuleType
 
 from faceinv.backends.cupy_cuda.kernels import EXACT, kernels_of, source
+from faceinv.backends.cupy_cuda.nvrtc_library import INSTALL, load_nvrtc
+from faceinv.errors import BackendError
 
 __all__ = ["ARCHITECTURES", "compile_file", "compile_text", "load", "options"]
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 
 
-@cache
 def load() -> tuple[ModuleType | None, str]:
     """CuPy's binding of NVRTC, or None and why not."""
     try:
-        files = importlib.metadata.files("nvidia-cuda-nvrtc") or []
-        # CuPy opens the library by its bare name; it is found where it has been opened before.
-        for pattern in ("libnvrtc-builtins.so", "libnvrtc.so"):
-            for file in files:
-                if file.name.startswith(pattern):
-                    ctypes.CDLL(str(file.locate()), mode=ctypes.RTLD_GLOBAL)
-        from cupy_backends.cuda.libs import nvrtc
-
-        nvrtc.getVersion()
-    except Exception as error:  # a missing distribution, library or symbol
-        return None, f'{type(error).__name__}: {error}. Install with: pip install "faceinv[cuda-check]"'
-    return nvrtc, ""
+        return load_nvrtc(), ""
+    except BackendError as error:
+        return None, str(error).replace(INSTALL, 'pip install "faceinv[cuda-check]"')
 
 
 def options(file: str, architecture: str, fmad: str | None = None) -> tuple[str, ...]:

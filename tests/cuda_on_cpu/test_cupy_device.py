@@ -14,8 +14,20 @@ from faceinv.errors import BackendError
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
 
-from faceinv.backends.cupy_cuda import cupy_device  # noqa: E402
+from faceinv.backends.cupy_cuda import cupy_device, nvrtc_library  # noqa: E402
 
+
+class _Array:
+    """Enough of a CuPy array: (2, n) of float64."""
+
+    class data:  # noqa: N801
+        ptr = 0x7000
+
+    def __init__(self, columns: int) -> None:
+        self.shape, self.dtype, self.flags = (2, columns), np.dtype(np.float64), np.zeros(1).flags
+
+
+_CAMERAS = {"batch": 2, "parameters": 48, "pose": 15, "chi": _Array(48), "camera": _Array(39)}
 _INSUFFICIENT, _NO_DEVICE, _SUCCESS_COUNT = 35, 100, 2
 
 
@@ -51,6 +63,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(cupy.cuda.runtime, "getDeviceProperties", lambda _: {"name": b"Example GPU"})
     monkeypatch.setattr(cupy.cuda, "Device", _FakeDevice)
     monkeypatch.setattr(cupy_device, "_oldest_supported", lambda: 75)
+    nvrtc_library.load_nvrtc.cache_clear()
     return monkeypatch
 
 
@@ -94,49 +107,113 @@ def test_an_old_gpu(machine: pytest.MonkeyPatch) -> None:
         cupy_device.CupyDevice("0")
 
 
-def test_out_of_memory(machine: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> Any:
-        raise cupy.cuda.memory.OutOfMemoryError(1 << 40, 1 << 30)
+def _failing(error: Exception) -> Callable[..., Any]:
+    def call(*_: object, **__: object) -> Any:
+        raise error
 
+    return call
+
+
+_RUNTIME = cupy.cuda.runtime.CUDARuntimeError
+
+
+class _DriverError(cupy.cuda.driver.CUDADriverError):  # type: ignore[misc]
+    """CuPy's own looks its text up in the driver, which is not there."""
+
+    def __init__(self, status: int) -> None:
+        RuntimeError.__init__(self, f"CUDA_ERROR_{status}: as told by the driver")
+        self.status = status
+
+
+@pytest.mark.parametrize(
+    "error",
+    [cupy.cuda.memory.OutOfMemoryError(1 << 40, 1 << 30), _RUNTIME(2), _DriverError(2)],
+    ids=["pool", "runtime", "driver"],
+)
+def test_out_of_memory(machine: pytest.MonkeyPatch, error: Exception) -> None:
+    """Of the pool, at a copy or at a launch: always the error that halves the batch."""
     device = cupy_device.CupyDevice("0")
-    for name in ("empty", "zeros", "array"):
-        machine.setattr(cupy, name, full)
-    with pytest.raises(DeviceMemoryError, match="Out of memory allocating"):
-        device.empty((1,), np.float64)
-    with pytest.raises(DeviceMemoryError, match="Out of memory allocating"):
-        device.zeros((1,), np.float64)
-    with pytest.raises(DeviceMemoryError, match="Out of memory allocating"):
-        device.asarray(np.zeros(1))
-
-
-def test_a_kernel_that_cannot_be_loaded(machine: pytest.MonkeyPatch) -> None:
-    class Module:
-        def __init__(self, **_: object) -> None:
-            pass
-
-        def get_function(self, _: str) -> Any:
-            raise cupy.cuda.compiler.CompileException("no such architecture\nmore", "", "geometry.cu", ())
-
-    machine.setattr(cupy, "RawModule", Module)
-    device = cupy_device.CupyDevice("0")
-    with pytest.raises(
-        BackendError, match=r"geometry.cu cannot be compiled or loaded: no such architecture A driver older"
+    for name in ("empty", "zeros", "array", "asnumpy"):
+        machine.setattr(cupy, name, _failing(error))
+    device._functions["pose_cameras"] = _failing(error)
+    for work in (
+        lambda: device.empty((1,), np.float64),
+        lambda: device.zeros((1,), np.float64),
+        lambda: device.asarray(np.zeros(1)),
+        lambda: device.to_host(None),
+        lambda: device.launch("pose_cameras", (1, 1, 1), 32, **_CAMERAS),
     ):
-        device._compile("geometry.cu", "pose_cameras")
+        with pytest.raises(
+            DeviceMemoryError, match=r"Example GPU .* is out of memory: .*Use smaller"
+        ) as caught:
+            work()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [_RUNTIME(700), _DriverError(719), _DriverError(702)])
+def test_a_kernel_that_failed_is_not_blamed_on_the_next(machine: pytest.MonkeyPatch, error: Exception) -> None:
+    device = cupy_device.CupyDevice("0")
+    device._functions["pose_cameras"] = _failing(error)
+    with pytest.raises(BackendError, match=r"an earlier kernel failed .* Start the program again") as caught:
+        device.launch("pose_cameras", (1, 1, 1), 32, **_CAMERAS)
+    assert not isinstance(caught.value, DeviceMemoryError)
+
+
+def test_failures_that_show_late(machine: pytest.MonkeyPatch) -> None:
+    """Changing the device reports what an earlier kernel did; it does not hide an error of faceinv's own."""
+    device = cupy_device.CupyDevice("0")
+    machine.setattr(_FakeDevice, "__exit__", _failing(_RUNTIME(700)))
+    machine.setattr(cupy, "empty", lambda *_: None)
+    with pytest.raises(BackendError, match="an earlier kernel failed"):
+        device.empty((1,), np.float64)
+    machine.setattr(cupy, "empty", _failing(BackendError("mine")))
+    with pytest.raises(BackendError, match=r"^mine$"):
+        device.empty((1,), np.float64)
+    machine.setattr(_FakeDevice, "__enter__", _failing(_RUNTIME(46)))
+    with pytest.raises(BackendError, match="cannot make an array: cudaErrorDevicesUnavailable"):
+        device.empty((1,), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            cupy.cuda.compiler.CompileException("no such thing\nmore", "", "x", ()),
+            "geometry.cu cannot be compiled: no such",
+        ),
+        (_DriverError(209), "geometry.cu cannot be loaded: .*update the older of the two"),
+        (_DriverError(2), "is out of memory"),
+        (_RUNTIME(700), "an earlier kernel failed"),
+        (PermissionError(13, "Permission denied", "/cache"), "geometry.cu cannot be compiled: .*Permission denied"),
+        (RuntimeError("Failed to find CUDA headers"), "geometry.cu cannot be compiled: Failed to find CUDA headers"),
+    ],
+)
+def test_kernels_that_cannot_be_loaded(machine: pytest.MonkeyPatch, error: Exception, message: str) -> None:
+    machine.setattr(cupy, "RawModule", _failing(error))
+    device = cupy_device.CupyDevice("0")
+    with pytest.raises(BackendError, match=message) as caught:
+        device.load("float", "false")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_compiler(machine: pytest.MonkeyPatch) -> None:
+    """Said when the engine is built, not at the first photo."""
+    from cupy_backends.cuda.libs import nvrtc
+
+    nvrtc_library.load_nvrtc.cache_clear()
+    machine.setattr(nvrtc, "getVersion", _failing(RuntimeError("CuPy failed to load libnvrtc.so.13\nand more")))
+    with pytest.raises(
+        BackendError, match=r"NVRTC cannot be loaded .*libnvrtc.so.13.*Install it with: pip install"
+    ) as caught:
+        cupy_device.CupyDevice("0")
+    assert "\n" not in str(caught.value)
+    nvrtc_library.load_nvrtc.cache_clear()
 
 
 def test_launches_reach_cupy(machine: pytest.MonkeyPatch) -> None:
-    """One module a file, with all its instances; the struct by value as an array of one; compiled once."""
+    """One module a file, with the instances asked for; the struct by value as an array of one."""
     made: list[dict[str, Any]] = []
     calls: list[tuple[Any, ...]] = []
-
-    class Array:
-        class data:  # noqa: N801
-            ptr = 0x7000
-
-        def __init__(self, *shape: int) -> None:
-            self.shape, self.dtype = shape, np.dtype(np.float64)
-            self.flags = np.zeros(1).flags
 
     class Module:
         def __init__(self, **keywords: Any) -> None:
@@ -147,14 +224,28 @@ def test_launches_reach_cupy(machine: pytest.MonkeyPatch) -> None:
 
     machine.setattr(cupy, "RawModule", Module)
     device = cupy_device.CupyDevice("0")
-    for _ in range(2):
-        device.launch(
-            "pose_cameras", (1, 1, 1), 32, batch=2, parameters=48, pose=15, chi=Array(2, 48), camera=Array(2, 39)
-        )
-    assert len(made) == 1
-    assert made[0]["name_expressions"] == [k.expression(i) for k in kernels_of(FILES[0]) for i in k.instances]
+    device.load("float", "true")
+    assert len(made) == len(FILES)
+    device.launch("pose_cameras", (1, 1, 1), 32, **_CAMERAS)
+    assert made[0]["name_expressions"] == [
+        "pose_cameras",
+        "linear_surface<float, 1>",
+        "linear_surface<float, 8>",
+        "pose_surface",
+    ]
+    assert all("double" not in name and "false" not in name for one in made for name in one["name_expressions"])
     assert "#include" not in made[0]["code"]
-    name, grid, block, (parameters,), keywords = calls[1]
+    ((name, grid, block, (parameters,), keywords),) = calls
     assert (name, grid, block, keywords) == ("pose_cameras", (1, 1, 1), (32, 1, 1), {"shared_mem": 0})
     assert parameters.shape == (1,)
     assert parameters[0].item() == (2, 48, 15, 0x7000, 0x7000)
+
+
+def test_every_launch_of_an_engine_finds_its_kernel() -> None:
+    """`load` makes what launches ask for: all instances of a precision and a kind of normals, and no others."""
+    for real in ("float", "double"):
+        for flat in ("true", "false"):
+            loaded = {k.expression(i) for f in FILES for k in kernels_of(f) for i in k.instances_with(real, flat)}
+            every = {k.expression(i) for f in FILES for k in kernels_of(f) for i in k.instances}
+            others = {"float", "double"} - {real} | ({"true", "false"} - {flat})
+            assert loaded == {name for name in every if not any(word in name for word in others)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,12 +13,16 @@ from executor import CpuDevice
 from problems import flat_scene, toy_chi, toy_model, toy_problem
 from tolerances import TOLERANCE, assert_agrees
 
+from faceinv.backends.cupy_cuda.device import DeviceMemoryError
 from faceinv.backends.cupy_cuda.differentiator import CudaDifferentiator
 from faceinv.backends.cupy_cuda.engine import CudaEngine
-from faceinv.backends.cupy_cuda.kernels import FILES, kernel, kernels_of, source
+from faceinv.backends.cupy_cuda.kernels import FILES, kernels_of, source
 from faceinv.errors import BackendError
 from faceinv.interface import EngineSettings, solve_on_host
 from faceinv.registry import build_engine
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CAMERAS = {
     "batch": 2,
@@ -69,7 +76,7 @@ def test_wrong_instances_and_grids() -> None:
     with pytest.raises(BackendError, match="exceeds CUDA's limits"):
         CpuDevice().launch("pose_cameras", (1, 65536, 1), 32, **_CAMERAS)
     with pytest.raises(TypeError, match="missing arguments"):
-        kernel("pose_cameras").pack({"batch": 1}, (), None)
+        CpuDevice().launch("pose_cameras", (1, 1, 1), 32, batch=1)
 
 
 def test_only_scalars_cross() -> None:
@@ -120,6 +127,59 @@ def test_out_of_memory_halves_the_batch(caplog: pytest.LogCaptureFixture) -> Non
     assert [record.getMessage() for record in caplog.records] == [
         "CUDA on the CPU is out of memory for 2 photos at once; going on with half of them at a time."
     ]
+
+
+class _Tight(CpuDevice):
+    """A device with so many bytes in all, like a GPU's memory: arrays give theirs back when nobody holds them."""
+
+    budget: float = float("inf")
+    live = peak = 0
+
+    def _room(self, array: NDArray[Any]) -> NDArray[Any]:
+        if self.live + array.nbytes > self.budget:
+            raise DeviceMemoryError(self.name, f"{array.nbytes} bytes asked for, {self.budget - self.live:.0f} free")
+        self.live += array.nbytes
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(array, self._gone, array.nbytes)
+        return array
+
+    def _gone(self, size: int) -> None:
+        self.live -= size
+
+
+def _step(bound: CudaDifferentiator, chi: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    every = np.ones(len(chi), np.bool_)
+    frozen = bound.freeze(chi)
+    made = bound.linearize(chi, frozen, every)
+    trial = bound.cost(chi + 1e-4, frozen, every)
+    return [made.cost.total, made.gradient, made.hessian, trial.total, bound.photometric_rmse(chi)]
+
+
+@pytest.mark.parametrize("more", [0.0, 0.02, 0.2, 0.6])
+def test_memory_is_used_to_the_end(more: float, caplog: pytest.LogCaptureFixture) -> None:
+    """What is remembered to save time does not stand in the way: what one photo at a time needs is enough."""
+    wanted = _step(_bound(CpuDevice()), toy_chi(2))
+    device = _Tight()
+    bound = _bound(device)
+    bound._parts.items = 1
+    device.peak = 0
+    alone = _step(bound, toy_chi(2))
+    least = device.peak
+    bound._parts.items = 2
+    device.peak = 0
+    del alone
+    _step(bound, toy_chi(2))
+    assert device.peak > 1.1 * least
+    del bound
+    gc.collect()
+    device = _Tight()
+    bound = _bound(device)
+    device.budget = least + more * least
+    with caplog.at_level(logging.WARNING):
+        found = _step(bound, toy_chi(2))
+    for got, want in zip(found, wanted, strict=True):
+        assert np.array_equal(got, want)
+    assert len(caplog.records) <= 1
 
 
 def test_no_memory_at_all() -> None:

@@ -38,7 +38,7 @@ def test_occluders_with_odd_and_even_numbers_of_pixels(found: Run, reference: Ru
 
 
 def test_what_is_left_out_stays_out(found: Run) -> None:
-    """A differentiator without occluders is that of the problem with the smaller mask, and the first one is as before."""
+    """A differentiator without occluders is that of a smaller mask, and the one it came from is as before."""
     every, chi = np.ones(2, np.bool_), found.chi
     less = found.differentiator.without_occluders(chi, 0.8)
     again = found.engine.differentiator(less.problem)

@@ -1,0 +1,136 @@
+"""What a fit on the CUDA engine costs the host, measured without a GPU.
+
+    python benchmarks/gpu_host.py [--save]
+
+Kernels run once on the CPU (tests/cuda_on_cpu), and what they send to the host is noted. Then the same fits run again
+with launches that do nothing and with those notes as the device's answers: the host does all that it does beside a
+GPU, no more. Left out are CuPy's own few microseconds for each launch, allocation and copy, whose numbers are given,
+and the GPU itself. It is a floor of the time of a fit, and it says what to mend before a GPU can show its speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from report import save, table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cuda_on_cpu"))
+
+from executor import CpuDevice
+
+import faceinv
+from faceinv.backends.cupy_cuda.engine import CudaEngine
+from faceinv.interface import EngineSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+
+class Notes(CpuDevice):
+    """Runs kernels and notes their answers, or gives the answers again and runs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[NDArray[Any]] = []
+        self.replay = False
+        self.given = self.allocations = self.copies = 0
+
+    def start(self, replay: bool) -> None:
+        """Begin a run."""
+        self.replay, self.given, self.allocations, self.copies = replay, 0, 0, 0
+        self.launches.clear()
+        if not replay:
+            self.answers.clear()
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """See `Device.empty`."""
+        self.allocations += 1
+        return np.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """See `Device.zeros`; on a GPU the host does not write them."""
+        self.allocations += 1
+        return np.empty(shape, dtype) if self.replay else np.zeros(shape, dtype)
+
+    def asarray(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See `Device.asarray`."""
+        self.copies += 1
+        return np.array(array, order="C")
+
+    def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See `Device.to_host`."""
+        self.copies += 1
+        if not self.replay:
+            self.answers.append(array.copy())
+        self.given += 1
+        return self.answers[self.given - 1].copy()
+
+    def _address(self, array: NDArray[Any]) -> int:
+        return 0 if self.replay else super()._address(array)
+
+    def _launch(self, what: Any, *arguments: Any) -> None:
+        if self.replay:
+            self.launches.append(what.name)
+        else:
+            super()._launch(what, *arguments)
+
+
+def measure(batch: int, repeats: int) -> dict[str, Any]:
+    """A row of the table."""
+    path = resources.files("faceinv").joinpath("data", "sample.jpg")
+    with resources.as_file(path) as file:
+        photo = np.asarray(Image.open(file).convert("RGB"))
+    fitter = faceinv.Fitter()
+    landmarks = fitter.fit(photo).landmarks_target
+    device = Notes()
+    fitter.engine = CudaEngine(device, fitter.model, EngineSettings())
+    rng = np.random.default_rng(2)
+    sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
+    device.start(replay=False)
+    real = fitter.fit_batch([photo] * batch, sets)
+    seconds, stages = [], {}
+    for _ in range(repeats):
+        device.start(replay=True)
+        began = time.perf_counter()
+        again = fitter.fit_batch([photo] * batch, sets)
+        seconds.append(time.perf_counter() - began)
+        stages = again[0].timings
+    for one, other in zip(real, again, strict=True):
+        assert np.array_equal(one.identity, other.identity), "the two runs took different paths"
+    each = statistics.median(seconds) / batch
+    return {
+        "batch": batch,
+        "host ms a face": 1e3 * each,
+        "faces/s at most": 1 / each,
+        "launches": len(device.launches),
+        "allocations": device.allocations,
+        "copies": device.copies,
+        "stages, ms a face": {name: 1e3 * taken / batch for name, taken in stages.items()},
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", default="1,8,32", help="numbers of faces, with commas between them")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--save", action="store_true", help="write results/gpu_host.json")
+    options = parser.parse_args()
+    rows = [measure(int(batch), options.repeats) for batch in options.batches.split(",")]
+    print(table([{key: value for key, value in row.items() if not isinstance(value, dict)} for row in rows]))
+    for row in rows:
+        print(row["batch"], ", ".join(f"{name} {taken:.2f}" for name, taken in row["stages, ms a face"].items()))
+    if options.save:
+        print(save("gpu_host", {"model": "default", "size": 224, "photo": "sample, as an array", "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
