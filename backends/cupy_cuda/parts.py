@@ -62,8 +62,8 @@ class Parts:
             ) from error
 
     def run(self, batch: int, work: Callable[[slice], None]) -> None:
-        """Work on the batch, in as few parts as memory allows. A part that fails is tried once more when all that can be
-        freed is free, then in halves.
+        """Work on the batch, in as few parts as memory allows. A part that fails is tried once more with all the room
+        that can be made, then in halves.
 
         Raises:
             BackendError: when there is no room for one item.

@@ -143,9 +143,7 @@ def test_out_of_memory(machine: pytest.MonkeyPatch, error: Exception) -> None:
         lambda: device.to_host(None),
         lambda: device.launch("pose_cameras", (1, 1, 1), 32, **_CAMERAS),
     ):
-        with pytest.raises(
-            DeviceMemoryError, match=r"Example GPU .* is out of memory: .*Use smaller"
-        ) as caught:
+        with pytest.raises(DeviceMemoryError, match=r"Example GPU .* is out of memory: .*Use smaller") as caught:
             work()
         assert "\n" not in str(caught.value)
 

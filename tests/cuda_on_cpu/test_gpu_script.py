@@ -33,12 +33,13 @@ def test_runs(gpu: ModuleType) -> None:
         return CudaEngine(CpuDevice(), model, settings)
 
     models = [load_model("default", identity=4, expression=3, albedo=2), gpu.wide_model(31, (5, 4, 3))]
-    text = gpu.run(build, models, [1, 2], [32], 1, measured_ceilings=False)
+    text = gpu.run(build, models, [1, 2], [32], 1, measured_ceilings=False, rival="numpy")
     for heading in (
         "Parts of a step, float32",
         "Parts of a step, float64",
         "Kernels of one step",
         "Fits of the sample",
+        "Beside numpy",
     ):
         assert heading in text
     assert "normal_equations" in text
