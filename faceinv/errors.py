@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BackendError", "ConfigError", "FaceinvError", "InputError", "ModelError", "NoFaceError"]
+__all__ = ["BackendError", "ConfigError", "DeviceLostError", "FaceinvError", "InputError", "ModelError", "NoFaceError"]
 
 
 class FaceinvError(Exception):
@@ -27,3 +27,7 @@ class ConfigError(FaceinvError, ValueError):
 
 class BackendError(FaceinvError, RuntimeError):
     """An engine, device or dtype that is unknown or not available here."""
+
+
+class DeviceLostError(BackendError):
+    """A device that this process cannot use any more, as after a kernel that failed; a new process can."""

@@ -24,6 +24,7 @@ import faceinv
 from faceinv.cli import folder as folder_module
 from faceinv.cli.folder import _find_jobs
 from faceinv.cli.outputs import FitOptions, clean_leftovers, write_json
+from faceinv.errors import DeviceLostError
 from faceinv.landmarks import write_pts
 
 TINY = "size = 32\nlevels = 1\niterations = 1\n"
@@ -245,3 +246,26 @@ def test_gpus_get_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     config = faceinv.FitConfig()
     for backend, expected in (("numpy", 8), ("torch:cpu", 8), ("torch:cuda:0", 1), ("cupy", 1)):
         assert folder_module._default_workers(FitOptions("default", backend, config, "albedo")) == expected
+
+
+def test_a_lost_gpu_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No later photo must fail because an earlier one made the GPU unusable for this process."""
+
+    class Left(BaseException):
+        pass
+
+    class Lost:
+        def fit(self, *_: object) -> None:
+            raise DeviceLostError("gone")
+
+    def leave(status: int) -> None:
+        raise Left(status)
+
+    blank_photos(tmp_path / "p", "a.png")
+    monkeypatch.setattr(folder_module.os, "_exit", leave)
+    monkeypatch.setattr(folder_module, "_options", FitOptions("default", "numpy", faceinv.FitConfig(), "albedo"))
+    monkeypatch.setattr(folder_module, "_fitter", Lost())
+    (job,) = _find_jobs(tmp_path / "p", tmp_path / "o")
+    with pytest.raises(Left, match="1"):
+        folder_module._work(job)
+    assert not job.record.exists()

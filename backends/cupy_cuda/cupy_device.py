@@ -11,7 +11,7 @@ import numpy as np
 from faceinv.backends.cupy_cuda.device import Device, DeviceMemoryError
 from faceinv.backends.cupy_cuda.kernels import EXACT, FILES, Kernel, kernels_of, source
 from faceinv.backends.cupy_cuda.nvrtc_library import load_nvrtc
-from faceinv.errors import BackendError
+from faceinv.errors import BackendError, DeviceLostError
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -176,7 +176,7 @@ class _AtWork:
         if status == _OUT_OF_MEMORY:
             return DeviceMemoryError(self._name, _first_line(error))
         if status in _LOST:
-            return BackendError(
+            return DeviceLostError(
                 f"{self._name}: an earlier kernel failed ({_first_line(error)}), and this process cannot use the GPU "
                 "any more. Start the program again; smaller batches help where a display stops kernels that run long."
             )

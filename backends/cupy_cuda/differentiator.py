@@ -279,7 +279,8 @@ class CudaDifferentiator(AbstractDifferentiator):
 
         self._parts.run(batch, work)
         total, count = device.to_host(sums).T
-        return np.sqrt(np.divide(total, count, out=np.full(batch, np.nan), where=count > 0))
+        rmse: NDArray[np.float64] = np.sqrt(np.divide(total, count, out=np.full(batch, np.nan), where=count > 0))
+        return rmse
 
     def solve(self, linearization: Linearization, damping: NDArray[np.float64], free: NDArray[np.bool_]) -> Step:
         """See `AbstractDifferentiator.solve`: a Cholesky factorisation for each item, on the device."""

@@ -137,6 +137,7 @@ class PhotometricTerm:
     def _looking(self, surface: Surface, frozen: Frozen, part: slice, on: Array) -> dict[str, Any]:
         """The arguments that photometric_cost and local_rows share."""
         (height, width), seen = self.problem.size, frozen.cache
+        assert frozen.visibility is not None  # there are photometric pixels
         return {
             "batch": part.stop - part.start,
             "vertices": self.renderer.model.vertex_count,

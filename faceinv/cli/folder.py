@@ -35,7 +35,7 @@ from faceinv.cli.outputs import (
     write_json,
     write_result,
 )
-from faceinv.errors import FaceinvError, InputError
+from faceinv.errors import DeviceLostError, FaceinvError, InputError
 from faceinv.files import write_whole
 from faceinv.version import __version__
 
@@ -357,6 +357,8 @@ def _work(job: _Job) -> dict[str, Any]:
         result = check_result(_fitter.fit(job.image, job.landmarks))
         extra = {"image": job.name, "source": job.source()}
         return write_result(result, job.folder, job.stem, _options.texture, extra)
+    except DeviceLostError:
+        os._exit(1)  # this process is of no more use; a new one tries the photo again
     except FaceinvError as error:
         return _fail(job, str(error))
     except Exception as error:  # a fault of the program must not cost the results of other photos
