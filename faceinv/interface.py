@@ -116,6 +116,8 @@ class Problem:
     energy: Energy
     white: float = 1.0
     """The value of white in `image`."""
+    outline: tuple[tuple[int, ...], ...] | None = None
+    """Which landmarks make the convex hull of each item, in order around it; None to find them."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -125,9 +127,11 @@ class Problem:
     @cached_property
     def hull(self) -> NDArray[np.bool_]:
         """(B, H, W) the pixels inside the convex hull of the landmarks: sure to be face, if not skin."""
-        from faceinv.landmarks import inside_hull
+        from faceinv.landmarks import convex_outline, fill_outline
 
-        return np.stack([inside_hull(points, self.size) for points in self.landmarks])
+        outlines = self.outline or tuple(convex_outline(points) for points in self.landmarks)
+        each = zip(self.landmarks, outlines, strict=True)
+        return np.stack([fill_outline(points[list(outline)], self.size) for points, outline in each])
 
 
 @dataclass(frozen=True)

@@ -196,23 +196,35 @@ def _judge(
 ) -> list[Iteration]:
     """Compare what the step of each item did with what it promised."""
     cost = linearization.cost
-    before, after, predicted = (x[items] for x in (cost.total, trial_cost.total, step.predicted_decrease))
-    with np.errstate(invalid="ignore"):
-        gain = np.divide(before - after, predicted, out=np.full(len(items), -1.0), where=predicted > 0)
+    before, after, predicted = (x[items].tolist() for x in (cost.total, trial_cost.total, step.predicted_decrease))
     columns = (
         items,
-        np.full(len(items), index),
-        before,
         *(part[items] for part in _parts(cost)),
-        after,
         np.sqrt((step.delta[items] ** 2).sum(axis=1)),
         damping[items],
-        gain,
-        step.solved[items] & (after < before),
+        step.solved[items],
         linearization.rows[items],
-        np.full(len(items), seconds),
     )
-    return [Iteration(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return [
+        Iteration(
+            item=item,
+            index=index,
+            cost=was,
+            photometric=photometric,
+            landmarks=landmarks,
+            prior=prior,
+            trial_cost=now,
+            step=length,
+            damping=damped,
+            gain=(was - now) / promised if promised > 0 else -1.0,
+            accepted=solved and now < was,
+            rows=rows,
+            seconds=seconds,
+        )
+        for was, now, promised, item, photometric, landmarks, prior, length, damped, solved, rows in zip(
+            before, after, predicted, *(column.tolist() for column in columns), strict=True
+        )
+    ]
 
 
 def _verdict(record: Iteration, step: Step, damping: float, settings: SolverSettings) -> Status | None:
