@@ -350,17 +350,40 @@ def kernels_table(engine: CudaEngine, model: MorphableModel, batch: int, size: i
     ]
 
 
+def solver_table(engine: Engine, model: MorphableModel, cases: list[tuple[int, int]]) -> Table:
+    """Seconds of ten Gauss-Newton steps, driver and all, for each (batch, size): photos of noise, so of any model."""
+    rows = [["P", "px", "batch", "s", "ms a step and face"]]
+    settings = SolverSettings(10, cost_tolerance=0.0, step_tolerance=0.0, gradient_tolerance=0.0)
+    for batch, size in cases:
+        problem, chi = make_problem(model, batch, size, 3 * batch + size)
+        times = []
+        try:
+            for _ in range(3):
+                began = time.perf_counter()
+                history = gauss_newton(FaceObjective(engine.differentiator(problem)), chi, settings).history
+                times.append(time.perf_counter() - began)
+        except BackendError as error:
+            rows.append([str(chi.shape[1]), str(size), str(batch), str(error)[:60]])
+            continue
+        seconds, steps = statistics.median(times), max(record.index for record in history) + 1
+        shown = f"{1e3 * seconds / steps / batch:.3f}"
+        rows.append([str(chi.shape[1]), str(size), str(batch), f"{seconds:.3f}", shown])
+        print("  ".join(rows[-1]), flush=True)
+    return rows
+
+
 def fits_table(
-    build: Callable[[MorphableModel, EngineSettings], Engine], model: MorphableModel, batches: list[int], size: int
+    build: Callable[[MorphableModel, EngineSettings], Engine], model: MorphableModel, cases: list[tuple[int, int]]
 ) -> Table:
-    """Fits per second: Gauss-Newton alone, and from a photo with known landmarks to a result."""
+    """Fits per second for each (batch, size): Gauss-Newton alone, and from a photo with known landmarks to a result."""
     rows = [["px", "batch", "solver s", "fits/s", "iterations", "photo to result s", "faces/s", "slowest stages"]]
     photo = str(resources.files("faceinv").joinpath("data", "sample.jpg"))
-    fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size))
-    landmarks = fitter.fit(photo).landmarks_target
-    fitter.engine = build(model, EngineSettings())
+    engine = build(model, EngineSettings())
     rng = np.random.default_rng(2)
-    for batch in batches:
+    for batch, size in cases:
+        fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size))
+        landmarks = fitter.fit(photo).landmarks_target
+        fitter.engine = engine
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
         photos = [fitter._prepare(photo, points, None) for points in sets]
@@ -488,7 +511,13 @@ def run(
     text.append(markdown(f"Parts of a step, float64, {models[0].name}", table))
     table = kernels_table(first, models[0], batches[len(batches) // 2], middle, timer)
     text.append(markdown(f"Kernels of one step, batch {batches[len(batches) // 2]}, {middle} px", table))
-    text.append(markdown("Fits of the sample photo, float32", fits_table(build, models[0], batches, middle)))
+    for model in models:
+        cases = [(batch, middle) for batch in batches] + [(batches[-1] // 4 or 1, s) for s in sizes if s != middle]
+        text.append(
+            markdown(f"Ten steps, float32, {model.name}", solver_table(engines[model.name, "float32"], model, cases))
+        )
+    cases = [(batch, middle) for batch in batches] + [(1, s) for s in sizes if s != middle]
+    text.append(markdown("Fits of the sample photo, float32", fits_table(build, models[0], cases)))
     try:
         table = rival_table(build, models[0], rival, batches[len(batches) // 2], middle, timer)
         text.append(markdown(f"Beside {rival}", table))
