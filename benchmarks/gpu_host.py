@@ -83,12 +83,12 @@ class Notes(CpuDevice):
             super()._launch(what, *arguments)
 
 
-def measure(batch: int, repeats: int) -> dict[str, Any]:
+def measure(batch: int, repeats: int, config: faceinv.FitConfig | None = None) -> dict[str, Any]:
     """A row of the table."""
     path = resources.files("faceinv").joinpath("data", "sample.jpg")
     with resources.as_file(path) as file:
         photo = np.asarray(Image.open(file).convert("RGB"))
-    fitter = faceinv.Fitter()
+    fitter = faceinv.Fitter(config=config)
     landmarks = fitter.fit(photo).landmarks_target
     device = Notes()
     fitter.engine = CudaEngine(device, fitter.model, EngineSettings())

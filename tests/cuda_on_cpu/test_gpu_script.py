@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py runs from end to end on the CPU, so that a rare hour with a GPU is not spent on its mistakes."""
+"""benchmarks/gpu.py and gpu_host.py run from end to end on the CPU: a rare GPU hour is not for their mistakes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ from types import ModuleType
 import pytest
 from executor import CpuDevice
 
+import faceinv
 from faceinv.backends.cupy_cuda.engine import CudaEngine
 from faceinv.formats import load_model
 from faceinv.interface import Engine, EngineSettings
 from faceinv.model import MorphableModel
 
+_BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-@pytest.fixture(scope="module")
-def gpu(compiler: None) -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
-    specification = importlib.util.spec_from_file_location("gpu", path)
+
+def _script(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, _BENCHMARKS / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    sys.modules["gpu"] = module
+    sys.modules[name] = module
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def gpu(compiler: None) -> ModuleType:
+    return _script("gpu")
 
 
 def test_runs(gpu: ModuleType) -> None:
@@ -60,3 +66,12 @@ def test_floors_count_half_of_h(gpu: ModuleType) -> None:
     parameters = 5 + 4 + 3 + 33
     assert operations == 2 * (1000 * (72 * 9 + 18 * 3) + 3 * 1000 * parameters * (parameters + 1))
     assert moved > 0
+
+
+def test_the_hosts_share_takes_the_same_path(compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replayed without kernels, a fit asks the device for the same things in the same order."""
+    monkeypatch.syspath_prepend(_BENCHMARKS)
+    row = _script("gpu_host").measure(2, 1, faceinv.FitConfig(size=56, levels=2))
+    assert row["launches"] > 100
+    assert row["copies"] < row["launches"] / 2
+    assert row["host ms a face"] > 0
