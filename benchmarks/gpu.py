@@ -387,7 +387,7 @@ def fits_table(
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
         photos = [fitter._prepare(photo, points, None) for points in sets]
-        problem = fitter._problems(photos, [size])[0]
+        problem = fitter._problem(photos, -1)
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
         times, steps, wholes = [], 0, []
         try:

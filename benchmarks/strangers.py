@@ -589,7 +589,7 @@ def surface_error(stranger: Stranger, measured: _Model, vertices: Array) -> dict
 def landmark_fit(fitter: Fitter, stranger: Stranger, landmarks: Array) -> Array:
     """(N, 3) the surface after the first stage of a fit, which sees the 68 points only."""
     photo = fitter._prepare(stranger.image, landmarks, None)
-    chi = fitter._from_landmarks(fitter._problems([photo], [112, 224])[0])[0]
+    chi = fitter._from_landmarks(fitter._problem([photo], 0))[0]
     return fitter.model.vertices(chi[fitter.layout.identity], chi[fitter.layout.expression])
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -68,12 +68,12 @@ class _Photo:
 
     pixels: NDArray[np.float32]
     """(H, W, 3) sRGB-encoded."""
-    colours: NDArray[np.float32]
-    """(S, S, 3) the crop at the finest level, in the model's albedo space."""
-    usable: NDArray[np.bool_]
-    """(S, S)."""
+    levels: tuple[tuple[NDArray[np.float32], NDArray[np.bool_]], ...]
+    """From coarse to fine: (S, S, 3) the crop in the model's albedo space, (S, S) where it may be used."""
     landmarks: NDArray[np.float64]
     """(68, 2) photo px."""
+    outline: tuple[int, ...]
+    """Which landmarks make their convex hull."""
     crop: FaceCrop
 
 
@@ -192,20 +192,28 @@ class Fitter:
         if self.model.albedo_space == "linear":
             colours = srgb_to_linear(colours)
         colours = colours * np.float32(_white(self.config))
-        return _Photo(loaded.pixels, colours, usable, points, crop)
+        levels = [(colours, usable)]
+        for _ in _level_sizes(self.config)[1:]:
+            levels.insert(0, _halved(*levels[0]))
+        return _Photo(loaded.pixels, tuple(levels), points, convex_outline(points), crop)
 
     # ---- objective -> solver
+
+    @cached_property
+    def _thread_pools(self) -> ThreadpoolController:
+        """Those of all libraries, the engine's own among them; looking for them takes milliseconds."""
+        return ThreadpoolController()
 
     def _solve(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
         # Idle BLAS threads spin for a while and starve the engine's own: with two, a fit on two cores took four times
         # as long.
-        with _threads().limit(limits=1, user_api="blas"):
+        with self._thread_pools.limit(limits=1, user_api="blas"):
             return self._schedule(photos, clock, tell)
 
     def _schedule(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
         config, bind = self.config, self.engine.differentiator
         sizes = _level_sizes(config)
-        problems = self._problems(photos, sizes)
+        problems = [self._problem(photos, level) for level in range(len(sizes))]
         chi = self._from_landmarks(problems[0])
         clock.lap("landmark fit")
         solution: Solution | None = None
@@ -236,33 +244,17 @@ class Fitter:
         tell("done", 1.0)
         return results
 
-    def _problems(self, photos: list[_Photo], sizes: list[int]) -> list[Problem]:
-        """One problem for each size, from coarse to fine."""
-        colours, usable = (np.stack(part) for part in zip(*((p.colours, p.usable) for p in photos), strict=True))
-        outline = tuple(convex_outline(photo.landmarks) for photo in photos)
-        problems = [self._problem(photos, sizes[-1], colours, usable, outline)]
-        for size in sizes[-2::-1]:
-            colours, usable = _halved(colours, usable)
-            problems.insert(0, self._problem(photos, size, colours, usable, outline))
-        return problems
-
-    def _problem(
-        self,
-        photos: list[_Photo],
-        size: int,
-        colours: NDArray[np.float32],
-        usable: NDArray[np.bool_],
-        outline: tuple[tuple[int, ...], ...],
-    ) -> Problem:
-        config = self.config
+    def _problem(self, photos: list[_Photo], level: int) -> Problem:
+        """The photos at a level, 0 being the coarsest."""
+        config, size = self.config, _level_sizes(self.config)[level]
         points = [photo.crop.at(size).to_crop(photo.landmarks) for photo in photos]
         weights = np.ones((len(photos), 68))
         weights[:, :17] = config.jaw_weight
         weights[:, 17:27] = config.brow_weight
         unit = [1.0 if config.pixel_units else eye_distance(p) for p in points]
         return Problem(
-            image=colours,
-            mask=usable,
+            image=np.stack([photo.levels[level][0] for photo in photos]),
+            mask=np.stack([photo.levels[level][1] for photo in photos]),
             landmarks=np.stack(points),
             landmark_weights=weights,
             eye_distance=np.array(unit),
@@ -276,7 +268,7 @@ class Fitter:
                 huber_delta=config.huber_delta * _white(config),
             ),
             white=_white(config),
-            outline=outline,
+            outline=tuple(photo.outline for photo in photos),
         )
 
     def _from_landmarks(self, problem: Problem) -> NDArray[np.float64]:
@@ -400,12 +392,6 @@ class Fitter:
         )
 
 
-@cache
-def _threads() -> ThreadpoolController:
-    """The thread pools of all libraries in the process; made once, as looking for them takes milliseconds."""
-    return ThreadpoolController()
-
-
 def _white(config: FitConfig) -> float:
     """The value of white in problems."""
     return 255.0 if config.pixel_units else 1.0
@@ -424,11 +410,11 @@ def _level_sizes(config: FitConfig) -> list[int]:
 
 
 def _halved(colours: NDArray[np.float32], usable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Photos (B, 2n, 2n, 3) at half their size, by averages of four pixels; a pixel counts if all four do."""
-    rows = colours[:, ::2] + colours[:, 1::2]
-    averaged: NDArray[np.float32] = np.float32(0.25) * (rows[:, :, ::2] + rows[:, :, 1::2])
-    whole = usable[:, ::2] & usable[:, 1::2]
-    return averaged, whole[:, :, ::2] & whole[:, :, 1::2]
+    """A photo (2n, 2n, 3) at half its size, by averages of four pixels; a pixel counts if all four do."""
+    rows = colours[::2] + colours[1::2]
+    averaged: NDArray[np.float32] = np.float32(0.25) * (rows[:, ::2] + rows[:, 1::2])
+    whole = usable[::2] & usable[1::2]
+    return averaged, whole[:, ::2] & whole[:, 1::2]
 
 
 def _put_camera(chi: NDArray[np.float64], layout: ParameterLayout, camera: WeakPerspective) -> None:

@@ -49,16 +49,10 @@ __global__ void pixel_misfit(const PixelMisfitParams p)
     }
     const size_t shift = static_cast<size_t>(item) * p.vertices * 3;
     const Surface surface = {p.points + shift, p.normals + shift, p.albedo + shift, nullptr, nullptr};
-    const Camera& camera = camera_of(p.camera, item);
-    Shaded pixel;
-    for (int k = 0; k < 3; ++k) {
-        pixel.corner[k] = p.triangles[3 * t + k];
-        pixel.b[k] = p.barycentric[3 * at + k];
-    }
-    orient<FLAT>(surface, camera, pixel);
-    double total = 0.0;
+    double radiance[3], total = 0.0;
+    drawn_radiance<FLAT>(surface, camera_of(p.camera, item), p.triangles, t, p.barycentric + 3 * at, radiance);
     for (int c = 0; c < 3; ++c) {
-        double shown = albedo_at(surface, pixel, c) * shade_of(camera, pixel, c);
+        double shown = radiance[c];
         double target = static_cast<double>(p.image[3 * at + c]);
         if (p.squared) {
             shown /= p.white;
