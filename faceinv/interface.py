@@ -328,6 +328,9 @@ class Engine(ABC):
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:
         """Bind the engine to a batch of photos."""
 
+    def close(self) -> None:  # noqa: B027 - most engines have nothing to do
+        """Give the device's memory back to other processes; the engine and what it made are of no more use."""
+
 
 def solve_on_host(
     gradient: NDArray[np.float64],

@@ -145,7 +145,7 @@ def read_pts(path: str | os.PathLike[str]) -> Points:
 
 def convex_outline(landmarks: Points) -> tuple[int, ...]:
     """Which of the landmarks (68, 2) make their convex hull, in order around it; the same at any size of a photo."""
-    return tuple(ConvexHull(landmarks).vertices.tolist())
+    return tuple(int(index) for index in ConvexHull(landmarks).vertices)
 
 
 def fill_outline(outline: Points, size: tuple[int, int]) -> npt.NDArray[np.bool_]:

@@ -38,6 +38,12 @@ class CudaEngine(Engine):
         """
         return CudaDifferentiator(self.renderer, problem)
 
+    def close(self) -> None:
+        """See `Engine.close`."""
+        device = self.renderer.device
+        del self.renderer
+        device.free_unused()
+
 
 def build(model: MorphableModel, settings: EngineSettings) -> Engine:
     """What the registry calls; `settings.device` is a number, or empty for the first GPU.

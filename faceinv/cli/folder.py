@@ -109,7 +109,7 @@ def fit_folder(
     jobs = _find_jobs(folder, output)
     refuse_overwriting([job.image for job in jobs], [p for j in jobs for p in output_paths(j.folder, j.stem).values()])
     with reporter(quiet) as report:
-        prepare(options, report)  # errors of model and engine show here, once
+        prepare(options, report).engine.close()  # errors of model and engine show here, once
         check_folder(output)
         if overwrite:
             for job in jobs:

@@ -182,6 +182,15 @@ def test_memory_is_used_to_the_end(more: float, caplog: pytest.LogCaptureFixture
     assert len(caplog.records) <= 1
 
 
+def test_a_closed_engine_holds_no_memory() -> None:
+    device = _Tight()
+    engine = CudaEngine(device, toy_model(), EngineSettings())
+    assert device.live > 0
+    engine.close()
+    gc.collect()
+    assert device.live == 0
+
+
 def test_no_memory_at_all() -> None:
     device = CpuDevice()
     bound, chi = _bound(device), toy_chi(2)
