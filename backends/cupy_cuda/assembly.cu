@@ -38,67 +38,119 @@ __device__ inline int column_place(int k, int tiles)
 
 template <typename Real>
 struct Bases {
-    const Real* shape;    // (N, 3, K)
-    const Real* normal;   // (used vertices, 3, K) of this item; smooth normals only
-    const Real* albedo;   // (N, 3, Ka)
-    int shape_modes;      // K
-    int albedo_modes;     // Ka
+    const Real* shape;   // (N, 3, stride)
+    const Real* normal;  // (used vertices, 3, stride) of this item; smooth normals only
+    const Real* albedo;  // (N, 3, Ka)
+    int shape_modes;     // K
+    int shape_stride;    // K rounded up to whole packs; zeros beyond K
+    int albedo_modes;    // Ka
 };
 
-// The three rows (R, G, B) of one pixel, by the lanes of a warp. `local` and `corner` are the pixel's record and corners, a
-// field `stride` apart; `put(c, k, value)` takes entry k of the row of channel c.
-template <typename Real, bool FLAT, typename Put>
+// Where `form_rows` puts the rows of a pixel: three in shared memory, ...
+template <typename Real>
+struct SharedRows {
+    Real* out;
+    int width, tiles;
+
+    __device__ void put(int c, int k, Real value) const { out[c * width + column_place<Real>(k, tiles)] = value; }
+
+    // A pack lies in one half of a tile.
+    __device__ void put_pack(int c, int k, const Pack<Real>& values) const
+    {
+        *reinterpret_cast<Pack<Real>*>(out + c * width + column_place<Real>(k, tiles)) = values;
+    }
+};
+
+// ... or in J itself.
+template <typename Real>
+struct DenseRows {
+    Real* out;
+    int width;
+
+    __device__ void put(int c, int k, Real value) const { out[c * width + k] = value; }
+
+    __device__ void put_pack(int c, int k, const Pack<Real>& values) const
+    {
+        for (int w = 0; w < Pack<Real>::SIZE; ++w) put(c, k + w, values.v[w]);
+    }
+};
+
+#define OWN_COLUMNS (POSE_COLUMNS + LIGHT_COLUMNS)  // pose and light of a channel; the other channels' light is zero
+
+// The three rows (R, G, B) of one pixel, by the lanes of a warp, but for the zeros that all pixels have: other channels'
+// light. `local` and `corner` are the pixel's record and corners, a field `stride` apart. Shape columns come in packs, so
+// that one address serves several columns: forming rows is bound by instructions, most of them addresses.
+template <typename Real, bool FLAT, typename Rows>
 __device__ inline void form_rows(
-    const Bases<Real>& bases, const Real* local, const int* corner, int stride, int lane, int lanes, Put put)
+    const Bases<Real>& bases, const Real* local, const int* corner, int stride, int lane, int lanes, const Rows& rows)
 {
     typedef Record<FLAT> R;
-    const int modes = bases.shape_modes;
+    typedef Pack<Real> P;
+    const int WIDE = P::SIZE, modes = bases.shape_modes, step = bases.shape_stride;
     Real b[3], coefficient[3 * R::GEOMETRY];
     for (int k = 0; k < 3; ++k) b[k] = local[(R::AT_BARY + k) * stride];
 #pragma unroll
     for (int k = 0; k < 3 * R::GEOMETRY; ++k) coefficient[k] = local[(R::AT_GEOMETRY + k) * stride];
     const Real *shape[3], *normal[3];
     for (int k = 0; k < 3; ++k) {
-        shape[k] = bases.shape + static_cast<size_t>(corner[k * stride]) * 3 * modes;
-        normal[k] = FLAT ? nullptr : bases.normal + static_cast<size_t>(corner[(3 + k) * stride]) * 3 * modes;
+        shape[k] = bases.shape + static_cast<size_t>(corner[k * stride]) * 3 * step;
+        normal[k] = FLAT ? nullptr : bases.normal + static_cast<size_t>(corner[(3 + k) * stride]) * 3 * step;
     }
-    for (int k = lane; k < modes; k += lanes) {
-        Real sum[3] = {0, 0, 0};
+    for (int k = WIDE * lane; k < modes; k += WIDE * lanes) {
+        P sum[3];
+#pragma unroll
+        for (int c = 0; c < 3; ++c)
+#pragma unroll
+            for (int w = 0; w < WIDE; ++w) sum[c].v[w] = 0;
 #pragma unroll
         for (int a = 0; a < 3; ++a) {
-            if (FLAT) {
+            P u[3], d[3];
 #pragma unroll
-                for (int corner_index = 0; corner_index < 3; ++corner_index) {
-                    const Real u = shape[corner_index][a * modes + k];
+            for (int q = 0; q < 3; ++q) {
+                u[q] = *reinterpret_cast<const P*>(shape[q] + a * step + k);
+                if (!FLAT) d[q] = *reinterpret_cast<const P*>(normal[q] + a * step + k);
+            }
 #pragma unroll
-                    for (int c = 0; c < 3; ++c) sum[c] += coefficient[c * 9 + 3 * corner_index + a] * u;
+            for (int w = 0; w < WIDE; ++w) {
+                if (FLAT) {
+#pragma unroll
+                    for (int q = 0; q < 3; ++q)
+#pragma unroll
+                        for (int c = 0; c < 3; ++c) sum[c].v[w] += coefficient[c * 9 + 3 * q + a] * u[q].v[w];
+                } else {
+                    const Real moved = b[0] * u[0].v[w] + b[1] * u[1].v[w] + b[2] * u[2].v[w];
+                    const Real turned = b[0] * d[0].v[w] + b[1] * d[1].v[w] + b[2] * d[2].v[w];
+#pragma unroll
+                    for (int c = 0; c < 3; ++c) {
+                        sum[c].v[w] += coefficient[c * 6 + a] * moved;
+                        sum[c].v[w] += coefficient[c * 6 + 3 + a] * turned;
+                    }
                 }
-            } else {
-                const int at = a * modes + k;
-                const Real u = b[0] * shape[0][at] + b[1] * shape[1][at] + b[2] * shape[2][at];
-                const Real d = b[0] * normal[0][at] + b[1] * normal[1][at] + b[2] * normal[2][at];
-#pragma unroll
-                for (int c = 0; c < 3; ++c) sum[c] += coefficient[c * 6 + a] * u + coefficient[c * 6 + 3 + a] * d;
             }
         }
-        for (int c = 0; c < 3; ++c) put(c, k, sum[c]);
+#pragma unroll
+        for (int c = 0; c < 3; ++c) {
+            if (k + WIDE <= modes)
+                rows.put_pack(c, k, sum[c]);
+            else
+#pragma unroll
+                for (int w = 0; w < WIDE - 1; ++w)
+                    if (k + w < modes) rows.put(c, k + w, sum[c].v[w]);
+        }
     }
-    for (int k = lane; k < 3 * bases.albedo_modes; k += lanes) {
-        const int c = k / bases.albedo_modes, mode = k % bases.albedo_modes;
-        Real sum = 0;
-        for (int v = 0; v < 3; ++v)
-            sum += b[v] * bases.albedo[(static_cast<size_t>(corner[v * stride]) * 3 + c) * bases.albedo_modes + mode];
-        put(c, modes + mode, local[(R::AT_SHADE + c) * stride] * sum);
+    for (int c = 0; c < 3; ++c) {
+        const Real shade = local[(R::AT_SHADE + c) * stride];
+        const Real* albedo[3];
+        for (int q = 0; q < 3; ++q)
+            albedo[q] = bases.albedo + (static_cast<size_t>(corner[q * stride]) * 3 + c) * bases.albedo_modes;
+        for (int k = lane; k < bases.albedo_modes; k += lanes)
+            rows.put(c, modes + k, shade * (b[0] * albedo[0][k] + b[1] * albedo[1][k] + b[2] * albedo[2][k]));
     }
     const int start = modes + bases.albedo_modes;
-    for (int k = lane; k < 3 * GLOBAL_COLUMNS; k += lanes) {
-        const int c = k / GLOBAL_COLUMNS, column = k % GLOBAL_COLUMNS, light = column - POSE_COLUMNS - LIGHT_COLUMNS * c;
-        Real value = 0;
-        if (column < POSE_COLUMNS)
-            value = local[(R::AT_POSE + POSE_COLUMNS * c + column) * stride];
-        else if (light >= 0 && light < LIGHT_COLUMNS)
-            value = local[(R::AT_LIGHT + LIGHT_COLUMNS * c + light) * stride];
-        put(c, start + column, value);
+    for (int k = lane; k < 3 * OWN_COLUMNS; k += lanes) {
+        const int c = k / OWN_COLUMNS, column = k % OWN_COLUMNS, light = column - POSE_COLUMNS;
+        const int field = light < 0 ? R::AT_POSE + POSE_COLUMNS * c + column : R::AT_LIGHT + LIGHT_COLUMNS * c + light;
+        rows.put(c, start + column + (light < 0 ? 0 : LIGHT_COLUMNS * c), local[field * stride]);
     }
 }
 
@@ -107,6 +159,7 @@ struct NormalEquationsParams {
     int batch;                  // B
     int vertices;               // N
     int shape_modes;            // K
+    int shape_stride;           // K rounded up to whole packs
     int albedo_modes;           // Ka
     int parameters;             // P
     int fields;                 // fields of a record
@@ -116,23 +169,25 @@ struct NormalEquationsParams {
     int tiles;                  // tiles along a side of H
     int pairs;                  // tiles in its upper triangle
     int side;                   // columns of a tile
-    int piece;                  // pixels whose rows are in shared memory at once
+    int piece;                  // pixels whose rows are in shared memory at once, a power of two
+    int piece_bits;             // which
     const byte* active;         // (batch) items to work on
     const int* counts;          // (batch, 2)
     const Real* record;         // (batch, fields, capacity)
     const int* corner;          // (batch, 6, capacity)
-    const Real* shape_basis;    // (vertices, 3, shape_modes)
-    const Real* normal_basis;   // (batch, used_capacity, 3, shape_modes) or null: flat normals
+    const Real* shape_basis;    // (vertices, 3, shape_stride)
+    const Real* normal_basis;   // (batch, used_capacity, 3, shape_stride) or null: flat normals
     const Real* albedo_basis;   // (vertices, 3, albedo_modes)
     Real* hessian;              // (batch, slabs, pairs, side, side) each slab's sum, tile by tile
     double* gradient;           // (batch, slabs, parameters) each slab's sum
 };
 
-// Grid: (parts of the tiles, slabs, items). Every block of a slab forms the slab's rows; with P up to 176 (88 in float64)
-// there is one. Shared memory: rows (3 piece, tiles * side), then records (fields, piece), residuals (3 piece), corners (6, piece),
-// and the gradient (parameters) in float64 in front of all.
+// Grid: (parts of the tiles, slabs, items). Every block of a slab forms the slab's rows; with P up to 152 (76 in float64)
+// there is one. Shared memory: the gradient (parameters) in float64, rows (3 piece, tiles * side), records (fields,
+// piece), residuals (3 piece), corners (6, piece). The bounds leave a thread the registers for its tile: with more threads
+// the loop over rows reads and writes local memory.
 template <typename Real, bool FLAT>
-__global__ void __launch_bounds__(256, 2) normal_equations(const NormalEquationsParams<Real> p)
+__global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquationsParams<Real> p)
 {
     typedef Record<FLAT> R;
     const int HALF = TileShape<Real>::HALF, SIDE = TileShape<Real>::SIDE;
@@ -151,7 +206,7 @@ __global__ void __launch_bounds__(256, 2) normal_equations(const NormalEquations
     int* corner = reinterpret_cast<int*>(residual + 3 * p.piece);
 
     const int thread = threadIdx.x, threads = blockDim.x, lane = thread & 31, warp = thread >> 5, warps = threads >> 5;
-    for (int k = thread; k < 3 * p.piece * width; k += threads) rows[k] = 0;  // padding columns stay zero
+    for (int k = thread; k < 3 * p.piece * width; k += threads) rows[k] = 0;  // what no pixel has stays zero
     for (int k = thread; k < p.parameters; k += threads) gradient[k] = 0.0;
 
     const int pair = blockIdx.x * threads + thread;
@@ -163,9 +218,10 @@ __global__ void __launch_bounds__(256, 2) normal_equations(const NormalEquations
     const int* corners = p.corner + static_cast<size_t>(item) * 6 * p.capacity;
     Bases<Real> bases;
     bases.shape = p.shape_basis;
-    bases.normal = FLAT ? nullptr : p.normal_basis + static_cast<size_t>(item) * p.used_capacity * 3 * p.shape_modes;
+    bases.normal = FLAT ? nullptr : p.normal_basis + static_cast<size_t>(item) * p.used_capacity * 3 * p.shape_stride;
     bases.albedo = p.albedo_basis;
     bases.shape_modes = p.shape_modes;
+    bases.shape_stride = p.shape_stride;
     bases.albedo_modes = p.albedo_modes;
 
     Real sum[SIDE][SIDE];
@@ -176,20 +232,18 @@ __global__ void __launch_bounds__(256, 2) normal_equations(const NormalEquations
 
     for (int base = first; base < last; base += p.piece) {
         const int count = min(p.piece, last - base);
-        for (int k = thread; k < p.fields * p.piece; k += threads) {
-            const int q = k % p.piece;
-            if (q < count) local[k] = record[static_cast<size_t>(k / p.piece) * p.capacity + base + q];
+        for (int k = thread; k < p.fields << p.piece_bits; k += threads) {
+            const int q = k & (p.piece - 1);
+            if (q < count) local[k] = record[static_cast<size_t>(k >> p.piece_bits) * p.capacity + base + q];
         }
-        for (int k = thread; k < 6 * p.piece; k += threads) {
-            const int q = k % p.piece;
-            if (q < count) corner[k] = corners[static_cast<size_t>(k / p.piece) * p.capacity + base + q];
+        for (int k = thread; k < 6 << p.piece_bits; k += threads) {
+            const int q = k & (p.piece - 1);
+            if (q < count) corner[k] = corners[static_cast<size_t>(k >> p.piece_bits) * p.capacity + base + q];
         }
         __syncthreads();  // records are there, and the last rows have been used
         for (int q = warp; q < count; q += warps) {
-            Real* out = rows + 3 * q * width;
-            const int tiles = p.tiles;
-            form_rows<Real, FLAT>(bases, local + q, corner + q, p.piece, lane, 32,
-                [out, width, tiles](int c, int k, Real value) { out[c * width + column_place<Real>(k, tiles)] = value; });
+            const SharedRows<Real> out = {rows + 3 * q * width, width, p.tiles};
+            form_rows<Real, FLAT>(bases, local + q, corner + q, p.piece, lane, 32, out);
         }
         for (int k = thread; k < 3 * count; k += threads)
             residual[k] = local[(R::AT_RESIDUAL + k % 3) * p.piece + k / 3];
@@ -235,6 +289,7 @@ struct DenseRowsParams {
     int batch;                 // 1
     int vertices;              // N
     int shape_modes;           // K
+    int shape_stride;          // K rounded up to whole packs
     int albedo_modes;          // Ka
     int parameters;            // P
     int fields;                // fields of a record
@@ -243,8 +298,8 @@ struct DenseRowsParams {
     int pixels;                // |F|
     const Real* record;        // (batch, fields, capacity)
     const int* corner;         // (batch, 6, capacity)
-    const Real* shape_basis;   // (vertices, 3, shape_modes)
-    const Real* normal_basis;  // (batch, used_capacity, 3, shape_modes) or null: flat normals
+    const Real* shape_basis;   // (vertices, 3, shape_stride)
+    const Real* normal_basis;  // (batch, used_capacity, 3, shape_stride) or null: flat normals
     const Real* albedo_basis;  // (vertices, 3, albedo_modes)
     Real* out;                 // (pixels, 3, parameters) J itself, for checks
 };
@@ -253,9 +308,18 @@ struct DenseRowsParams {
 template <typename Real, bool FLAT>
 __global__ void dense_rows(const DenseRowsParams<Real> p)
 {
-    const Bases<Real> bases = {p.shape_basis, p.normal_basis, p.albedo_basis, p.shape_modes, p.albedo_modes};
-    const int i = blockIdx.x, width = p.parameters;
-    Real* out = p.out + static_cast<size_t>(i) * 3 * width;
-    form_rows<Real, FLAT>(bases, p.record + i, p.corner + i, p.capacity, threadIdx.x, blockDim.x,
-        [out, width](int c, int k, Real value) { out[c * width + k] = value; });
+    Bases<Real> bases;
+    bases.shape = p.shape_basis;
+    bases.normal = p.normal_basis;
+    bases.albedo = p.albedo_basis;
+    bases.shape_modes = p.shape_modes;
+    bases.shape_stride = p.shape_stride;
+    bases.albedo_modes = p.albedo_modes;
+    const int i = blockIdx.x, width = p.parameters, lights = p.parameters - 3 * LIGHT_COLUMNS;
+    const DenseRows<Real> out = {p.out + static_cast<size_t>(i) * 3 * width, width};
+    for (int k = threadIdx.x; k < 9 * LIGHT_COLUMNS; k += blockDim.x) {
+        const int c = k / (3 * LIGHT_COLUMNS), light = k % (3 * LIGHT_COLUMNS);
+        if (light / LIGHT_COLUMNS != c) out.put(c, lights + light, 0);
+    }
+    form_rows<Real, FLAT>(bases, p.record + i, p.corner + i, p.capacity, threadIdx.x, blockDim.x, out);
 }

@@ -403,6 +403,7 @@ class CudaDifferentiator(AbstractDifferentiator):
             batch=items,
             vertices=renderer.model.vertex_count,
             shape_modes=renderer.layout.shape_count,
+            shape_stride=renderer.shape_stride,
             albedo_modes=renderer.model.albedo_count,
             parameters=count,
             landmarks=self.problem.energy.landmarks,

@@ -84,6 +84,7 @@ struct LandmarkRowsParams {
     int batch;                    // B
     int vertices;                 // N
     int shape_modes;              // K
+    int shape_stride;             // K with the basis's padding
     int albedo_modes;             // Ka
     int parameters;               // P
     double landmarks;             // the energy's weight
@@ -96,7 +97,7 @@ struct LandmarkRowsParams {
     const double* camera;         // (batch, CAMERA_SIZE)
     const double* points;         // (batch, vertices, 3) mm
     const double* xy;             // (batch, vertices, 2) px
-    const Real* shape_basis;      // (vertices, 3, shape_modes)
+    const Real* shape_basis;      // (vertices, 3, shape_stride)
     double* residual;             // (batch, 2 * LANDMARKS) x and y of landmark after landmark
     double* jacobian;             // (batch, 2 * LANDMARKS, parameters) or null: the cost alone is wanted
 };
@@ -133,7 +134,7 @@ __global__ void landmark_rows(const LandmarkRowsParams<Real> p)
             for (int k = 0; k < 3; ++k)
                 for (int d = 0; d < 3; ++d)
                     shape[d] += weight[k]
-                        * static_cast<double>(p.shape_basis[(static_cast<size_t>(vertex[k]) * 3 + d) * modes + m]);
+                        * static_cast<double>(p.shape_basis[(static_cast<size_t>(vertex[k]) * 3 + d) * p.shape_stride + m]);
             x = along_x * (rx[0] * shape[0] + rx[1] * shape[1] + rx[2] * shape[2]);
             y = along_y * (ry[0] * shape[0] + ry[1] * shape[1] + ry[2] * shape[2]);
         } else if (m >= pose && m < pose + 6) {

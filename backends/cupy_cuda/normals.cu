@@ -10,7 +10,7 @@ struct NormalJacobianParams {
     int vertices;                  // N
     int triangle_count;            // T
     int ring_size;                 // length of `ring`
-    int modes;                     // K
+    int modes;                     // K with the basis's padding
     int capacity;                  // used vertices for which there is room
     const byte* active;            // (batch) items to work on
     const int* counts;             // (batch, 2)

@@ -25,8 +25,8 @@ SLAB_PIXELS: Final = 256
 MAX_SLABS: Final = 128
 """How pixels are cut into slabs: the rule of assembly.cu."""
 _THREADS: Final = 128
-_TILE_THREADS: Final = 256
-"""Tiles of H that a block of normal_equations holds at most."""
+_TILE_THREADS: Final = 192
+"""Tiles of H that a block of normal_equations holds at most: its launch bounds."""
 _SHARED_LIMIT: Final = 48 * 1024
 """Dynamic shared memory that every architecture grants without asking."""
 _VERTICES_PER_BLOCK: Final = 4
@@ -119,6 +119,7 @@ class PhotometricTerm:
             batch=1,
             vertices=model.vertex_count,
             shape_modes=renderer.layout.shape_count,
+            shape_stride=renderer.shape_stride,
             albedo_modes=model.albedo_count,
             parameters=count,
             fields=self._fields,
@@ -193,12 +194,12 @@ class PhotometricTerm:
         return rows
 
     def normal_basis(self, surface: Surface, frozen: Frozen, part: slice, on: Array) -> Array | None:
-        """d n / d coefficients (B, capacity, 3, K) of the used vertices; None for flat normals."""
+        """d n / d coefficients (B, capacity, 3, K and padding) of the used vertices; None for flat normals."""
         device, renderer, items = self._device, self.renderer, part.stop - part.start
         if renderer.flat:
             return None
         most = int(frozen.cache.host[part, 1].max())
-        modes, capacity = renderer.layout.shape_count, 256 * blocks(max(1, most), 256)
+        modes, capacity = renderer.shape_stride, 256 * blocks(max(1, most), 256)
         out = device.empty((items, capacity, 3, modes), renderer.real)
         device.launch(
             "normal_jacobian",
@@ -246,6 +247,7 @@ class PhotometricTerm:
             batch=items,
             vertices=renderer.model.vertex_count,
             shape_modes=layout.shape_count,
+            shape_stride=renderer.shape_stride,
             albedo_modes=layout.albedo_count,
             parameters=layout.count,
             fields=self._fields,
@@ -256,6 +258,7 @@ class PhotometricTerm:
             pairs=self.pairs,
             side=self.side,
             piece=self._piece,
+            piece_bits=self._piece.bit_length() - 1,
             active=on,
             counts=frozen.cache.counts[part],
             record=rows.record,

@@ -8,7 +8,6 @@
 
 #define POSE_COLUMNS 6
 #define LIGHT_COLUMNS 9  // of each channel
-#define GLOBAL_COLUMNS 33
 
 template <bool FLAT>
 struct Record {

@@ -26,6 +26,8 @@ _ITEMS: Final = 8
 """Items for which a thread of linear_surface works at once; batches of one have their own instance."""
 _ROW_THREADS: Final = 4
 """Threads that share a triangle (raster.cu)."""
+_PACK: Final = 4
+"""Shape columns are padded to a multiple of this, so that packs of float32 or float64 (assembly.cu) are whole."""
 _TILE: Final = 8
 """Side of the tiles in which pixels are listed (common.cuh)."""
 
@@ -79,7 +81,10 @@ class CudaRenderer(AbstractRenderer):
         self.ring_slot = device.asarray(mesh.ring_slot)
         self.face_mask = device.asarray(model.face_mask.astype(np.uint8))
         shape = np.concatenate([model.identity, model.expression], axis=2, dtype=self.real)
-        self.shape_basis = device.asarray(shape)
+        whole_packs = -(-self.layout.shape_count // _PACK) * _PACK
+        padding = ((0, 0), (0, 0), (0, whole_packs - self.layout.shape_count))
+        self.shape_basis = device.asarray(np.pad(shape, padding))
+        self.shape_stride = whole_packs
         self.albedo_basis = device.asarray(model.albedo.astype(self.real))
         # Mode after mode for linear_surface; vertex after vertex for the rest.
         rows = 3 * model.vertex_count
