@@ -25,6 +25,7 @@ struct SolveStepParams {
 // substitution. Column k of L is row k of `factor`, so that threads, one a row of L, read neighbouring words.
 __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
 {
+    // Rows of the panel above their diagonal, and one over it.
     __shared__ double panel[PANEL][PANEL + 1], depth[DEPTH_AT_ONCE][PANEL], tail[PANEL], scratch[32];
     __shared__ int failed;
     const int item = blockIdx.x, thread = threadIdx.x, threads = blockDim.x, n = p.free_count, width = n + 1;
@@ -88,13 +89,14 @@ __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
                     for (int m = 0; m < c; ++m) pivot -= a[m] * a[m];
                     if (!(pivot > 0.0)) failed = 1;
                     a[c] = sqrt(pivot > 0.0 ? pivot : 1.0);
-                    for (int m = 0; m <= c; ++m) panel[c][m] = a[m];
+                    for (int m = 0; m < c; ++m) panel[c][m] = a[m];
+                    panel[c][c] = 1.0 / a[c];
                 }
                 if (base == j) __syncthreads();  // the pivot's row is there
                 if (c < columns && i > j + c) {
                     double value = a[c];
                     for (int m = 0; m < c; ++m) value -= a[m] * panel[c][m];
-                    a[c] = value / panel[c][c];
+                    a[c] = value * panel[c][c];
                 }
             }
 #pragma unroll
@@ -115,16 +117,23 @@ __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
             for (int offset = 16; offset > 0; offset >>= 1) sum += __shfl_xor_sync(FULL_WARP, sum, offset);
             if (lane == 0) tail[c] = row[n] - sum;
         }
-        __syncthreads();
-        if (thread == 0)
-            for (int c = columns - 1; c >= 0; --c) {
-                const double* row = factor + static_cast<size_t>(j + c) * width;
-                double x = tail[c];
-                for (int m = c + 1; m < columns; ++m) x -= row[j + m] * tail[m];
-                tail[c] = x / row[j + c];
-                factor[static_cast<size_t>(j + c) * width + n] = tail[c];
+        __syncthreads();  // what the unknowns beyond take away is known
+        if (warp == 0) {
+            // A lane holds one of the panel's equations; an unknown, once found, leaves the equations before it.
+            double* row = factor + static_cast<size_t>(j + min(lane, columns - 1)) * width;
+            double mine = lane < columns ? tail[lane] : 0.0, block[PANEL];
+#pragma unroll
+            for (int c = 0; c < PANEL; ++c) block[c] = c < columns && c >= lane ? row[j + c] : 0.0;
+#pragma unroll
+            for (int c = PANEL - 1; c >= 0; --c) {
+                const double pivot = __shfl_sync(FULL_WARP, block[c], c);
+                const double x = __shfl_sync(FULL_WARP, mine, c) / (c < columns ? pivot : 1.0);
+                if (lane == c) mine = x;
+                if (lane < c) mine -= block[c] * x;
             }
-        __syncthreads();
+            if (lane < columns) row[n] = mine;
+        }
+        __syncthreads();  // the panel's unknowns are in `factor`
     }
 
     // The step, and the decrease -(2 g.d + d.H.d) that the model promises.

@@ -233,6 +233,12 @@ inline void __syncthreads() { cpu::wait(cpu::AT_BLOCK_BARRIER); }
 inline void __syncwarp() { cpu::wait(cpu::AT_WARP_BARRIER); }
 
 template <typename T>
+inline T __shfl_sync(unsigned, T value, int lane)
+{
+    return cpu::shuffle(value, lane, true);
+}
+
+template <typename T>
 inline T __shfl_xor_sync(unsigned, T value, int mask)
 {
     return cpu::shuffle(value, (cpu::current & 31) ^ mask, true);

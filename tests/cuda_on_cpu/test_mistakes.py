@@ -28,12 +28,15 @@ BARRIERS = {
     "counts read too early": ("misfit.cu", "// counts are complete"),
     "counts overwritten too early": ("misfit.cu", "// the digit is known"),
     "counts not yet zero": ("misfit.cu", "// counts are zero"),
+    "unknowns read too early": ("solve.cu", "// the panel's unknowns"),
+    "equations read too early": ("solve.cu", "// what the unknowns beyond"),
     "factor overwritten too early": ("solve.cu", "// the panel is in `factor`"),
 }
 
 OUT_OF_BOUNDS = {
     "a pixel below the image": ("raster.cu", "atomicMax(keys + py * p.width", "atomicMax(keys + (py + 64) * p.width"),
     "a record past the last pixel": ("rows.cu", "capacity = p.capacity;", "capacity = p.capacity + 4;"),
+    "a pack that is not aligned": ("assembly.cu", "shape[q] + a * step + k)", "shape[q] + a * step + k + 1)"),
     "dynamic shared memory": ("assembly.cu", "k < 3 * p.piece * width;", "k < 9 * p.piece * width;"),
     "static shared memory": ("finish.cu", "left[row][k % PATCH] =", "left[row + 34][k % PATCH] ="),
     "a vertex that does not exist": ("geometry.cu", "if (v >= p.vertices) return;", "if (v > p.vertices) return;"),
