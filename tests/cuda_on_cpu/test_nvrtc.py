@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import nvrtc
 import pytest
 
@@ -35,6 +38,17 @@ def test_errors_are_seen() -> None:
         nvrtc.compile_text(
             "text.cu", "__global__ void kernel(int* out) { out[0] = there; }", ["kernel"], "sm_90", "true"
         )
+
+
+def test_the_loop_over_rows_stays_in_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a few spilled bytes end up in the loop that takes most of a step's time, as they did once."""
+    pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    gpu_kernels = importlib.import_module("gpu_kernels")
+    for architecture in ("sm_80", "sm_90"):
+        for name, numbers in gpu_kernels.measure("assembly.cu", architecture).items():
+            assert numbers["registers"] > 0
+            assert numbers["spilled"] <= 32, f"{name} spills {numbers['spilled']} bytes on {architecture}"
 
 
 def test_options_are_the_engines() -> None:
