@@ -3,7 +3,8 @@
 // A launch runs its blocks one after another. Where a kernel has barriers or shuffles, the threads of a block are fibres,
 // each with a stack of its own: a thread runs until it waits, and goes on once all that must wait with it do. With a seed
 // other than 0, blocks, warps and lanes run in shuffled orders, so that results that hang on an order differ.
-// Dynamic shared memory is a heap block of exactly the size asked for and filled with 0xff (NaN) for every block.
+// Dynamic shared memory is a heap block of exactly the size asked for. All shared memory is filled with 0xff (NaN) for every
+// block; for static variables executor.py puts POISON(name) behind their declarations.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -19,6 +20,14 @@
 #define __device__
 #define __shared__ static
 #define __launch_bounds__(...)
+#define POISON(name)                                   \
+    do {                                               \
+        static uint64_t filled = 0;                    \
+        if (filled != cpu::blocks_begun) {             \
+            filled = cpu::blocks_begun;                \
+            std::memset(&(name), 0xff, sizeof(name));  \
+        }                                              \
+    } while (false)
 #define DYNAMIC_SHARED(name) unsigned char* name = cpu::dynamic_shared
 
 using std::isfinite;
@@ -49,6 +58,7 @@ static int current;
 static bool fibres_on = false;
 static const char* error = nullptr;
 static unsigned char* dynamic_shared = nullptr;
+static uint64_t blocks_begun = 0;
 static void (*body)(const void*);
 static const void* body_parameters;
 
@@ -196,6 +206,7 @@ const char* launch(void (*kernel)(Parameters), const unsigned* grid, unsigned th
     for (int block : blocks) {
         const unsigned b = static_cast<unsigned>(block);
         blockIdx = {b % grid[0], b / grid[0] % grid[1], b / grid[0] / grid[1]};
+        ++blocks_begun;
         if (shared) std::memset(dynamic_shared, 0xff, shared);
         if (fibres_on)
             run_block(static_cast<int>(threads), seed ? mixed(seed + b) : 0);

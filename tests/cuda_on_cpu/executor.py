@@ -69,7 +69,7 @@ def build_library(file: str, text: str, checked: bool) -> Path:
             "unsigned threads, size_t shared, int fibres, unsigned seed, const void* parameters)\n"
             f"{{ return cpu::launch(&{expression}, grid, threads, shared, fibres, seed, parameters); }}\n"
         )
-    code = f'#include "cuda_on_cpu.h"\n#line 1 "{file}"\n{text}\n{"".join(exports)}'
+    code = f'#include "cuda_on_cpu.h"\n#line 1 "{file}"\n{_with_poison(text)}\n{"".join(exports)}'
     flags = (*_FLAGS, *(_CHECKED if checked else _FAST))
     digest = hashlib.sha256("\0".join([_HEADER.read_text(), code, *flags, _compiler_version()]).encode()).hexdigest()
     folder = Path(tempfile.gettempdir()) / f"faceinv-cuda-on-cpu-{os.getuid()}"
@@ -85,6 +85,16 @@ def build_library(file: str, text: str, checked: bool) -> Path:
                 raise RuntimeError(f"{file} does not compile:\n{done.stderr[:4000]}")
             made.replace(library)
     return library
+
+
+def _with_poison(text: str) -> str:
+    """The text with shared variables that hold garbage at the start of every block, as they do on a GPU."""
+
+    def poisoned(match: re.Match[str]) -> str:
+        names = re.findall(r"(\w+)(?:\[[^\]]*\])*\s*(?:,|$)", match.group(1))
+        return match.group(0) + "".join(f" POISON({name});" for name in names)
+
+    return re.sub(r"__shared__ \w+ ([^;]+);", poisoned, text)
 
 
 class CpuDevice(Device):

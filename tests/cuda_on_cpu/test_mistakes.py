@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from executor import CpuDevice, KernelError, sanitizer_environment
 from workload import BARRIER, results, without_barrier
@@ -84,6 +85,16 @@ def test_missing_barrier_is_seen(mistake: str) -> None:
     )
     assert done.returncode != 1, done.stderr[-3000:]
     assert done.returncode < 0 or done.stdout.startswith("seen"), done.stdout
+
+
+def test_shared_memory_that_was_never_written_is_seen() -> None:
+    """It is not zero at the start of a block, nor what the block before left there."""
+
+    def forget(text: str) -> str:
+        return text.replace("found[d] = 0;", "{}")
+
+    plain, changed = results(CpuDevice()), results(CpuDevice(changes={"misfit.cu": forget}))
+    assert not all(np.array_equal(a, b) for a, b in zip(plain, changed, strict=True))
 
 
 def test_barrier_that_some_threads_do_not_reach() -> None:
