@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.energy import HostTerms
-from faceinv.interface import AbstractDifferentiator, CostParts, Frozen, Linearization, Visibility
+from faceinv.interface import (
+    AbstractDifferentiator,
+    CostParts,
+    Frozen,
+    Linearization,
+    ResidualJacobian,
+    Visibility,
+)
 from faceinv.misfit import explained, photometric_rmse
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ __all__ = ["HostTermsDifferentiator"]
 class HostTermsDifferentiator(AbstractDifferentiator):
     """Adds landmarks and priors to an engine's photometric term. Items of a batch are worked on one after another.
 
-    Engines implement `_see`, `_photometric`, `_photometric_cost` and `residual_jacobian`.
+    Engines implement `_see`, `_photometric`, `_photometric_cost` and `_photometric_rows`.
     """
 
     def __init__(self, renderer: AbstractRenderer, problem: Problem) -> None:
@@ -47,6 +54,20 @@ class HostTermsDifferentiator(AbstractDifferentiator):
     @abstractmethod
     def _photometric_cost(self, chi: NDArray[np.float64], frozen: Frozen, item: int) -> float:
         """The photometric term of one item."""
+
+    @abstractmethod
+    def _photometric_rows(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None
+    ) -> ResidualJacobian:
+        """See `AbstractDifferentiator.residual_jacobian`; the item has photometric pixels."""
+
+    def residual_jacobian(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
+    ) -> ResidualJacobian:
+        """See `AbstractDifferentiator.residual_jacobian`."""
+        if frozen.pixels[item]:
+            return self._photometric_rows(chi, frozen, item, rows)
+        return ResidualJacobian(np.zeros(0), np.zeros((0, chi.shape[1])), np.zeros(0))
 
     def freeze(self, chi: NDArray[np.float64]) -> Frozen:
         """See `AbstractDifferentiator.freeze`."""

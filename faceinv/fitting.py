@@ -22,7 +22,7 @@ from faceinv.errors import InputError, NoFaceError
 from faceinv.formats import load_model
 from faceinv.images import load_image, load_mask, srgb_to_linear
 from faceinv.interface import Energy, Engine, EngineSettings, LandmarkPoints, Problem
-from faceinv.landmarks import convex_outline, detect_faces, read_pts, validate_landmarks
+from faceinv.landmarks import detect_faces, read_pts, validate_landmarks
 from faceinv.lighting import ambient
 from faceinv.model import MorphableModel
 from faceinv.objective import FaceObjective
@@ -72,8 +72,6 @@ class _Photo:
     """From coarse to fine: (S, S, 3) the crop in the model's albedo space, (S, S) where it may be used."""
     landmarks: NDArray[np.float64]
     """(68, 2) photo px."""
-    outline: tuple[int, ...]
-    """Which landmarks make their convex hull."""
     crop: FaceCrop
 
 
@@ -195,13 +193,13 @@ class Fitter:
         levels = [(colours, usable)]
         for _ in _level_sizes(self.config)[1:]:
             levels.insert(0, _halved(*levels[0]))
-        return _Photo(loaded.pixels, tuple(levels), points, convex_outline(points), crop)
+        return _Photo(loaded.pixels, tuple(levels), points, crop)
 
     # ---- objective -> solver
 
     @cached_property
     def _thread_pools(self) -> ThreadpoolController:
-        """Those of all libraries, the engine's own among them; looking for them takes milliseconds."""
+        """Those of all libraries loaded by now, the engine's among them; looking for them takes milliseconds."""
         return ThreadpoolController()
 
     def _solve(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
@@ -240,7 +238,19 @@ class Fitter:
                 histories.append(solution.history)
             clock.lap(f"{size} px")
         assert solution is not None  # the finest level always runs
-        results = self._results(photos, solution, histories, whole.photometric_rmse(chi), dict(clock.seconds))
+        rmse = whole.photometric_rmse(chi).tolist()
+        # What may lie on a device comes to the host once for all items.
+        hessian = self.engine.renderer.to_host(solution.linearization.hessian)
+        marks = self._on_mesh(chi, solution.state.points)
+        clock.lap("result")
+        own: list[list[Iteration]] = [[] for _ in photos]
+        for record in itertools.chain(*histories):
+            own[record.item].append(record)
+        each = zip(photos, marks, hessian, own, rmse, strict=True)
+        results = [
+            self._result(photo, solution, item, mark, curvature, tuple(records), off, clock.seconds)
+            for item, (photo, mark, curvature, records, off) in enumerate(each)
+        ]
         tell("done", 1.0)
         return results
 
@@ -268,7 +278,6 @@ class Fitter:
                 huber_delta=config.huber_delta * _white(config),
             ),
             white=_white(config),
-            outline=tuple(photo.outline for photo in photos),
         )
 
     def _from_landmarks(self, problem: Problem) -> NDArray[np.float64]:
@@ -312,26 +321,6 @@ class Fitter:
         return chi
 
     # ---- result
-
-    def _results(
-        self,
-        photos: list[_Photo],
-        solution: Solution,
-        histories: list[Sequence[Iteration]],
-        rmse: NDArray[np.float64],
-        timings: dict[str, float],
-    ) -> list[FitResult]:
-        own: list[list[Iteration]] = [[] for _ in photos]
-        for record in itertools.chain(*histories):
-            own[record.item].append(record)
-        # What may lie on a device comes to the host once for all items.
-        hessian = self.engine.renderer.to_host(solution.linearization.hessian)
-        marks = self._on_mesh(solution.x, solution.state.points)
-        each = zip(photos, marks, hessian, own, rmse.tolist(), strict=True)
-        return [
-            self._result(photo, solution, item, mark, curvature, tuple(records), off, timings)
-            for item, (photo, mark, curvature, records, off) in enumerate(each)
-        ]
 
     def _on_mesh(self, chi: NDArray[np.float64], points: LandmarkPoints) -> list[NDArray[np.float64]]:
         """(68, 3) mm for each item: the landmark points, from the vertices that carry them alone."""

@@ -43,6 +43,8 @@ _MASK = "a mask file, a PIL image, or an array (height, width) of bool, uint8 or
 
 _OPENING = threading.Lock()
 """Filters of warnings belong to the whole process, and photos are read by several threads."""
+_GIVEN = threading.Lock()
+"""An image that is not loaded yet is not safe to be loaded by two threads."""
 _log = logging.getLogger(__name__)
 _Float = TypeVar("_Float", np.float32, np.float64)
 
@@ -88,7 +90,7 @@ def load_image(source: object) -> LoadedImage:
         values, name = _values(_read_file(path, "photo"), label), path.name
     elif isinstance(source, Image.Image):
         label = "the PIL image"
-        values, name = _values(_decode(source, label), label), "image"
+        values, name = _values(_decode_given(source, label), label), "image"
     else:
         label = "the image array"
         values, name = _check_array(source, label), "image"
@@ -123,7 +125,7 @@ def load_mask(source: object, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
         mask = _mask_of_image(_read_file(path, "mask"), label)
     elif isinstance(source, Image.Image):
         label = "the mask"
-        mask = _mask_of_image(_decode(source, label), label)
+        mask = _mask_of_image(_decode_given(source, label), label)
     else:
         label = "the mask array"
         mask = _mask_of_array(source, label)
@@ -271,6 +273,12 @@ def _decode(image: Image.Image, label: str) -> Image.Image:
     except Exception as error:  # a damaged EXIF block, on pixels that are fine
         _log.warning("%s: its EXIF orientation cannot be read (%s); the photo is taken as stored", label, error)
         return image
+
+
+def _decode_given(image: Image.Image, label: str) -> Image.Image:
+    """A copy of an image that is somebody else's and may be used by several threads: it decodes itself only once."""
+    with _GIVEN:
+        return _decode(image, label)
 
 
 def _values(image: Image.Image, label: str) -> npt.NDArray[Any]:

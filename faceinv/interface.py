@@ -116,8 +116,6 @@ class Problem:
     energy: Energy
     white: float = 1.0
     """The value of white in `image`."""
-    outline: tuple[tuple[int, ...], ...] | None = None
-    """Which landmarks make the convex hull of each item, in order around it; None to find them."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -127,11 +125,9 @@ class Problem:
     @cached_property
     def hull(self) -> NDArray[np.bool_]:
         """(B, H, W) the pixels inside the convex hull of the landmarks: sure to be face, if not skin."""
-        from faceinv.landmarks import convex_outline, fill_outline
+        from faceinv.landmarks import inside_hull
 
-        outlines = self.outline or tuple(convex_outline(points) for points in self.landmarks)
-        each = zip(self.landmarks, outlines, strict=True)
-        return np.stack([fill_outline(points[list(outline)], self.size) for points, outline in each])
+        return np.stack([inside_hull(points, self.size) for points in self.landmarks])
 
 
 @dataclass(frozen=True)
@@ -329,7 +325,7 @@ class Engine(ABC):
         """Bind the engine to a batch of photos."""
 
     def close(self) -> None:  # noqa: B027 - most engines have nothing to do
-        """Give the device's memory back to other processes; the engine and what it made are of no more use."""
+        """Give the device's memory back, but for the driver's own; the engine and what it made are of no more use."""
 
 
 def solve_on_host(

@@ -28,9 +28,8 @@ from faceinv.images import crop_square
 __all__ = [
     "LANDMARK_COUNT",
     "Detection",
-    "convex_outline",
     "detect_faces",
-    "fill_outline",
+    "inside_hull",
     "read_pts",
     "validate_landmarks",
     "write_pts",
@@ -143,15 +142,11 @@ def read_pts(path: str | os.PathLike[str]) -> Points:
     return np.array(_parse_pts(text, path), dtype=np.float64) - 1
 
 
-def convex_outline(landmarks: Points) -> tuple[int, ...]:
-    """Which of the landmarks (68, 2) make their convex hull, in order around it; the same at any size of a photo."""
-    return tuple(int(index) for index in ConvexHull(landmarks).vertices)
-
-
-def fill_outline(outline: Points, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """(H, W) the pixels inside a polygon (n, 2) px, for an image of size (H, W)."""
+def inside_hull(landmarks: Points, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """(H, W) the pixels inside the convex hull of landmarks (68, 2) px, for an image of size (H, W)."""
     picture = Image.new("1", (size[1], size[0]))
-    ImageDraw.Draw(picture).polygon([(x, y) for x, y in outline.tolist()], fill=1)
+    outline = landmarks[ConvexHull(landmarks).vertices]
+    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline], fill=1)
     return np.asarray(picture)
 
 

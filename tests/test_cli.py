@@ -24,6 +24,7 @@ import faceinv
 from faceinv import registry, texture, warmup
 from faceinv.cli import outputs
 from faceinv.cli.outputs import unique_stems
+from faceinv.errors import DeviceLostError
 
 
 @pytest.fixture
@@ -275,3 +276,26 @@ def test_importing_is_quick() -> None:
     heavy = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout
     assert heavy.strip() == "[]"
     assert time.process_time() - began < 5
+
+
+def test_a_lost_gpu_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same error for every photo that is left would help nobody; what is written stays."""
+    (tmp_path / "config.toml").write_text(CONFIG_TOML)
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        shutil.copy(sample(), tmp_path / name)
+    asked: list[str] = []
+    fit = faceinv.Fitter.fit
+
+    def lose(self: faceinv.Fitter, image: Path, *args: Any, **kwargs: Any) -> Any:
+        asked.append(image.name)
+        if image.name == "b.jpg":
+            raise DeviceLostError("the GPU is gone; start again")
+        return fit(self, image, *args, **kwargs)
+
+    monkeypatch.setattr(faceinv.Fitter, "fit", lose)
+    photos = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg")]
+    run = invoke("fit", *photos, "--config", tmp_path / "config.toml", "-o", tmp_path / "out")
+    assert run.status == 2
+    assert run.err.count("the GPU is gone") == 1
+    assert asked == ["a.jpg", "b.jpg"]
+    assert (tmp_path / "out" / "a.json").is_file()

@@ -16,7 +16,7 @@ from faceinv.comparison.baselines import Start, common_start, host_baselines, ru
 from faceinv.comparison.measure import Case, Task, peak_memory
 from faceinv.comparison.report import markdown
 from faceinv.comparison.run import Plan, compare
-from faceinv.errors import BackendError, InputError
+from faceinv.errors import BackendError, ConfigError, InputError
 from faceinv.fitting import Fitter
 from faceinv.formats.npz import save_npz_model
 from faceinv.images import load_image
@@ -96,6 +96,8 @@ def test_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         compare(Plan(sample(), engines=("torch",)))
     with pytest.raises(InputError, match="rounds"):
         compare(Plan(sample(), rounds=0))
+    with pytest.raises(ConfigError, match="'photometric_weight' is 0"):
+        compare(Plan(sample(), config=FitConfig(photometric_weight=0.0)))
 
 
 def test_host_baselines(model: Path, case: Case) -> None:

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -403,3 +404,17 @@ def test_import_is_cheap() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() in ("", "scipy")  # the package itself may need SciPy
+
+
+def test_an_image_that_several_threads_are_given(tmp_path: Path) -> None:
+    """Pillow decodes an image when it is first needed, and not safely so for two at a time."""
+    path = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)).save(path)
+    wanted = load_image(path).pixels
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            lazy = Image.open(path)
+            for found in pool.map(load_image, [lazy] * 8):
+                assert np.array_equal(found.pixels, wanted)
+            mask = Image.open(path).convert("L")
+            assert len({found.tobytes() for found in pool.map(load_mask, [mask] * 4, [(900, 900)] * 4)}) == 1

@@ -26,8 +26,8 @@ _OUT_OF_MEMORY: Final = 2
 """cudaErrorMemoryAllocation and CUDA_ERROR_OUT_OF_MEMORY."""
 _NO_BINARY: Final = frozenset({200, 209, 218, 222, 223})
 """Machine code that a driver or GPU does not take (CUDA_ERROR_INVALID_IMAGE, NO_BINARY_FOR_GPU, INVALID_PTX, ...)."""
-_LOST: Final = frozenset({700, 702, *range(714, 720)})
-"""Errors after which a process's context is of no more use (illegal address, launch timeout, ...)."""
+_LOST: Final = frozenset({214, 700, 702, 710, *range(714, 720)})
+"""Errors after which a process's context is of no more use (illegal address, launch timeout, memory fault, ...)."""
 
 
 def compile_options(file: str) -> tuple[str, ...]:

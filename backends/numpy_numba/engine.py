@@ -347,10 +347,9 @@ class NumbaDifferentiator(HostTermsDifferentiator):
             inside[part, part], inside[part, -1] = channels[c, dense:-1, dense:-1], channels[c, dense:-1, -1]
         return inside
 
-    def residual_jacobian(
-        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
+    def _photometric_rows(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None
     ) -> ResidualJacobian:
-        """See `AbstractDifferentiator.residual_jacobian`."""
         seen: _Seen = frozen.cache[item]
         local = self._local(chi[item], seen, item, robust=False)
         order = np.argsort(seen.pixels)  # row by row

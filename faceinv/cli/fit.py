@@ -21,7 +21,7 @@ from faceinv.cli.outputs import (
     with_size,
     write_result,
 )
-from faceinv.errors import FaceinvError, InputError
+from faceinv.errors import DeviceLostError, FaceinvError, InputError
 
 if TYPE_CHECKING:
     from faceinv.cli.console import Reporter
@@ -151,6 +151,8 @@ def fit_images(
                     extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
                     record = write_result(result, output, name, options.texture, extra)
                     report.result(describe(image.name, record, output / f"{name}.glb"))
+            except DeviceLostError:
+                raise  # nothing more can be fitted; what was written stays
             except FaceinvError as error:
                 failed += 1
                 report.error(_about(image, str(error)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -47,6 +48,7 @@ __all__ = ["IMAGE_SUFFIXES", "fit_folder"]
 
 IMAGE_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
+_log = logging.getLogger(__name__)
 _SETTINGS: Final = "faceinv-run.json"
 _SUMMARY: Final = "summary.csv"
 _COLUMNS: Final = (
@@ -357,7 +359,8 @@ def _work(job: _Job) -> dict[str, Any]:
         result = check_result(_fitter.fit(job.image, job.landmarks))
         extra = {"image": job.name, "source": job.source()}
         return write_result(result, job.folder, job.stem, _options.texture, extra)
-    except DeviceLostError:
+    except DeviceLostError as error:
+        _log.error("'%s': %s", job.name, error)
         os._exit(1)  # this process is of no more use; a new one tries the photo again
     except FaceinvError as error:
         return _fail(job, str(error))

@@ -19,7 +19,7 @@ import numpy as np
 from faceinv.comparison.baselines import host_baselines
 from faceinv.comparison.measure import Case, Measured, Task, measure, synthetic_case
 from faceinv.config import FitConfig
-from faceinv.errors import BackendError, FaceinvError, InputError, NoFaceError
+from faceinv.errors import BackendError, ConfigError, FaceinvError, InputError, NoFaceError
 from faceinv.fitting import Fitter
 from faceinv.images import load_image
 from faceinv.landmarks import detect_faces
@@ -79,6 +79,10 @@ def compare(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> dict
     for size in plan.sizes:
         if size < _MIN_SIZE:
             raise InputError(f"size {size} is too small; expected {_MIN_SIZE} px at least.")
+    if not plan.config.photometric_weight:
+        raise ConfigError(
+            "'photometric_weight' is 0: engines are compared by how they fit the photo; give it a weight."
+        )
     backends, skipped = _backends(plan)
     compiled = kernels_compiled()
     photo, name = _photo(plan.image)

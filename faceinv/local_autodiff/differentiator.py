@@ -142,14 +142,11 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         upper = np.triu(augmented[:-1, :-1])
         return float(host[-1]), augmented[:-1, -1].copy(), upper + np.triu(upper, 1).T
 
-    def residual_jacobian(
-        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
+    def _photometric_rows(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None
     ) -> ResidualJacobian:
-        """See `AbstractDifferentiator.residual_jacobian`."""
         ops, renderer, seen = self.renderer.ops, self.renderer, frozen.cache[item]
         count = renderer.layout.count
-        if seen is None:
-            return ResidualJacobian(np.zeros(0), np.zeros((0, count)), np.zeros(0))
         surface = renderer.surface(chi[item])
         normal_basis = renderer.normal_derivative(surface)
         residual, jacobian, weight = [], [], []

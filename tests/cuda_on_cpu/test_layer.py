@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import logging
 import weakref
@@ -23,6 +24,8 @@ from faceinv.registry import build_engine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from faceinv.interface import DType, Normals
 
 _CAMERAS = {
     "batch": 2,
@@ -180,6 +183,9 @@ def test_memory_is_used_to_the_end(more: float, caplog: pytest.LogCaptureFixture
     for got, want in zip(found, wanted, strict=True):
         assert np.array_equal(got, want)
     assert len(caplog.records) <= 1
+    if not more:
+        assert bound._parts.count == 2
+        assert len(caplog.records) == 1
 
 
 def test_a_closed_engine_holds_no_memory() -> None:
@@ -257,6 +263,26 @@ def test_vertex_with_many_neighbours() -> None:
         assert frozen.pixels[0] > 50
         results.append(bound.linearize(chi, frozen, np.ones(1, np.bool_)).hessian)
     assert_agrees(results[0], results[1], TOLERANCE["float64"], "H")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("normals", ["smooth", "flat"])
+@pytest.mark.parametrize("modes", [(150, 7), (61, 58)])
+def test_more_unknowns_than_one_block_holds(dtype: DType, normals: Normals, modes: tuple[int, int]) -> None:
+    """H in several shares of tiles, shape columns that do not fill their packs, an image with odd sides."""
+    toy, rng = toy_model(), np.random.default_rng(6)
+    identity = rng.normal(size=(toy.vertex_count, 3, modes[0])).astype(np.float32) / 10
+    albedo = rng.normal(size=(toy.vertex_count, 3, modes[1])).astype(np.float32) / 100
+    model, size = dataclasses.replace(toy, identity=identity, albedo=albedo), (53, 61)
+    chi, every, found = toy_chi(2, model, size), np.ones(2, np.bool_), []
+    settings = EngineSettings(dtype=dtype, normals=normals)
+    for engine in (CudaEngine(CpuDevice(4), model, settings), build_engine("numpy:float64", model, settings)):
+        bound = engine.differentiator(toy_problem(2, size))
+        made = bound.linearize(chi, bound.freeze(chi), every)
+        found.append((made.gradient, made.hessian, bound.residual_jacobian(chi, bound.freeze(chi), 1).jacobian))
+    assert found[0][0].shape[1] > 152
+    for name, got, want in zip(("g", "H", "J"), *found, strict=True):
+        assert_agrees(got, want, TOLERANCE[dtype], name)
 
 
 def test_model_too_wide_for_shared_memory() -> None:

@@ -40,7 +40,7 @@ def test_errors_are_seen() -> None:
         )
 
 
-def test_the_loop_over_rows_stays_in_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_normal_equations_hardly_spill(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a few spilled bytes end up in the loop that takes most of a step's time, as they did once."""
     pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")

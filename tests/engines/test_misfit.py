@@ -90,6 +90,11 @@ def test_without_a_photometric_term_nothing_is_drawn(found: Run, reference: Run)
         frozen = bound.freeze(run.chi)
         assert frozen.visibility is None
         assert not frozen.pixels.any()
+        assert [part.shape for part in bound.residual_jacobian(run.chi, frozen, 0)] == [
+            (0,),
+            (0, run.chi.shape[1]),
+            (0,),
+        ]
         made = bound.linearize(run.chi, frozen, np.array([True, False]))
         alone = bound.cost(run.chi, frozen, np.array([True, False]))
         assert np.array_equal(alone.total, made.cost.total)
