@@ -1,9 +1,9 @@
 """How long one linearisation of the `numpy` engine takes, against NumPy's `J.T @ J` of as many float32 rows.
 
-    NUMBA_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/linearize.py
+    NUMBA_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/linearize.py [--save]
 
 Times are the least CPU time of the calling thread over some runs, so they mean the work only with one thread.
-Writes `linearize.json`, and `linearize.png` where matplotlib is there, to `benchmarks/results`.
+`--save` writes `linearize.json`, and `linearize.png` where matplotlib is there, to `benchmarks/results`.
 """
 
 from __future__ import annotations
@@ -128,13 +128,14 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure, print and save."""
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[112, 160, 224, 320, 512, 1024])
     parser.add_argument(
         "--modes", type=float, nargs="+", default=[0.25, 0.5], help="parts of the model's modes, at 224 px"
     )
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--save", action="store_true", help="write to benchmarks/results")
     options = parser.parse_args()
     model = load_model("default")
     tasks = [(model, size) for size in options.sizes]
@@ -147,8 +148,9 @@ def main() -> None:
             found = measure(chosen, size, normals, assembly, options.runs)
             results.append(found)
             print(" ".join(f"{key} {value}" for key, value in found.items()), flush=True)
-    save("linearize", {"results": results})
-    plot(results, RESULTS / "linearize.png")
+    if options.save:
+        save("linearize", {"results": results})
+        plot(results, RESULTS / "linearize.png")
 
 
 if __name__ == "__main__":
