@@ -5,7 +5,8 @@
 Kernels run once on the CPU (tests/cuda_on_cpu), and what they send to the host is noted. Then the same fits run again
 with launches that do nothing and with those notes as the device's answers: the host does all that it does beside a
 GPU, no more. Left out are CuPy's own few microseconds for each launch, allocation and copy, whose numbers are given,
-and the GPU itself. Times are the least of several runs. It is a floor of the time of a fit, and it says what to mend before a GPU can show its speed.
+and the GPU itself. Times are the least of several runs: a floor of the time of a fit, and where to begin before a GPU
+can show its speed.
 """
 
 from __future__ import annotations
