@@ -16,9 +16,10 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -26,13 +27,15 @@ import faceinv
 from faceinv.backends.cupy_cuda.device import Device
 from faceinv.backends.cupy_cuda.engine import CudaEngine
 from faceinv.errors import BackendError
+from faceinv.images import load_image
 from faceinv.interface import AbstractDifferentiator, DType, Energy, Engine, EngineSettings, Problem
+from faceinv.landmarks import detect_faces
 from faceinv.lighting import ambient
 from faceinv.model import MorphableModel
 from faceinv.objective import FaceObjective
 from faceinv.parameters import ParameterLayout
 from faceinv.registry import build_engine
-from faceinv.solver import SolverSettings, gauss_newton
+from faceinv.solver import Solution, SolverSettings, gauss_newton
 
 RESULTS: Final = Path(__file__).resolve().parent / "results" / "gpu.md"
 TOLERANCE: Final[dict[DType, float]] = {"float64": 1e-10, "float32": 1e-5}
@@ -41,6 +44,7 @@ TARGETS: Final = (
     "torch:cuda."
 )
 
+T = TypeVar("T")
 Table = list[list[str]]
 
 
@@ -92,6 +96,16 @@ def profile(device: Device, timer: Timer, work: Callable[[], object]) -> dict[st
     finally:
         del device._launch
     return dict(seconds)
+
+
+def clocked(work: Callable[[], T], repeats: int = 3) -> tuple[float, T]:
+    """Median seconds by the host's clock of work that waits for its own result, and the last result."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        made = work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times), made
 
 
 # Problems.
@@ -359,22 +373,28 @@ def kernels_table(engine: CudaEngine, model: MorphableModel, batch: int, size: i
     ]
 
 
+def _solve(engine: Engine, problem: Problem, chi: np.ndarray, settings: SolverSettings) -> Solution:
+    return gauss_newton(FaceObjective(engine.differentiator(problem)), chi, settings)
+
+
+def _sample() -> tuple[str, np.ndarray]:
+    """The packaged photo and the landmarks found in it."""
+    photo = str(resources.files("faceinv").joinpath("data", "sample.jpg"))
+    return photo, detect_faces(load_image(photo).pixels)[0].landmarks
+
+
 def solver_table(engine: Engine, model: MorphableModel, cases: list[tuple[int, int]]) -> Table:
     """Seconds of ten Gauss-Newton steps, driver and all, for each (batch, size): photos of noise, so of any model."""
     rows = [["P", "px", "batch", "s", "ms a step and face"]]
     settings = SolverSettings(10, cost_tolerance=0.0, step_tolerance=0.0, gradient_tolerance=0.0)
     for batch, size in cases:
         problem, chi = make_problem(model, batch, size, 3 * batch + size)
-        times = []
         try:
-            for _ in range(3):
-                began = time.perf_counter()
-                history = gauss_newton(FaceObjective(engine.differentiator(problem)), chi, settings).history
-                times.append(time.perf_counter() - began)
+            seconds, solution = clocked(partial(_solve, engine, problem, chi, settings))
         except BackendError as error:
             rows.append([str(chi.shape[1]), str(size), str(batch), str(error)[:60]])
             continue
-        seconds, steps = statistics.median(times), max(record.index for record in history) + 1
+        steps = max(record.index for record in solution.history) + 1
         shown = f"{1e3 * seconds / steps / batch:.3f}"
         rows.append([str(chi.shape[1]), str(size), str(batch), f"{seconds:.3f}", shown])
         print("  ".join(rows[-1]), flush=True)
@@ -386,36 +406,26 @@ def fits_table(
 ) -> Table:
     """Fits per second for each (batch, size): Gauss-Newton alone, and from a photo with known landmarks to a result."""
     rows = [["px", "batch", "solver s", "fits/s", "iterations", "photo to result s", "faces/s", "slowest stages"]]
-    photo = str(resources.files("faceinv").joinpath("data", "sample.jpg"))
+    photo, landmarks = _sample()
     engine = build(model, EngineSettings())
     rng = np.random.default_rng(2)
     for batch, size in cases:
         fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size))
-        landmarks = fitter.fit(photo).landmarks_target
         fitter.engine = engine
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
         photos = [fitter._prepare(photo, points, None) for points in sets]
         problem = fitter._problem(photos, -1)
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
-        times, steps, wholes = [], 0, []
         try:
             start = fitter._from_ambient_light(problem, fitter._from_landmarks(problem))
-            for _ in range(3):
-                began = time.perf_counter()
-                objective = FaceObjective(fitter.engine.differentiator(problem))
-                solution = gauss_newton(objective, start, settings)
-                times.append(time.perf_counter() - began)
-                steps = max(record.index for record in solution.history) + 1
-            for _ in range(3):
-                began = time.perf_counter()
-                results = fitter.fit_batch([photo] * batch, sets)
-                wholes.append(time.perf_counter() - began)
+            solver, solution = clocked(partial(_solve, engine, problem, start, settings))
+            whole, results = clocked(partial(fitter.fit_batch, [photo] * batch, sets))
         except BackendError as error:
             rows.append([str(size), str(batch), str(error)[:60]])
             continue
+        steps = max(record.index for record in solution.history) + 1
         stages = sorted(results[0].timings.items(), key=lambda entry: -entry[1])[:3]
-        solver, whole = statistics.median(times), statistics.median(wholes)
         rows.append(
             [
                 *(str(size), str(batch), f"{solver:.3f}", f"{batch / solver:.1f}", str(steps), f"{whole:.3f}"),
@@ -438,9 +448,8 @@ def rival_table(
     """Milliseconds a face of this engine and of another on the same device, and how many times as fast this one is."""
     problem, chi = make_problem(model, batch, size, 31)
     every = np.ones(batch, np.bool_)
-    photo = str(resources.files("faceinv").joinpath("data", "sample.jpg"))
+    photo, landmarks = _sample()
     fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size))
-    landmarks = fitter.fit(photo).landmarks_target
     rows = [["what", "px", "batch", f"{rival} ms a face", "cupy ms a face", "ratio"]]
     spans: dict[str, list[float]] = {"linearisation": [], "photo to result": []}
     for engine in (build_engine(rival, model), build(model, EngineSettings())):
@@ -457,12 +466,7 @@ def rival_table(
 
         for name, work in (("linearisation", linearize), ("photo to result", fit)):
             work()
-            times = []
-            for _ in range(min(timer.repeats, 5)):
-                began = time.perf_counter()
-                work()
-                times.append(time.perf_counter() - began)
-            spans[name].append(1e3 * statistics.median(times) / batch)
+            spans[name].append(1e3 * clocked(work, min(timer.repeats, 5))[0] / batch)
     for name, (other, own) in spans.items():
         rows.append([name, str(size), str(batch), f"{other:.3f}", f"{own:.3f}", f"{other / own:.1f}"])
         print("  ".join(rows[-1]), flush=True)
@@ -511,24 +515,23 @@ def run(
         rates = ", ".join(f"{name} products {rate / 1e12:.1f} TFLOP/s" for name, rate in ceiling.flops.items())
         text.append(f"Ceilings in this run: copy {ceiling.bytes / 1e9:.0f} GB/s, {rates}.\n")
     middle = sizes[min(1, len(sizes) - 1)]
+    cases = [(batch, middle) for batch in batches] + [(batches[-1] // 4 or 1, s) for s in sizes if s != middle]
     for model in models:
-        cases = [(batch, middle) for batch in batches] + [(batches[-1] // 4 or 1, s) for s in sizes if s != middle]
         table = parts_table(engines[model.name, "float32"], model, cases, timer, ceiling)
         text.append(markdown(f"Parts of a step, float32, {model.name}", table))
-    cases = [(batches[len(batches) // 2], middle)]
-    table = parts_table(engines[models[0].name, "float64"], models[0], cases, timer, ceiling)
+    half = batches[len(batches) // 2]
+    table = parts_table(engines[models[0].name, "float64"], models[0], [(half, middle)], timer, ceiling)
     text.append(markdown(f"Parts of a step, float64, {models[0].name}", table))
-    table = kernels_table(first, models[0], batches[len(batches) // 2], middle, timer)
-    text.append(markdown(f"Kernels of one step, batch {batches[len(batches) // 2]}, {middle} px", table))
+    table = kernels_table(first, models[0], half, middle, timer)
+    text.append(markdown(f"Kernels of one step, batch {half}, {middle} px", table))
     for model in models:
-        cases = [(batch, middle) for batch in batches] + [(batches[-1] // 4 or 1, s) for s in sizes if s != middle]
         text.append(
             markdown(f"Ten steps, float32, {model.name}", solver_table(engines[model.name, "float32"], model, cases))
         )
-    cases = [(batch, middle) for batch in batches] + [(1, s) for s in sizes if s != middle]
-    text.append(markdown("Fits of the sample photo, float32", fits_table(build, models[0], cases)))
+    alone = [(batch, middle) for batch in batches] + [(1, s) for s in sizes if s != middle]
+    text.append(markdown("Fits of the sample photo, float32", fits_table(build, models[0], alone)))
     try:
-        table = rival_table(build, models[0], rival, batches[len(batches) // 2], middle, timer)
+        table = rival_table(build, models[0], rival, half, middle, timer)
         text.append(markdown(f"Beside {rival}", table))
     except BackendError as error:
         text.append(f"Not compared with {rival}: {error}\n")

@@ -51,6 +51,7 @@ class HostTerms:
         self._basis = np.concatenate([model.identity[self._ids], model.expression[self._ids]], axis=2, dtype=np.float64)
         self._place = np.full(model.vertex_count, -1)
         self._place[self._ids] = np.arange(len(self._ids))
+        self._moving = np.r_[self.layout.shape, self.layout.pose]  # landmarks depend on nothing else
 
     def points(self, chi: NDArray[np.float64], target: NDArray[np.float64]) -> LandmarkPoints:
         """Landmark points for chi (B, P): fixed ones for the inner face, the silhouette's for the jaw.
@@ -62,7 +63,7 @@ class HostTerms:
         vertices = np.tile(self.model.landmark_vertices, (batch, 1, 1))
         weights = np.tile(self.model.landmark_weights.astype(np.float64), (batch, 1, 1))
         if self.model.jaw_contour.shape[1] > 1:
-            xy, each = self._project(self._shape(chi), chi), np.arange(batch)[:, None]
+            xy, each = self._image(self._turned(self._shape(chi), chi), chi), np.arange(batch)[:, None]
             inner = (weights[:, _JAW:, :, None] * xy[:, self._corners[_JAW:]]).sum(axis=2)
             rows = xy[:, self._rows]
             outward = rows[:, :, 0] - inner[:, None, 10:19].mean(axis=2)  # from the nose
@@ -90,7 +91,7 @@ class HostTerms:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(landmark terms, prior terms) of some items of a batch, each (items,)."""
         chi = chi[items]
-        residual = self._residual(self._shape(chi), chi, points, problem, items)
+        residual = self._residual(self._marks(chi, points, items), chi, problem, items)
         return (residual**2).sum(axis=(1, 2)), (prior_diagonal(self.layout, problem.energy) * chi**2).sum(axis=1)
 
     def linearize(
@@ -100,7 +101,7 @@ class HostTerms:
         layout = self.layout
         residual, jacobian = self._rows_of(chi[items], points, problem, items)
         diagonal = prior_diagonal(layout, problem.energy)
-        moving = np.r_[layout.shape, layout.pose]  # landmarks depend on nothing else
+        moving = self._moving
         transposed = jacobian.transpose(0, 2, 1)
         gradient, hessian = diagonal * chi[items], np.zeros((len(items), layout.count, layout.count))
         gradient[:, moving] += (transposed @ residual[:, :, None])[:, :, 0]
@@ -115,10 +116,9 @@ class HostTerms:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Landmark residuals (items, 136) in the energy's scale, x and y of point after point; their derivative
         (items, 136, P)."""
-        layout = self.layout
         residual, moving = self._rows_of(chi[items], points, problem, items)
-        jacobian = np.zeros((len(items), 136, layout.count))
-        jacobian[:, :, np.r_[layout.shape, layout.pose]] = moving
+        jacobian = np.zeros((len(items), 136, self.layout.count))
+        jacobian[:, :, self._moving] = moving
         return residual, jacobian
 
     def _rows_of(
@@ -126,16 +126,14 @@ class HostTerms:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Residuals (items, 136), and their derivative (items, 136, K + 6) by shape and pose."""
         layout, count = self.layout, self.layout.shape_count
-        shape = self._shape(chi)
         place, weights = self._place[points.vertices[items]], points.weights[items]
         scale = np.exp(chi[:, layout.log_scale])[:, None]
         rotation = rotation_matrix(chi[:, layout.rotation])
         basis = np.zeros((len(chi), 68, 3, count))
         for k in range(3):
             basis += weights[:, :, k, None, None] * self._basis[place[:, :, k]]
-        each = np.arange(len(chi))[:, None, None]
-        turned = (weights[..., None] * shape[each, place]).sum(axis=2) @ rotation.transpose(0, 2, 1)
-        x, y, z = (scale * turned[:, :, d] for d in range(3))
+        marks = self._marks(chi, points, items)
+        x, y, z = np.moveaxis(marks, 2, 0)
         zero, one = np.zeros_like(x), np.ones_like(x)
         jacobian = np.empty((len(chi), 68, 2, count + 6))
         for d, sign in enumerate((1.0, -1.0)):
@@ -146,7 +144,7 @@ class HostTerms:
         jacobian[:, :, 0, count:] = np.stack([x, zero, z, -y, one, zero], axis=2)
         jacobian[:, :, 1, count:] = np.stack([-y, z, zero, -x, zero, one], axis=2)
         jacobian *= self._factor(problem, items)[:, :, None, None]
-        residual = self._residual(shape, chi, points, problem, items)
+        residual = self._residual(marks, chi, problem, items)
         return residual.reshape(-1, 136), jacobian.reshape(-1, 136, count + 6)
 
     def _shape(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -157,13 +155,21 @@ class HostTerms:
         shape: NDArray[np.float64] = self._mean + moved.reshape(-1, rows // 3, 3)
         return shape
 
-    def _project(self, shape: NDArray[np.float64], chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(B, M, 2) px."""
-        layout = self.layout
-        turned = shape @ rotation_matrix(chi[:, layout.rotation])[:, :2].transpose(0, 2, 1)
-        scale = np.exp(chi[:, layout.log_scale])[:, None, None] * np.array([1.0, -1.0])
-        xy: NDArray[np.float64] = scale * turned + chi[:, None, layout.translation]
+    def _turned(self, shape: NDArray[np.float64], chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points (B, L, 3) mm, turned and scaled: px in the camera frame, y up, before the translation."""
+        turned = shape @ rotation_matrix(chi[:, self.layout.rotation]).transpose(0, 2, 1)
+        scaled: NDArray[np.float64] = np.exp(chi[:, self.layout.log_scale])[:, None, None] * turned
+        return scaled
+
+    def _image(self, turned: NDArray[np.float64], chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where turned points are in the image, (B, L, 2) px."""
+        xy: NDArray[np.float64] = turned[:, :, :2] * [1.0, -1.0] + chi[:, None, self.layout.translation]
         return xy
+
+    def _marks(self, chi: NDArray[np.float64], points: LandmarkPoints, items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(items, 68, 3) the landmark points, as `_turned` has them."""
+        corners = self._shape(chi)[np.arange(len(chi))[:, None, None], self._place[points.vertices[items]]]
+        return self._turned((points.weights[items][..., None] * corners).sum(axis=2), chi)
 
     def _factor(self, problem: Problem, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """(items, 68)."""
@@ -172,16 +178,9 @@ class HostTerms:
         return factor
 
     def _residual(
-        self,
-        shape: NDArray[np.float64],
-        chi: NDArray[np.float64],
-        points: LandmarkPoints,
-        problem: Problem,
-        items: NDArray[np.int64],
+        self, marks: NDArray[np.float64], chi: NDArray[np.float64], problem: Problem, items: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """(items, 68, 2)."""
-        xy, each = self._project(shape, chi), np.arange(len(chi))[:, None, None]
-        corners = xy[each, self._place[points.vertices[items]]]
-        modelled = (points.weights[items][..., None] * corners).sum(axis=2)
-        residual: NDArray[np.float64] = (modelled - problem.landmarks[items]) * self._factor(problem, items)[..., None]
+        gap = self._image(marks, chi) - problem.landmarks[items]
+        residual: NDArray[np.float64] = gap * self._factor(problem, items)[..., None]
         return residual

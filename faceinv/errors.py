@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["BackendError", "ConfigError", "DeviceLostError", "FaceinvError", "InputError", "ModelError", "NoFaceError"]
+__all__ = [
+    "BackendError",
+    "ConfigError",
+    "DeviceLostError",
+    "FaceinvError",
+    "InputError",
+    "ModelError",
+    "NoFaceError",
+    "first_line",
+]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error that says something; its type where none does."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 class FaceinvError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -215,7 +214,7 @@ class Fitter:
         chi = self._from_landmarks(problems[0])
         clock.lap("landmark fit")
         solution: Solution | None = None
-        histories: list[Sequence[Iteration]] = []
+        history: list[list[Iteration]] = [[] for _ in photos]
         for level, (size, problem) in enumerate(zip(sizes, problems, strict=True)):
             tell(f"{size} px", (level + 1) / (len(sizes) + 1))
             if level:
@@ -235,7 +234,8 @@ class Fitter:
             if finest or config.coarse_iterations:
                 solution = gauss_newton(FaceObjective(differentiator), chi, settings)
                 chi = solution.x
-                histories.append(solution.history)
+                for record in solution.history:
+                    history[record.item].append(record)
             clock.lap(f"{size} px")
         assert solution is not None  # the finest level always runs
         rmse = whole.photometric_rmse(chi).tolist()
@@ -243,10 +243,7 @@ class Fitter:
         hessian = self.engine.renderer.to_host(solution.linearization.hessian)
         marks = self._on_mesh(chi, solution.state.points)
         clock.lap("result")
-        own: list[list[Iteration]] = [[] for _ in photos]
-        for record in itertools.chain(*histories):
-            own[record.item].append(record)
-        each = zip(photos, marks, hessian, own, rmse, strict=True)
+        each = zip(photos, marks, hessian, history, rmse, strict=True)
         results = [
             self._result(photo, solution, item, mark, curvature, tuple(records), off, clock.seconds)
             for item, (photo, mark, curvature, records, off) in enumerate(each)

@@ -170,7 +170,7 @@ struct NormalEquationsParams {
     int pairs;                  // tiles in its upper triangle
     int side;                   // columns of a tile
     int piece;                  // pixels whose rows are in shared memory at once, a power of two
-    int piece_bits;             // which
+    int piece_bits;             // which; taken from `piece` in the kernel it costs registers, and loops spill
     const byte* active;         // (batch) items to work on
     const int* counts;          // (batch, 2)
     const Real* record;         // (batch, fields, capacity)
@@ -216,13 +216,9 @@ __global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquations
 
     const Real* record = p.record + static_cast<size_t>(item) * p.fields * p.capacity;
     const int* corners = p.corner + static_cast<size_t>(item) * 6 * p.capacity;
-    Bases<Real> bases;
-    bases.shape = p.shape_basis;
-    bases.normal = FLAT ? nullptr : p.normal_basis + static_cast<size_t>(item) * p.used_capacity * 3 * p.shape_stride;
-    bases.albedo = p.albedo_basis;
-    bases.shape_modes = p.shape_modes;
-    bases.shape_stride = p.shape_stride;
-    bases.albedo_modes = p.albedo_modes;
+    const size_t normals_at = static_cast<size_t>(item) * p.used_capacity * 3 * p.shape_stride;
+    const Bases<Real> bases = {p.shape_basis, FLAT ? nullptr : p.normal_basis + normals_at, p.albedo_basis,
+        p.shape_modes, p.shape_stride, p.albedo_modes};
 
     Real sum[SIDE][SIDE];
 #pragma unroll
@@ -308,13 +304,8 @@ struct DenseRowsParams {
 template <typename Real, bool FLAT>
 __global__ void dense_rows(const DenseRowsParams<Real> p)
 {
-    Bases<Real> bases;
-    bases.shape = p.shape_basis;
-    bases.normal = p.normal_basis;
-    bases.albedo = p.albedo_basis;
-    bases.shape_modes = p.shape_modes;
-    bases.shape_stride = p.shape_stride;
-    bases.albedo_modes = p.albedo_modes;
+    const Bases<Real> bases = {
+        p.shape_basis, p.normal_basis, p.albedo_basis, p.shape_modes, p.shape_stride, p.albedo_modes};
     const int i = blockIdx.x, width = p.parameters, lights = p.parameters - 3 * LIGHT_COLUMNS;
     const DenseRows<Real> out = {p.out + static_cast<size_t>(i) * 3 * width, width};
     for (int k = threadIdx.x; k < 9 * LIGHT_COLUMNS; k += blockDim.x) {

@@ -11,7 +11,7 @@ import numpy as np
 from faceinv.backends.cupy_cuda.device import Device, DeviceMemoryError
 from faceinv.backends.cupy_cuda.kernels import EXACT, FILES, Kernel, kernels_of, source
 from faceinv.backends.cupy_cuda.nvrtc_library import load_nvrtc
-from faceinv.errors import BackendError, DeviceLostError
+from faceinv.errors import BackendError, DeviceLostError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -71,19 +71,18 @@ class CupyDevice(Device):
                 try:
                     module = cupy.RawModule(code=source(file), options=compile_options(file), name_expressions=names)
                     self._functions.update({name: module.get_function(name) for name in names})
-                except cupy.cuda.compiler.CompileException as error:
-                    raise BackendError(f"{self.name}: {file} cannot be compiled: {_first_line(error)}") from error
+                except cupy.cuda.runtime.CUDARuntimeError:
+                    raise
                 except cupy.cuda.driver.CUDADriverError as error:
                     if error.status not in _NO_BINARY:
                         raise
                     raise BackendError(
-                        f"{self.name}: {file} cannot be loaded: {_first_line(error)}. Either the driver is older than "
+                        f"{self.name}: {file} cannot be loaded: {first_line(error)}. Either the driver is older than "
                         "CuPy's CUDA, or the GPU is newer than CuPy's compiler: update the older of the two."
                     ) from error
-                except (OSError, RuntimeError) as error:  # no folder for the cache; no CUDA headers
-                    if isinstance(error, cupy.cuda.runtime.CUDARuntimeError):
-                        raise
-                    raise BackendError(f"{self.name}: {file} cannot be compiled: {_first_line(error)}") from error
+                except (cupy.cuda.compiler.CompileException, OSError, RuntimeError) as error:
+                    # The text, no folder for the cache, no CUDA headers.
+                    raise BackendError(f"{self.name}: {file} cannot be compiled: {first_line(error)}") from error
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """See `Device.empty`."""
@@ -174,13 +173,13 @@ class _AtWork:
     def _told(self, error: Any) -> BackendError:
         status = getattr(error, "status", _OUT_OF_MEMORY)  # CuPy's own pool gives none
         if status == _OUT_OF_MEMORY:
-            return DeviceMemoryError(self._name, _first_line(error))
+            return DeviceMemoryError(self._name, first_line(error))
         if status in _LOST:
             return DeviceLostError(
-                f"{self._name}: an earlier kernel failed ({_first_line(error)}), and this process cannot use the GPU "
+                f"{self._name}: an earlier kernel failed ({first_line(error)}), and this process cannot use the GPU "
                 "any more. Start the program again; smaller batches help where a display stops kernels that run long."
             )
-        return BackendError(f"{self._name} {self._trouble}: {_first_line(error)}")
+        return BackendError(f"{self._name} {self._trouble}: {first_line(error)}")
 
 
 def _cuda_errors() -> tuple[type[Exception], ...]:
@@ -189,10 +188,6 @@ def _cuda_errors() -> tuple[type[Exception], ...]:
         cupy.cuda.runtime.CUDARuntimeError,
         cupy.cuda.driver.CUDADriverError,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _device_count() -> int:

@@ -187,11 +187,12 @@ class CudaDifferentiator(AbstractDifferentiator):
             slabs, (pairs, side) = photometric.slabs(frozen, part), (photometric.pairs, photometric.side)
             photo_h = device.empty((items, slabs, pairs, side, side), self.renderer.real)
             photo_g = device.empty((items, slabs, count), np.float64)
-            photo_cost = device.empty((items, 1), np.float64)
             if frozen.pixels[part].any():
                 rows = photometric.rows(surface, frozen, part, on, robust=True)
                 photometric.normal_equations(surface, rows, frozen, part, on, photo_h, photo_g)
                 photo_cost = rows.cost
+            else:
+                photo_cost = device.empty((items, 1), np.float64)
             shared = {
                 "batch": items,
                 "parameters": count,
@@ -240,9 +241,7 @@ class CudaDifferentiator(AbstractDifferentiator):
         def work(part: slice) -> None:
             surface, on = self._surface(chi[part]), self._put("active", active.astype(np.uint8))[part]
             residual, _ = self._landmarks(surface, points, part, on, rows=False)
-            partial = device.empty((part.stop - part.start, 1), np.float64)
-            if frozen.pixels[part].any():
-                partial = self._photometric.cost(surface, frozen, part, on)
+            partial = self._photometric.cost(surface, frozen, part, on)
             self._sum_costs(surface, frozen, part, on, partial, residual, costs[part])
 
         self._parts.run(batch, work)
@@ -250,16 +249,14 @@ class CudaDifferentiator(AbstractDifferentiator):
 
     def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> CudaDifferentiator:
         """See `AbstractDifferentiator.without_occluders`. The photos and the latest surfaces are shared."""
-        device, batch = self._device, len(chi)
-        hull, kept = self._parts.whole(
-            lambda: (device.asarray(self.problem.hull.view(np.uint8)), device.empty(self._mask.shape, np.uint8))
-        )
+        device, hull = self._device, self._hull
+        kept = self._parts.whole(lambda: device.empty(self._mask.shape, np.uint8))
 
         def work(part: slice) -> None:
             misfit = PhotoMisfit(self.renderer, self._image[part], self._mask[part], hull[part])
             misfit.explained(self._surface(chi[part]), threshold, kept[part])
 
-        self._parts.run(batch, work)
+        self._parts.run(len(chi), work)
         found = copy.copy(self)
         found._latest = {}
         found._mask = kept
@@ -268,10 +265,8 @@ class CudaDifferentiator(AbstractDifferentiator):
 
     def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AbstractDifferentiator.photometric_rmse`."""
-        device, batch = self._device, len(chi)
-        hull, sums = self._parts.whole(
-            lambda: (device.asarray(self.problem.hull.view(np.uint8)), device.empty((batch, 2), np.float64))
-        )
+        device, hull, batch = self._device, self._hull, len(chi)
+        sums = self._parts.whole(lambda: device.empty((batch, 2), np.float64))
 
         def work(part: slice) -> None:
             misfit = PhotoMisfit(self.renderer, self._image[part], self._mask[part], hull[part])
@@ -351,6 +346,11 @@ class CudaDifferentiator(AbstractDifferentiator):
             self._surfaces.insert(0, (key, made))
             del self._surfaces[2:]
         return made
+
+    @cached_property
+    def _hull(self) -> Array:
+        """(B, H, W) see `Problem.hull`; two questions are asked of the finest photos."""
+        return self._parts.whole(lambda: self._device.asarray(self.problem.hull.view(np.uint8)))
 
     def _put(self, name: str, array: NDArray[Any]) -> Array:
         """A host array on the device; what was put there last under this name is not sent again."""

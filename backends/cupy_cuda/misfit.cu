@@ -1,7 +1,7 @@
 // Where and by how much the model's image misses the photo: what covers the face, and the RMSE. Float64 throughout; the
 // rules are those of faceinv/misfit.py.
 #include "block.cuh"
-#include "shading.cuh"
+#include "common.cuh"
 
 #define NOT_FACE -1.0  // the misfit of pixels that do not show the face mask, or that the photo's mask leaves out
 #define DIGITS 256     // values of one digit of a key, in which the median is sought
@@ -14,29 +14,22 @@ __device__ inline double linear_from_srgb(double value)
 }
 
 struct PixelMisfitParams {
-    int batch;                  // B
-    int vertices;               // N
-    int triangle_count;         // T
-    int height;                 // H
-    int width;                  // W
-    int squared;                // 0: mean |radiance - photo| as they are; 1: mean square, in linear RGB with white at 1
-    int srgb;                   // 1 where the photo is sRGB-encoded
-    double white;               // the value of white in the photo
-    const int* triangles;       // (triangle_count, 3)
-    const byte* face_mask;      // (triangle_count)
-    const byte* mask;           // (batch, height, width)
-    const double* camera;       // (batch, CAMERA_SIZE)
-    const double* points;       // (batch, vertices, 3) mm
-    const double* normals;      // (batch, vertices, 3)
-    const double* albedo;       // (batch, vertices, 3)
-    const int* triangle;        // (batch, height, width)
-    const double* barycentric;  // (batch, height, width, 3)
-    const float* image;         // (batch, height, width, 3)
-    double* misfit;             // (batch, height, width) mean over channels, or NOT_FACE
+    int batch;               // B
+    int triangle_count;      // T
+    int height;              // H
+    int width;               // W
+    int squared;             // 0: mean |radiance - photo| as they are; 1: mean square, in linear RGB with white at 1
+    int srgb;                // 1 where the photo is sRGB-encoded
+    double white;            // the value of white in the photo
+    const byte* face_mask;   // (triangle_count)
+    const byte* mask;        // (batch, height, width)
+    const int* triangle;     // (batch, height, width)
+    const double* radiance;  // (batch, height, width, 3)
+    const float* image;      // (batch, height, width, 3)
+    double* misfit;          // (batch, height, width) mean over channels, or NOT_FACE
 };
 
 // One thread a pixel.
-template <bool FLAT>
 __global__ void pixel_misfit(const PixelMisfitParams p)
 {
     const int index = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
@@ -47,12 +40,9 @@ __global__ void pixel_misfit(const PixelMisfitParams p)
         p.misfit[at] = NOT_FACE;
         return;
     }
-    const size_t shift = static_cast<size_t>(item) * p.vertices * 3;
-    const Surface surface = {p.points + shift, p.normals + shift, p.albedo + shift, nullptr, nullptr};
-    double radiance[3], total = 0.0;
-    drawn_radiance<FLAT>(surface, camera_of(p.camera, item), p.triangles, t, p.barycentric + 3 * at, radiance);
+    double total = 0.0;
     for (int c = 0; c < 3; ++c) {
-        double shown = radiance[c];
+        double shown = p.radiance[3 * at + c];
         double target = static_cast<double>(p.image[3 * at + c]);
         if (p.squared) {
             shown /= p.white;
@@ -125,6 +115,12 @@ __global__ void local_means(const LocalMeansParams p)
     p.mean[at + index] = sum / max(count, 1);
 }
 
+// Whether a pixel shows the face mask inside the landmarks' hull.
+__device__ inline bool sure_face(const double* misfit, const byte* hull, size_t at)
+{
+    return !(misfit[at] < 0.0) && hull[at];
+}
+
 struct KeepExplainedParams {
     int batch;             // B
     int height;            // H
@@ -170,7 +166,7 @@ __global__ void keep_explained(const KeepExplainedParams p)
         const key_t64 above = shift == 64 - DIGIT_BITS ? 0 : ~key_t64(0) << (shift + DIGIT_BITS);
         const key_t64 wanted = above ? prefix : 0;
         for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
-            if (p.misfit[at + k] < 0.0 || !p.hull[at + k]) continue;
+            if (!sure_face(p.misfit, p.hull, at + k)) continue;
             const key_t64 key = key_of(p.mean[at + k]);
             if ((key & above) == wanted) atomicAdd(&found[static_cast<int>((key >> shift) & (DIGITS - 1))], 1);
         }
@@ -190,7 +186,7 @@ __global__ void keep_explained(const KeepExplainedParams p)
     const key_t64 middle = prefix;
     double nearest = NONE_LARGER;
     for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
-        if (p.misfit[at + k] < 0.0 || !p.hull[at + k]) continue;
+        if (!sure_face(p.misfit, p.hull, at + k)) continue;
         if (key_of(p.mean[at + k]) > middle) nearest = fmax(nearest, -p.mean[at + k]);
     }
     nearest = block_max(nearest, scratch);
@@ -218,7 +214,7 @@ __global__ void sum_inside(const SumInsideParams p)
     const size_t at = static_cast<size_t>(item) * pixels;
     double sum = 0.0, count = 0.0;
     for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
-        if (p.misfit[at + k] < 0.0 || !p.hull[at + k]) continue;
+        if (!sure_face(p.misfit, p.hull, at + k)) continue;
         sum += p.misfit[at + k];
         count += 1.0;
     }

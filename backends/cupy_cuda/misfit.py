@@ -75,32 +75,23 @@ class PhotoMisfit:
         """(B, H, W) see pixel_misfit."""
         renderer, device = self.renderer, self.renderer.device
         batch, height, width = self.mask.shape
-        triangle = device.empty((batch, height, width), np.int32)
-        barycentric = device.empty((batch, height, width, 3), np.float64)
-        renderer.draw(surface.xy, surface.depth, triangle, barycentric)
+        visibility = renderer.rasterize(surface.geometry, (height, width))
         misfit = device.empty((batch, height, width), np.float64)
         device.launch(
             "pixel_misfit",
             (blocks(height * width, _THREADS), batch, 1),
             _THREADS,
-            template=(renderer.flat_name,),
             batch=batch,
-            vertices=renderer.model.vertex_count,
             triangle_count=len(renderer.model.triangles),
             height=height,
             width=width,
             squared=int(squared),
             srgb=int(renderer.model.albedo_space == "srgb"),
             white=white,
-            triangles=renderer.triangles,
             face_mask=renderer.face_mask,
             mask=self.mask,
-            camera=surface.camera,
-            points=surface.points,
-            normals=surface.normals,
-            albedo=surface.albedo,
-            triangle=triangle,
-            barycentric=barycentric,
+            triangle=visibility.triangle,
+            radiance=renderer.radiance(surface.geometry, surface.camera, visibility),
             image=self.image,
             misfit=misfit,
         )

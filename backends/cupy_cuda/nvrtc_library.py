@@ -8,7 +8,7 @@ from functools import cache
 from types import ModuleType
 from typing import Final
 
-from faceinv.errors import BackendError
+from faceinv.errors import BackendError, first_line
 
 __all__ = ["INSTALL", "load_nvrtc"]
 
@@ -34,10 +34,9 @@ def load_nvrtc() -> ModuleType:
 
         nvrtc.getVersion()
     except Exception as error:  # a missing distribution, library or symbol raises many things
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise BackendError(
-            f"engine 'cupy' cannot compile its kernels: NVRTC cannot be loaded ({type(error).__name__}: {first}). "
-            f"Install it with: {INSTALL}."
+            f"engine 'cupy' cannot compile its kernels: NVRTC cannot be loaded ({type(error).__name__}: "
+            f"{first_line(error)}). Install it with: {INSTALL}."
         ) from error
     module: ModuleType = nvrtc
     return module

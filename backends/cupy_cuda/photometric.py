@@ -34,7 +34,8 @@ _VERTICES_PER_BLOCK: Final = 4
 
 @dataclass(frozen=True)
 class Seen:
-    """The photometric pixels and vertices of a batch, on the device unless named host."""
+    """The photometric pixels and vertices of a batch, on the device unless named host; lists are None where nothing was
+    drawn."""
 
     counts: Array
     """(B, 2) pixels and vertices."""
@@ -94,15 +95,16 @@ class PhotometricTerm:
         items = part.stop - part.start
         parts = blocks(max(1, int(frozen.cache.host[part, 0].max())), PIXEL_THREADS)
         partial = self._device.empty((items, parts), np.float64)
-        self._device.launch(
-            "photometric_cost",
-            (parts, items, 1),
-            PIXEL_THREADS,
-            template=(self.renderer.flat_name,),
-            **self._looking(surface, frozen, part, on),
-            blocks=parts,
-            cost=partial,
-        )
+        if frozen.pixels[part].any():
+            self._device.launch(
+                "photometric_cost",
+                (parts, items, 1),
+                PIXEL_THREADS,
+                template=(self.renderer.flat_name,),
+                **self._looking(surface, frozen, part, on),
+                blocks=parts,
+                cost=partial,
+            )
         return partial
 
     def dense_rows(self, surface: Surface, rows: LocalRows, frozen: Frozen, part: slice, on: Array) -> Array:

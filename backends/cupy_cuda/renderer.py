@@ -58,6 +58,11 @@ class Surface:
     depth: Array
     """(B, N) px."""
 
+    @property
+    def geometry(self) -> Geometry:
+        """What other engines call it."""
+        return Geometry(self.points, self.normals, self.albedo, self.xy, self.depth)
+
 
 class CudaRenderer(AbstractRenderer):
     """One model on one device."""
@@ -169,8 +174,7 @@ class CudaRenderer(AbstractRenderer):
 
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:
         """See `AbstractRenderer.geometry`."""
-        s = self.surface(chi)
-        return Geometry(s.points, s.normals, s.albedo, s.xy, s.depth)
+        return self.surface(chi).geometry
 
     def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
         """See `AbstractRenderer.rasterize`."""
@@ -224,6 +228,11 @@ class CudaRenderer(AbstractRenderer):
 
     def shade(self, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]) -> Array:
         """See `AbstractRenderer.shade`."""
+        chi_there = self.device.asarray(np.ascontiguousarray(chi, np.float64))
+        return self.radiance(geometry, self.cameras(chi_there), visibility)
+
+    def radiance(self, geometry: Geometry, camera: Array, visibility: Visibility) -> Array:
+        """Radiance (B, H, W, 3) under the camera records (B, 39)."""
         device = self.device
         batch, height, width = visibility.triangle.shape
         out = device.empty((batch, height, width, 3), np.float64)
@@ -238,7 +247,7 @@ class CudaRenderer(AbstractRenderer):
             height=height,
             width=width,
             triangles=self.triangles,
-            camera=self.cameras(device.asarray(np.ascontiguousarray(chi, np.float64))),
+            camera=camera,
             points=geometry.vertices,
             normals=geometry.normals,
             albedo=geometry.albedo,

@@ -32,7 +32,14 @@ __global__ void radiance(const RadianceParams p)
     }
     const size_t shift = static_cast<size_t>(item) * p.vertices * 3;
     const Surface surface = {p.points + shift, p.normals + shift, p.albedo + shift, nullptr, nullptr};
-    drawn_radiance<FLAT>(surface, camera_of(p.camera, item), p.triangles, t, p.barycentric + 3 * at, out);
+    const Camera& camera = camera_of(p.camera, item);
+    Shaded pixel;
+    for (int k = 0; k < 3; ++k) {
+        pixel.corner[k] = p.triangles[3 * t + k];
+        pixel.b[k] = p.barycentric[3 * at + k];
+    }
+    orient<FLAT>(surface, camera, pixel);
+    for (int c = 0; c < 3; ++c) out[c] = albedo_at(surface, pixel, c) * shade_of(camera, pixel, c);
 }
 
 struct PhotometricCostParams {

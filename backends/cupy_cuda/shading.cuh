@@ -94,20 +94,6 @@ __device__ inline double shade_of(const Camera& camera, const Shaded& p, int c)
     return shade;
 }
 
-// Radiance (3) of a pixel as it was drawn: triangle `t`, barycentric weights b (3).
-template <bool FLAT>
-__device__ inline void drawn_radiance(
-    const Surface& s, const Camera& camera, const int* triangles, int t, const double* b, double* radiance)
-{
-    Shaded pixel;
-    for (int k = 0; k < 3; ++k) {
-        pixel.corner[k] = triangles[3 * t + k];
-        pixel.b[k] = b[k];
-    }
-    orient<FLAT>(s, camera, pixel);
-    for (int c = 0; c < 3; ++c) radiance[c] = albedo_at(s, pixel, c) * shade_of(camera, pixel, c);
-}
-
 struct Residual {
     double value;   // scale (radiance - target)
     double weight;  // Huber's

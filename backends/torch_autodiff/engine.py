@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from faceinv.backends.torch_autodiff.ops import TorchOps
-from faceinv.errors import BackendError
+from faceinv.errors import BackendError, first_line
 from faceinv.local_autodiff import LocalAutodiffEngine, LocalAutodiffRenderer
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def find_device(name: str) -> torch.device:
         torch.zeros(1, dtype=torch.float64, device=device).add_(1).item()
     except Exception as error:  # each device type fails in its own way
         found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackendError(
-            f"engine 'torch' cannot use device '{name}' ({reason}); usable here: {', '.join(['cpu', *found])}. "
+            f"engine 'torch' cannot use device '{name}' ({first_line(error)}); "
+            f"usable here: {', '.join(['cpu', *found])}. "
             "A device must exist in this PyTorch build and compute in float64; 'torch:cpu' always works."
         ) from error
     return device
