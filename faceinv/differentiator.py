@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from faceinv.blas import one_blas_thread
 from faceinv.energy import HostTerms
 from faceinv.interface import (
     AbstractDifferentiator,
@@ -61,6 +62,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
     ) -> ResidualJacobian:
         """See `AbstractDifferentiator.residual_jacobian`; the item has photometric pixels."""
 
+    @one_blas_thread()
     def residual_jacobian(
         self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
     ) -> ResidualJacobian:
@@ -69,6 +71,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
             return self._photometric_rows(chi, frozen, item, rows)
         return ResidualJacobian(np.zeros(0), np.zeros((0, chi.shape[1])), np.zeros(0))
 
+    @one_blas_thread()
     def freeze(self, chi: NDArray[np.float64]) -> Frozen:
         """See `AbstractDifferentiator.freeze`."""
         points = self._terms.points(chi, self.problem.landmarks)
@@ -77,6 +80,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
         visibility, pixels, cache = self._see(chi)
         return Frozen(visibility, points, pixels, cache)
 
+    @one_blas_thread()
     def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
         """See `AbstractDifferentiator.linearize`."""
         batch, count = chi.shape
@@ -92,6 +96,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
             hessian[item] += photo_h
         return Linearization(CostParts(*parts), gradient, hessian, 3 * frozen.pixels)
 
+    @one_blas_thread()
     def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> CostParts:
         """See `AbstractDifferentiator.cost`."""
         items = np.flatnonzero(active)
@@ -101,11 +106,13 @@ class HostTermsDifferentiator(AbstractDifferentiator):
             parts[0, item] = self._photometric_cost(chi[item], frozen, item)
         return CostParts(*parts)
 
+    @one_blas_thread()
     def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> Self:
         """See `AbstractDifferentiator.without_occluders`."""
         mask = explained(self.renderer, self.problem, chi, threshold)
         return type(self)(self.renderer, replace(self.problem, mask=mask))
 
+    @one_blas_thread()
     def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AbstractDifferentiator.photometric_rmse`."""
         return photometric_rmse(self.renderer, self.problem, chi)

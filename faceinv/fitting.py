@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
+from faceinv.blas import one_blas_thread
 from faceinv.camera import WeakPerspective, axis_angle, fit_weak_perspective, rotation_matrix
 from faceinv.config import FitConfig
 from faceinv.crop import FaceCrop, eye_distance
@@ -196,18 +196,8 @@ class Fitter:
 
     # ---- objective -> solver
 
-    @cached_property
-    def _thread_pools(self) -> ThreadpoolController:
-        """Those of all libraries loaded by now, the engine's among them; looking for them takes milliseconds."""
-        return ThreadpoolController()
-
+    @one_blas_thread()
     def _solve(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
-        # Idle BLAS threads spin for a while and starve the engine's own: with two, a fit on two cores took four times
-        # as long.
-        with self._thread_pools.limit(limits=1, user_api="blas"):
-            return self._schedule(photos, clock, tell)
-
-    def _schedule(self, photos: list[_Photo], clock: _Clock, tell: Progress) -> list[FitResult]:
         config, bind = self.config, self.engine.differentiator
         sizes = _level_sizes(config)
         problems = [self._problem(photos, level) for level in range(len(sizes))]

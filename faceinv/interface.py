@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from faceinv.blas import one_blas_thread
 from faceinv.parameters import ParameterLayout
 
 if TYPE_CHECKING:
@@ -328,6 +329,7 @@ class Engine(ABC):
         """Give the device's memory back, but for the driver's own; the engine and what it made are of no more use."""
 
 
+@one_blas_thread()
 def solve_on_host(
     gradient: NDArray[np.float64],
     hessian: NDArray[np.float64],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from faceinv.blas import one_blas_thread
 from faceinv.camera import WeakPerspective
 from faceinv.errors import InputError
 from faceinv.files import read_arrays, write_whole
@@ -123,6 +124,7 @@ class FitResult:
         """(N,) px, larger is nearer."""
         return self._projected[:, 2]
 
+    @one_blas_thread()
     def vertex_std(self) -> NDArray[np.float64]:
         """(N,) mm: how uncertain each vertex is, the root of its variance summed over x, y and z in model space.
 

@@ -1,10 +1,7 @@
-"""From a photo to a face: the packaged photo, known synthetic faces, batches, threads, places in the photo."""
+"""From a photo to a face: the packaged photo, known synthetic faces, batches, places in the photo."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -174,36 +171,6 @@ def test_a_batch_equals_its_items_alone() -> None:
         assert same_bits(result, rough_fitter().fit(image))
     assert len({result.cost for result in together}) == 3
     assert all({record.item for record in result.history} == {k} for k, result in enumerate(together))
-
-
-SCRIPT = """
-import hashlib, sys
-sys.path.insert(0, {folder!r})
-import numpy as np, faceinv
-from small import few_modes
-from test_fitting import ROUGH, rough
-result = rough()
-digest = hashlib.sha256()
-for part in (result.vertices, result.image_xy, result.lighting, result.hessian, np.float64(result.cost)):
-    digest.update(np.ascontiguousarray(part).tobytes())
-print(digest.hexdigest())
-"""
-
-
-def test_one_and_two_threads_give_the_same_bits() -> None:
-    found = []
-    for threads in ("1", "2"):
-        names = ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-        script = SCRIPT.format(folder=str(Path(__file__).parent))
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, **dict.fromkeys(names, threads)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found.append(done.stdout.strip())
-    assert found[0] == found[1]
 
 
 # ---- where the face lies

@@ -10,6 +10,7 @@ import numpy as np
 
 from faceinv.backends.numpy_numba import assembly, raster, shading, surface
 from faceinv.backends.numpy_numba.mesh import Mesh
+from faceinv.blas import one_blas_thread
 from faceinv.camera import rotation_matrix
 from faceinv.differentiator import HostTermsDifferentiator
 from faceinv.errors import BackendError
@@ -39,7 +40,7 @@ _VERTICES: Final = 2048
 _LIGHT_BLOCKS: Final = 64
 """Blocks of pixels whose light columns are summed by themselves."""
 _WHOLE: Final = 32
-"""Used vertices are padded to a multiple of this: OpenBLAS then cuts its sums alike with any number of threads."""
+"""Used vertices are padded to a multiple of this, as BLAS likes it."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class NumbaRenderer(AbstractRenderer):
         rotation, scale = rotation_matrix(chi[self.layout.rotation]), float(np.exp(chi[self.layout.log_scale]))
         return rotation, scale, scale * (vertices @ rotation.T), normals @ rotation.T
 
+    @one_blas_thread()
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:
         """See `AbstractRenderer.geometry`."""
         made = [self.surface(item) for item in chi]
@@ -169,6 +171,7 @@ class NumbaRenderer(AbstractRenderer):
             raster.rasterize(xy, depth, self.mesh.triangles, triangle[item], barycentric[item])
         return Visibility(triangle, barycentric)
 
+    @one_blas_thread()
     def shade(self, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AbstractRenderer.shade`."""
         out = np.empty((*visibility.triangle.shape, 3))

@@ -1,11 +1,7 @@
-"""The `numpy` engine: two ways to J^T J, the derivative of normals, bits that depend on neither threads nor batch."""
+"""The `numpy` engine: two ways to J^T J, the derivative of normals, bits that do not depend on the batch."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -141,29 +137,3 @@ def test_turns_of_normals_are_their_finite_differences() -> None:
         assert np.abs(motion[:, :2, n] - screen).max() < 1e-7 * max(1.0, np.abs(screen).max())
         turned = np.einsum("vad,va->vd", tangents, motion[:, 2:, n])
         assert np.abs(turned - turn).max() < 1e-6 * max(1.0, np.abs(turn).max())
-
-
-def digest() -> str:
-    """Of everything float32 linearisations give, smooth and flat, by rows and by vertices."""
-    found = hashlib.sha256()
-    for normals in ("smooth", "flat"):
-        for way in ("rows", "vertices"):
-            got = linearized("float32", normals, way, slice(0, 2))  # type: ignore[arg-type]
-            for array in (got.hessian, got.gradient, got.cost.total):
-                found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
-
-
-def test_bits_do_not_depend_on_threads() -> None:
-    found = set()
-    for threads in ("1", "2"):
-        environment = os.environ | {"NUMBA_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        run = subprocess.run(
-            [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=120, check=True
-        )
-        found.add(run.stdout.strip())
-    assert len(found) == 1
-
-
-if __name__ == "__main__":
-    print(digest())
