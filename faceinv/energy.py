@@ -127,7 +127,7 @@ class HostTerms:
         """Residuals (items, 136), and their derivative (items, 136, K + 6) by shape and pose."""
         layout, count = self.layout, self.layout.shape_count
         place, weights = self._place[points.vertices[items]], points.weights[items]
-        scale = np.exp(chi[:, layout.log_scale])[:, None]
+        scale = layout.scale(chi)[:, None]
         rotation = rotation_matrix(chi[:, layout.rotation])
         basis = np.zeros((len(chi), 68, 3, count))
         for k in range(3):
@@ -158,7 +158,7 @@ class HostTerms:
     def _turned(self, shape: NDArray[np.float64], chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points (B, L, 3) mm, turned and scaled: px in the camera frame, y up, before the translation."""
         turned = shape @ rotation_matrix(chi[:, self.layout.rotation]).transpose(0, 2, 1)
-        scaled: NDArray[np.float64] = np.exp(chi[:, self.layout.log_scale])[:, None, None] * turned
+        scaled: NDArray[np.float64] = self.layout.scale(chi)[:, None, None] * turned
         return scaled
 
     def _image(self, turned: NDArray[np.float64], chi: NDArray[np.float64]) -> NDArray[np.float64]:

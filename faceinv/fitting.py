@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -303,7 +304,7 @@ class Fitter:
         """The same faces in crop pixels of another size."""
         layout, ratio = self.layout, new / old
         chi = chi.copy()
-        chi[:, layout.log_scale] += np.log(ratio)
+        chi[:, layout.log_scale] += math.log(ratio)
         chi[:, layout.translation] = (chi[:, layout.translation] + 0.5) * ratio - 0.5
         return chi
 
@@ -331,7 +332,7 @@ class Fitter:
     ) -> FitResult:
         layout, chi, cost = self.layout, solution.x[item], solution.cost
         crop_camera = WeakPerspective(
-            float(np.exp(chi[layout.log_scale])), rotation_matrix(chi[layout.rotation]), chi[layout.translation].copy()
+            float(layout.scale(chi)), rotation_matrix(chi[layout.rotation]), chi[layout.translation].copy()
         )
         camera = photo.crop.camera_to_photo(crop_camera)
         landmarks2d = camera.project(landmarks3d)[:, :2]
@@ -394,7 +395,7 @@ def _halved(colours: NDArray[np.float32], usable: NDArray[np.bool_]) -> tuple[ND
 
 
 def _put_camera(chi: NDArray[np.float64], layout: ParameterLayout, camera: WeakPerspective) -> None:
-    chi[layout.log_scale] = np.log(camera.scale)
+    chi[layout.log_scale] = math.log(camera.scale)
     chi[layout.rotation] = axis_angle(camera.rotation)
     chi[layout.translation] = camera.translation
 

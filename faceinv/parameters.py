@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -99,6 +100,12 @@ class ParameterLayout:
         for part in parts:
             chosen[part] = True
         return chosen
+
+    def scale(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """s of the camera, px per mm, (...) for chi (..., P)."""
+        # Not np.exp: NumPy 1.26 computes it one of two ways, by where in memory the result happens to lie.
+        logs = chi[..., self.log_scale]
+        return np.array([math.exp(value) for value in np.ravel(logs)]).reshape(np.shape(logs))
 
     def gamma(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """The lighting as (..., 9, 3)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ def pack(result: FitResult, camera: WeakPerspective) -> NDArray[np.float64]:
     chi[0, layout.identity] = result.identity
     chi[0, layout.expression] = result.expression
     chi[0, layout.albedo] = result.albedo_coefficients
-    chi[0, layout.log_scale] = np.log(camera.scale)
+    chi[0, layout.log_scale] = math.log(camera.scale)
     chi[0, layout.rotation] = axis_angle(camera.rotation)
     chi[0, layout.translation] = camera.translation
     chi[0, layout.lighting] = result.lighting.T.ravel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,3 +105,13 @@ def test_scale_stays_positive(step: float) -> None:
     layout, chi, move = some(3)
     move[:, layout.log_scale] = step
     assert (np.exp(layout.retract(chi, move)[:, layout.log_scale]) > 0).all()
+
+
+def test_the_scale_has_the_same_bits_every_time() -> None:
+    layout = ParameterLayout(1, 1, 1)
+    chi = np.zeros((1, layout.count))
+    chi[0, layout.log_scale] = -1.2345
+    kept = []  # so that memory is laid out differently every time
+    for size in range(400):
+        kept.append((np.empty(size % 13), layout.scale(chi), chi.copy()))
+    assert {float(scale[0]) for _, scale, _ in kept} == {math.exp(-1.2345)}

@@ -147,7 +147,7 @@ class NumbaRenderer(AbstractRenderer):
         self, chi: NDArray[np.float64], vertices: NDArray[np.float64], normals: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], float, NDArray[np.float64], NDArray[np.float64]]:
         """R, s, and vertices in px (before translation) and normals in the camera frame."""
-        rotation, scale = rotation_matrix(chi[self.layout.rotation]), float(np.exp(chi[self.layout.log_scale]))
+        rotation, scale = rotation_matrix(chi[self.layout.rotation]), float(self.layout.scale(chi))
         return rotation, scale, scale * (vertices @ rotation.T), normals @ rotation.T
 
     @one_blas_thread()

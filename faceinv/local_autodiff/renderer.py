@@ -134,7 +134,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
         summed = ops.combine(self._around, self._ones, ops.stack(face, 1))
         normals, inverse = self._normalised([summed[:, d] for d in range(3)])
         xyz = [rows[:, d] for d in range(3)]
-        rotation, scale = rotation_matrix(chi[layout.rotation]), float(np.exp(chi[layout.log_scale]))
+        rotation, scale = rotation_matrix(chi[layout.rotation]), float(layout.scale(chi))
         tx, ty = (float(t) for t in chi[layout.translation])
         turned = [axis * scale for axis in turn(rotation, xyz)]
         x, y = turned[0] + tx, ty - turned[1]
