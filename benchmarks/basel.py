@@ -32,13 +32,13 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import report
 
-from faceinv.config import FitConfig
-from faceinv.fitting import Fitter
-from faceinv.formats import load_model, save_npz_model
-from faceinv.interface import Assembly, Energy, EngineSettings, Normals, Problem
-from faceinv.lighting import ambient
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine, parse_backend
+from faceinv.engine.records import Assembly, Energy, EngineSettings, Normals, Problem
+from faceinv.engine.registry import build_engine, parse_backend
+from faceinv.face.formats import load_model, save_npz_model
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
+from faceinv.fitting.config import FitConfig
+from faceinv.fitting.fitter import Fitter
 
 SIZES: Final = (112, 160, 224, 320, 512, 1024)
 NORMALS: Final[tuple[Normals, ...]] = ("smooth", "flat")

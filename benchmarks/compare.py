@@ -14,7 +14,7 @@ from report import RESULTS, table
 from faceinv.comparison.agreement import compare_engines
 from faceinv.comparison.report import markdown, save
 from faceinv.comparison.run import Plan, compare
-from faceinv.formats import load_model
+from faceinv.face.formats import load_model
 
 
 def main() -> None:

@@ -26,16 +26,17 @@ import numpy as np
 import faceinv
 from faceinv.backends.cupy_cuda.device import Device
 from faceinv.backends.cupy_cuda.engine import CudaEngine
+from faceinv.engine.interface import AbstractDifferentiator, Engine
+from faceinv.engine.records import DType, Energy, EngineSettings, Problem
+from faceinv.engine.registry import build_engine
 from faceinv.errors import BackendError
-from faceinv.images import load_image
-from faceinv.interface import AbstractDifferentiator, DType, Energy, Engine, EngineSettings, Problem
-from faceinv.landmarks import detect_faces
-from faceinv.lighting import ambient
-from faceinv.model import MorphableModel
-from faceinv.objective import FaceObjective
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
-from faceinv.solver import Solution, SolverSettings, gauss_newton
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
+from faceinv.face.model import MorphableModel
+from faceinv.fitting.objective import FaceObjective
+from faceinv.fitting.solver import Solution, SolverSettings, gauss_newton
+from faceinv.photo.detector import detect_faces
+from faceinv.photo.read import load_image
 
 RESULTS: Final = Path(__file__).resolve().parent / "results" / "gpu.md"
 TOLERANCE: Final[dict[DType, float]] = {"float64": 1e-10, "float32": 1e-5}

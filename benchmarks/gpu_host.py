@@ -28,7 +28,7 @@ from executor import CpuDevice
 
 import faceinv
 from faceinv.backends.cupy_cuda.engine import CudaEngine
-from faceinv.interface import EngineSettings
+from faceinv.engine.records import EngineSettings
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

@@ -16,17 +16,17 @@ import numpy as np
 from report import RESULTS, save
 
 from faceinv.backends.numpy_numba import build
-from faceinv.formats import load_model
-from faceinv.interface import Energy, EngineSettings, Problem
-from faceinv.lighting import ambient
-from faceinv.parameters import ParameterLayout
+from faceinv.engine.records import Energy, EngineSettings, Problem
+from faceinv.face.formats import load_model
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from faceinv.interface import Assembly, Normals
-    from faceinv.model import MorphableModel
+    from faceinv.engine.records import Assembly, Normals
+    from faceinv.face.model import MorphableModel
 
 WAYS: tuple[tuple[Normals, Assembly], ...] = (
     ("smooth", "rows"),

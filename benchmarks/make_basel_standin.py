@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from scipy import io, sparse
 from scipy.spatial import cKDTree
 
-from faceinv.formats import load_model
-from faceinv.images import linear_to_srgb
+from faceinv.face.formats import load_model
+from faceinv.photo.color import linear_to_srgb
 
 VERTICES, TRIANGLES, TRIMMED = 53_215, 105_840, 275
 IDENTITY, EXPRESSION, ALBEDO = 199, 79, 199

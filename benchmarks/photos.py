@@ -17,11 +17,11 @@ from PIL import Image
 from report import save, table
 
 from faceinv import FitConfig
-from faceinv.fitting import Fitter
-from faceinv.landmarks import read_pts
+from faceinv.fitting.fitter import Fitter
+from faceinv.photo.pts import read_pts
 
 if TYPE_CHECKING:
-    from faceinv.result import FitResult
+    from faceinv.fitting.result import FitResult
 
 __all__ = ["PHOTOS", "find_photos", "measure", "summarise"]
 

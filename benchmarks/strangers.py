@@ -33,17 +33,17 @@ from scipy.spatial import cKDTree
 from surfaces import Expressed, Surface, align, express, face_triangles, quantile, similarity_of_points, vertex_areas
 
 from faceinv import FitConfig, load_model
-from faceinv.camera import rotation_from_euler
-from faceinv.fitting import Fitter
-from faceinv.images import linear_to_srgb
-from faceinv.landmarks import detect_faces
-from faceinv.lighting import sh_basis
+from faceinv.face.camera import rotation_from_euler
+from faceinv.face.lighting import sh_basis
+from faceinv.fitting.fitter import Fitter
+from faceinv.photo.color import linear_to_srgb
+from faceinv.photo.detector import detect_faces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.model import MorphableModel
-    from faceinv.result import FitResult
+    from faceinv.face.model import MorphableModel
+    from faceinv.fitting.result import FitResult
 
     Array = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from faceinv.camera import rotation_matrix
+from faceinv.face.camera import rotation_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.model import MorphableModel
+    from faceinv.face.model import MorphableModel
 
     Array = NDArray[np.float64]
 

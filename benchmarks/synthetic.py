@@ -22,19 +22,19 @@ from report import save, table
 from surfaces import similarity_of_points
 
 from faceinv import FitConfig
-from faceinv.camera import WeakPerspective, axis_angle, rotation_from_euler, rotation_matrix
-from faceinv.crop import FaceCrop
-from faceinv.energy import HostTerms
-from faceinv.fitting import Fitter
-from faceinv.images import linear_to_srgb, srgb_to_linear
+from faceinv.engine.host_terms import HostTerms
+from faceinv.face.camera import WeakPerspective, axis_angle, rotation_from_euler, rotation_matrix
+from faceinv.fitting.fitter import Fitter
+from faceinv.photo.color import linear_to_srgb, srgb_to_linear
+from faceinv.photo.crop import FaceCrop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from faceinv.result import FitResult
-    from faceinv.solver import Iteration
+    from faceinv.fitting.result import FitResult
+    from faceinv.fitting.solver import Iteration
 
     Array = NDArray[np.float64]
 

@@ -6,19 +6,26 @@ renderer, spherical-harmonics light and Gauss-Newton, on an array engine of your
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceinv.config import FitConfig
 from faceinv.errors import BackendError, ConfigError, FaceinvError, InputError, ModelError, NoFaceError
+from faceinv.fitting.config import FitConfig
 from faceinv.version import __version__
 
+# In a checkout the engines' folder lies beside this one; installed, it lies inside. Python started in a checkout takes
+# this folder for the package, whatever is installed, and must find the engines all the same.
+_beside = Path(__file__).resolve().parent.parent
+if not (Path(__file__).parent / "backends").is_dir() and (_beside / "backends" / "numpy_numba").is_dir():
+    __path__.append(str(_beside))
+
 if TYPE_CHECKING:
-    from faceinv.fitting import Fitter, fit, fit_faces
-    from faceinv.formats import load_model
-    from faceinv.model import MorphableModel
-    from faceinv.registry import available_engines
-    from faceinv.result import FitResult, load_result
-    from faceinv.solver import Status
+    from faceinv.engine.registry import available_engines
+    from faceinv.face.formats import load_model
+    from faceinv.face.model import MorphableModel
+    from faceinv.fitting.fitter import Fitter, fit, fit_faces
+    from faceinv.fitting.result import FitResult, load_result
+    from faceinv.fitting.solver import Status
 
 __all__ = [
     "BackendError",
@@ -42,15 +49,15 @@ __all__ = [
 
 # Loaded on first use, so that `import faceinv` stays quick.
 _LAZY = {
-    "Fitter": "faceinv.fitting",
-    "fit": "faceinv.fitting",
-    "fit_faces": "faceinv.fitting",
-    "load_model": "faceinv.formats",
-    "MorphableModel": "faceinv.model",
-    "available_engines": "faceinv.registry",
-    "FitResult": "faceinv.result",
-    "load_result": "faceinv.result",
-    "Status": "faceinv.solver",
+    "Fitter": "faceinv.fitting.fitter",
+    "fit": "faceinv.fitting.fitter",
+    "fit_faces": "faceinv.fitting.fitter",
+    "load_model": "faceinv.face.formats",
+    "MorphableModel": "faceinv.face.model",
+    "available_engines": "faceinv.engine.registry",
+    "FitResult": "faceinv.fitting.result",
+    "load_result": "faceinv.fitting.result",
+    "Status": "faceinv.fitting.solver",
 }
 
 

@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
-from pathlib import Path
-
 import pytest
+from quick import sample
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
-
-
-def _use_the_installed_package() -> None:
-    """Keep the checkout's folder `faceinv` from hiding the installed package, here and in child processes.
-
-    The checkout alone is not importable as a whole: `backends` becomes `faceinv.backends` on installation.
-    """
-    os.environ["PYTHONSAFEPATH"] = "1"
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _CHECKOUT]
-    if importlib.util.find_spec("faceinv") is None or importlib.util.find_spec("faceinv.backends") is None:
-        raise pytest.UsageError('faceinv is not installed; install it first: pip install ".[test]"')
-
-
-_use_the_installed_package()
-
-from quick import sample  # noqa: E402
-
-import faceinv  # noqa: E402
+import faceinv
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.camera import axis_angle, rotation_from_euler
-from faceinv.formats import load_model
-from faceinv.interface import Energy, Problem
-from faceinv.lighting import ambient
-from faceinv.model import MorphableModel
-from faceinv.parameters import ParameterLayout
+from faceinv.engine.records import Energy, Problem
+from faceinv.face.camera import axis_angle, rotation_from_euler
+from faceinv.face.formats import load_model
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
+from faceinv.face.model import MorphableModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from faceinv.camera import (
+from faceinv.face.camera import (
     WeakPerspective,
     axis_angle,
     euler_angles,

@@ -21,10 +21,11 @@ from PIL import Image
 from quick import CONFIG_TOML, quick_fit, sample
 
 import faceinv
-from faceinv import registry, texture, warmup
-from faceinv.cli import outputs
-from faceinv.cli.outputs import unique_stems
+from faceinv.engine import registry
 from faceinv.errors import DeviceLostError
+from faceinv.render import texture
+from faceinv.run import outputs, warmup
+from faceinv.run.outputs import unique_stems
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_all_faces_are_numbered(tmp_path: Path, instant: None) -> None:
 
 
 def test_landmarks_and_mask_are_used(tmp_path: Path, instant: None) -> None:
-    from faceinv.landmarks import write_pts
+    from faceinv.photo.pts import write_pts
 
     write_pts(tmp_path / "a.pts", quick_fit().landmarks_target)
     Image.new("L", (512, 512), 255).save(tmp_path / "m.png")

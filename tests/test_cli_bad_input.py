@@ -16,7 +16,7 @@ from calls import Run, invoke
 from PIL import Image
 from quick import quick_fit, sample
 
-from faceinv.landmarks import write_pts
+from faceinv.photo.pts import write_pts
 
 
 def refused(run: Run, *words: str) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from faceinv.cli.models import models_app
 from faceinv.errors import FaceinvError, InputError, ModelError
-from faceinv.formats import load_model
+from faceinv.face.formats import load_model
 
 
 def run(*words: str | Path) -> str:

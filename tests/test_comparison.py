@@ -17,10 +17,10 @@ from faceinv.comparison.measure import Case, Task, peak_memory
 from faceinv.comparison.report import markdown
 from faceinv.comparison.run import Plan, compare
 from faceinv.errors import BackendError, ConfigError, InputError
-from faceinv.fitting import Fitter
-from faceinv.formats.npz import save_npz_model
-from faceinv.images import load_image
-from faceinv.landmarks import detect_faces
+from faceinv.face.formats.npz import save_npz_model
+from faceinv.fitting.fitter import Fitter
+from faceinv.photo.detector import detect_faces
+from faceinv.photo.read import load_image
 
 CONFIG = FitConfig(size=64, levels=1, iterations=4)
 
@@ -91,7 +91,7 @@ def test_refusals(words: tuple[str, ...], said: str, model: Path, tmp_path: Path
 
 
 def test_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faceinv.registry._version", lambda names: "" if "torch" in names else "some")
+    monkeypatch.setattr("faceinv.engine.registry._version", lambda names: "" if "torch" in names else "some")
     with pytest.raises(BackendError, match="'torch' is not installed"):
         compare(Plan(sample(), engines=("torch",)))
     with pytest.raises(InputError, match="rounds"):

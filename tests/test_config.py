@@ -25,7 +25,7 @@ def test_defaults_and_paper_are_valid_and_differ() -> None:
 
 
 def test_every_field_says_what_it_is() -> None:
-    source = Path(__import__("faceinv.config", fromlist=["config"]).__file__).read_text()
+    source = Path(__import__("faceinv.fitting.config", fromlist=["config"]).__file__).read_text()
     for name in FIELDS:
         line = source.split(f"\n    {name}: ", 1)[1].split("\n")[1]
         assert line.strip().startswith('"""'), name

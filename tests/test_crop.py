@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceinv.camera import WeakPerspective, rotation_from_euler
-from faceinv.crop import FaceCrop, eye_distance
+from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.photo.crop import FaceCrop, eye_distance
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 crops = st.builds(

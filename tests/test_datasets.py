@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceinv.datasets import Dataset300W
 from faceinv.errors import InputError
+from faceinv.photo.datasets import Dataset300W
 
 
 def put(folder: Path, image: str | None, landmarks: str | None, count: int = 68) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from faceinv.contours import jaw_contour
 from faceinv.errors import ModelError
-from faceinv.formats.npz import load_npz_model
-from faceinv.model import MorphableModel
+from faceinv.face.formats.npz import load_npz_model
+from faceinv.face.jaw_contour import jaw_contour
+from faceinv.face.model import MorphableModel
 
 MIRRORED_LANDMARK = np.array(
     [

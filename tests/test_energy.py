@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from small import few_modes, posed, some_problem
 
-from faceinv.camera import WeakPerspective, rotation_matrix
-from faceinv.energy import HostTerms, prior_diagonal
-from faceinv.interface import Energy, Problem
-from faceinv.objective import FaceObjective
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
-from faceinv.solver import SolverSettings, gauss_newton
+from faceinv.engine.host_terms import HostTerms, prior_diagonal
+from faceinv.engine.records import Energy, Problem
+from faceinv.engine.registry import build_engine
+from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.layout import ParameterLayout
+from faceinv.fitting.objective import FaceObjective
+from faceinv.fitting.solver import SolverSettings, gauss_newton
 
 SIZE = 96
 ONLY = np.array([0])

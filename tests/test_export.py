@@ -16,10 +16,11 @@ from quick import quick_fit, sample
 from scipy.spatial import cKDTree
 
 import faceinv
-from faceinv.camera import rotation_from_euler
 from faceinv.errors import InputError
-from faceinv.images import linear_to_srgb, load_image
-from faceinv.texture import texture_image, texture_layout, vertex_colours
+from faceinv.face.camera import rotation_from_euler
+from faceinv.photo.color import linear_to_srgb
+from faceinv.photo.read import load_image
+from faceinv.render.texture import texture_image, texture_layout, vertex_colours
 
 
 def load(path: Path) -> Any:

@@ -14,7 +14,7 @@ from small import few_modes
 
 import faceinv
 from faceinv import BackendError, ConfigError, FaceinvError, FitConfig, Fitter, InputError, ModelError, NoFaceError
-from faceinv.images import load_image
+from faceinv.photo.read import load_image
 
 TINY = FitConfig(size=32, levels=1, iterations=1)
 

@@ -13,12 +13,14 @@ from small import few_modes
 
 import faceinv
 from faceinv import FitConfig, FitResult, Fitter, Status
-from faceinv.camera import WeakPerspective, axis_angle, euler_angles, rotation_from_euler
-from faceinv.images import crop_square, linear_to_srgb, load_image
-from faceinv.landmarks import write_pts
-from faceinv.lighting import ambient
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
+from faceinv.engine.registry import build_engine
+from faceinv.face.camera import WeakPerspective, axis_angle, euler_angles, rotation_from_euler
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
+from faceinv.photo.color import linear_to_srgb
+from faceinv.photo.pts import write_pts
+from faceinv.photo.read import load_image
+from faceinv.photo.resample import crop_square
 
 ROUGH = FitConfig(size=48, levels=2, iterations=4, coarse_iterations=3)
 

@@ -21,11 +21,11 @@ from PIL import Image
 from quick import quick_fit, sample
 
 import faceinv
-from faceinv.cli import folder as folder_module
-from faceinv.cli.folder import _find_jobs
-from faceinv.cli.outputs import FitOptions, clean_leftovers, write_json
 from faceinv.errors import DeviceLostError
-from faceinv.landmarks import write_pts
+from faceinv.photo.pts import write_pts
+from faceinv.run import folder as folder_module
+from faceinv.run.folder import _find_jobs
+from faceinv.run.outputs import FitOptions, clean_leftovers, write_json
 
 TINY = "size = 32\nlevels = 1\niterations = 1\n"
 

@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from faceinv import images
 from faceinv.errors import InputError
-from faceinv.images import crop_square, linear_to_srgb, load_image, load_mask, save_image, srgb_to_linear
+from faceinv.output.picture import save_image
+from faceinv.photo import read as images
+from faceinv.photo.color import linear_to_srgb, srgb_to_linear
+from faceinv.photo.read import load_image, load_mask
+from faceinv.photo.resample import crop_square
 
 
 @pytest.fixture
@@ -399,9 +402,8 @@ def test_save_errors_leave_nothing(tmp_path: Path, colours: NDArray[Any]) -> Non
 
 
 def test_import_is_cheap() -> None:
-    code = (
-        "import sys, faceinv.images; print(*[m for m in ('scipy', 'onnxruntime', 'PIL.ImageCms') if m in sys.modules])"
-    )
+    heavy = ("scipy", "onnxruntime", "PIL.ImageCms")
+    code = f"import sys, faceinv.photo.read; print(*[m for m in {heavy} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() in ("", "scipy")  # the package itself may need SciPy
 

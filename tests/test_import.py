@@ -36,15 +36,15 @@ def test_import_loads_no_backend(plain: set[str]) -> None:
 
 def test_the_parts_of_a_fit_load_no_engine() -> None:
     names = loaded_after(
-        "import faceinv.fitting, faceinv.registry, faceinv.result, faceinv.export\n"
-        "faceinv.available_engines(); faceinv.registry.parse_backend('torch:cuda:0')"
+        "import faceinv.fitting, faceinv.engine.registry, faceinv.fitting.result, faceinv.output.export\n"
+        "faceinv.available_engines(); faceinv.engine.registry.parse_backend('torch:cuda:0')"
     )
     assert not names & {"numba", "torch", "mxnet", "cupy"}
 
 
 def test_an_engine_loads_its_own_library_alone() -> None:
     names = loaded_after(
-        "import faceinv\nfrom faceinv.registry import build_engine\n"
+        "import faceinv\nfrom faceinv.engine.registry import build_engine\n"
         "build_engine('numpy', faceinv.load_model('default', identity=1, expression=1, albedo=1))"
     )
     assert "numba" in names

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from small import few_modes, posed, some_problem
 
-from faceinv.energy import HostTerms
-from faceinv.interface import AbstractDifferentiator, Assembly, DType, Engine, EngineSettings, Normals
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
+from faceinv.engine.host_terms import HostTerms
+from faceinv.engine.interface import AbstractDifferentiator, Engine
+from faceinv.engine.records import Assembly, DType, EngineSettings, Normals
+from faceinv.engine.registry import build_engine
+from faceinv.face.layout import ParameterLayout
 
 SIZE = 96
 ALL = np.ones(1, np.bool_)

@@ -14,10 +14,13 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 import faceinv
-from faceinv import landmarks as landmarks_module
 from faceinv.errors import BackendError, InputError
-from faceinv.images import crop_square, load_image
-from faceinv.landmarks import MIRRORED, detect_faces, read_pts, validate_landmarks, write_pts
+from faceinv.face.landmarks68 import MIRRORED
+from faceinv.photo import detector as landmarks_module
+from faceinv.photo.detector import detect_faces
+from faceinv.photo.pts import read_pts, validate_landmarks, write_pts
+from faceinv.photo.read import load_image
+from faceinv.photo.resample import crop_square
 
 SAMPLE = Path(next(iter(faceinv.__path__))) / "data" / "sample.jpg"
 FACE_SIZE = 95  # px, ear to ear in the sample

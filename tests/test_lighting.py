@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from faceinv.lighting import ambient, sh_basis
+from faceinv.face.lighting import ambient, sh_basis
 
 
 def directions(count: int, seed: int = 0) -> NDArray[np.float64]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from small import few_modes, posed, some_problem
 
-from faceinv.misfit import occlusion_window
-from faceinv.registry import build_engine
+from faceinv.engine.evaluation import occlusion_window
+from faceinv.engine.registry import build_engine
 
 
 @pytest.mark.parametrize("size", [72, 88])  # windows of 3 and 4 px

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from quick import quick_fit, sample
 
-from faceinv.camera import WeakPerspective
 from faceinv.errors import InputError
-from faceinv.images import load_image
-from faceinv.overlay import draw_overlay
+from faceinv.face.camera import WeakPerspective
+from faceinv.output.overlay import draw_overlay
+from faceinv.photo.read import load_image
 
 PANEL = 160
 GAP = 10

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import few_modes
 
-from faceinv.camera import rotation_matrix
-from faceinv.parameters import ParameterLayout
+from faceinv.face.camera import rotation_matrix
+from faceinv.face.layout import ParameterLayout
 
 quick = settings(max_examples=30, deadline=None, derandomize=True)
 counts = st.integers(0, 7)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from small import flat_scene
 
-from faceinv.interface import DEPTH_UNITS, RASTER_LIMIT, SNAP
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
+from faceinv.engine.records import DEPTH_UNITS, RASTER_LIMIT, SNAP
+from faceinv.engine.registry import build_engine
+from faceinv.face.layout import ParameterLayout
 
 SIZE = (9, 12)
 quick = settings(max_examples=60, deadline=None, derandomize=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from faceinv.engine.registry import BackendSpec, available_engines, parse_backend
 from faceinv.errors import BackendError
-from faceinv.registry import BackendSpec, available_engines, parse_backend
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def run(script: str, *folders: Path) -> str:
 def test_only_what_is_named_is_imported() -> None:
     run(
         """
-        from faceinv.registry import available_engines, parse_backend
+        from faceinv.engine.registry import available_engines, parse_backend
         available_engines(); parse_backend("torch:cpu"); parse_backend("mxnet")
         loaded = {"torch", "mxnet", "cupy", "numba"} & set(sys.modules)
         assert not loaded, loaded
@@ -79,7 +79,7 @@ def test_only_what_is_named_is_imported() -> None:
 
 
 def test_missing_engine_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceinv import registry
+    from faceinv.engine import registry
 
     real = registry._version
     monkeypatch.setattr(registry, "_version", lambda names: "" if "torch" in names else real(names))
@@ -125,7 +125,7 @@ def test_engine_of_another_package(tiny: Path) -> None:
         """
         from problems import toy_model
         from faceinv.errors import BackendError
-        from faceinv.registry import available_engines, build_engine
+        from faceinv.engine.registry import available_engines, build_engine
         listed = {s.name: s for s in available_engines()}
         print(listed["tiny"].version, listed["tiny"].source, listed["tiny"].install)
         print(listed["numpy"].source, sum(s.name == "numpy" for s in available_engines()))

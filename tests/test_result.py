@@ -16,10 +16,11 @@ from quick import sample
 from small import few_modes
 
 from faceinv import FitResult, InputError, ModelError, Status, load_result
-from faceinv.camera import WeakPerspective
-from faceinv.images import load_image, srgb_to_linear
-from faceinv.lighting import ambient
-from faceinv.parameters import ParameterLayout
+from faceinv.face.camera import WeakPerspective
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
+from faceinv.photo.color import srgb_to_linear
+from faceinv.photo.read import load_image
 
 WIDTH, HEIGHT = 90, 70
 

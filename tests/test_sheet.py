@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faceinv.formats import load_model
-from faceinv.sheet import render_sheet
+from faceinv.face.formats import load_model
+from faceinv.output.model_sheet import render_sheet
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from faceinv.interface import CostParts, Linearization, Step, solve_on_host
-from faceinv.solver import AbstractObjective, Iteration, Solution, SolverSettings, Status, gauss_newton
+from faceinv.engine.host_solve import solve_on_host
+from faceinv.engine.records import CostParts, Linearization, Step
+from faceinv.fitting.solver import AbstractObjective, Iteration, Solution, SolverSettings, Status, gauss_newton
 
 Vector = NDArray[np.float64]
 Function = Callable[[Vector], tuple[Vector, Vector]]

@@ -47,8 +47,8 @@ def linearizations() -> Iterable[object]:
     """Everything that freezing, linearising, solving and costs give, smooth and flat, by rows and by vertices."""
     from small import few_modes, posed, some_problem
 
-    from faceinv.interface import EngineSettings
-    from faceinv.registry import build_engine
+    from faceinv.engine.records import EngineSettings
+    from faceinv.engine.registry import build_engine
 
     chi = np.stack([posed(96, yaw=0.2, seed=1), posed(96, roll=0.4, seed=2)])
     on, damping = np.ones(2, np.bool_), np.full(2, 1e-3)

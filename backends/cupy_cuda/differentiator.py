@@ -13,24 +13,16 @@ from faceinv.backends.cupy_cuda.misfit import PhotoMisfit
 from faceinv.backends.cupy_cuda.parts import Parts
 from faceinv.backends.cupy_cuda.photometric import MAX_SLABS, PIXEL_THREADS, SLAB_PIXELS, PhotometricTerm, Seen
 from faceinv.backends.cupy_cuda.renderer import Surface, blocks, listed_pixels
-from faceinv.energy import prior_diagonal
-from faceinv.interface import (
-    AbstractDifferentiator,
-    CostParts,
-    Frozen,
-    LandmarkPoints,
-    Linearization,
-    ResidualJacobian,
-    Step,
-    Visibility,
-)
+from faceinv.engine.host_terms import prior_diagonal
+from faceinv.engine.interface import AbstractDifferentiator
+from faceinv.engine.records import CostParts, Frozen, LandmarkPoints, Linearization, ResidualJacobian, Step, Visibility
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.backends.cupy_cuda.device import Array, Device
     from faceinv.backends.cupy_cuda.renderer import CudaRenderer
-    from faceinv.interface import Problem
+    from faceinv.engine.records import Problem
 
 __all__ = ["CudaDifferentiator"]
 

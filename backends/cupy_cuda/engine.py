@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from faceinv.backends.cupy_cuda.device import DeviceMemoryError
 from faceinv.backends.cupy_cuda.differentiator import CudaDifferentiator
 from faceinv.backends.cupy_cuda.renderer import CudaRenderer
+from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.errors import BackendError
-from faceinv.interface import AbstractDifferentiator, Engine
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.device import Device
-    from faceinv.interface import EngineSettings, Problem
-    from faceinv.model import MorphableModel
+    from faceinv.engine.records import EngineSettings, Problem
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["CudaEngine", "build"]
 

@@ -19,9 +19,9 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
+from faceinv.engine.records import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 from faceinv.errors import BackendError
-from faceinv.interface import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
-from faceinv.lighting import SH_CONSTANTS
+from faceinv.face.lighting import SH_CONSTANTS
 
 __all__ = ["CAMERA_SIZE", "EXACT", "FILES", "Field", "Instance", "Kernel", "instance", "kernel", "kernels_of", "source"]
 

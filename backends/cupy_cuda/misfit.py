@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from faceinv.backends.cupy_cuda.renderer import blocks
-from faceinv.misfit import occlusion_window
+from faceinv.engine.evaluation import occlusion_window
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.device import Array

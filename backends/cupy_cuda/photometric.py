@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from faceinv.backends.cupy_cuda.device import Array
     from faceinv.backends.cupy_cuda.renderer import CudaRenderer, Surface
-    from faceinv.interface import Frozen, Problem
+    from faceinv.engine.records import Frozen, Problem
 
 __all__ = ["MAX_SLABS", "PIXEL_THREADS", "SLAB_PIXELS", "LocalRows", "PhotometricTerm", "Seen"]
 

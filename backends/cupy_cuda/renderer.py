@@ -9,15 +9,16 @@ import numpy as np
 
 from faceinv.backends.cupy_cuda.kernels import CAMERA_SIZE
 from faceinv.backends.cupy_cuda.mesh import Connectivity
-from faceinv.interface import AbstractRenderer, Geometry, Visibility
-from faceinv.parameters import ParameterLayout
+from faceinv.engine.interface import AbstractRenderer
+from faceinv.engine.records import Geometry, Visibility
+from faceinv.face.layout import ParameterLayout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.backends.cupy_cuda.device import Array, Device
-    from faceinv.interface import EngineSettings
-    from faceinv.model import MorphableModel
+    from faceinv.engine.records import EngineSettings
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["CudaRenderer", "Surface", "blocks", "listed_pixels"]
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from faceinv.backends.mxnet_autodiff.library import load_mxnet
 from faceinv.backends.mxnet_autodiff.ops import MxnetOps
+from faceinv.engine.local_autodiff import LocalAutodiffEngine, LocalAutodiffRenderer
 from faceinv.errors import BackendError
-from faceinv.local_autodiff import LocalAutodiffEngine, LocalAutodiffRenderer
 
 if TYPE_CHECKING:
-    from faceinv.interface import Engine, EngineSettings
-    from faceinv.model import MorphableModel
+    from faceinv.engine.interface import Engine
+    from faceinv.engine.records import EngineSettings
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["build", "find_context"]
 

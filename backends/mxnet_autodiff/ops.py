@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from faceinv.engine.local_autodiff.ops import ArrayOps
 from faceinv.errors import BackendError
-from faceinv.local_autodiff.ops import ArrayOps
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from faceinv.local_autodiff.ops import Array, Kind
+    from faceinv.engine.local_autodiff.ops import Array, Kind
 
 __all__ = ["MxnetOps"]
 

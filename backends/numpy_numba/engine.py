@@ -10,26 +10,19 @@ import numpy as np
 
 from faceinv.backends.numpy_numba import assembly, raster, shading, surface
 from faceinv.backends.numpy_numba.mesh import Mesh
-from faceinv.blas import one_blas_thread
-from faceinv.camera import rotation_matrix
-from faceinv.differentiator import HostTermsDifferentiator
+from faceinv.engine.blas import one_blas_thread
+from faceinv.engine.host_differentiator import HostTermsDifferentiator
+from faceinv.engine.interface import AbstractDifferentiator, AbstractRenderer, Engine
+from faceinv.engine.records import Frozen, Geometry, ResidualJacobian, Visibility
 from faceinv.errors import BackendError
-from faceinv.interface import (
-    AbstractDifferentiator,
-    AbstractRenderer,
-    Engine,
-    Frozen,
-    Geometry,
-    ResidualJacobian,
-    Visibility,
-)
-from faceinv.parameters import LIGHTING_COUNT, POSE_COUNT, ParameterLayout
+from faceinv.face.camera import rotation_matrix
+from faceinv.face.layout import LIGHTING_COUNT, POSE_COUNT, ParameterLayout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.interface import EngineSettings, Problem
-    from faceinv.model import MorphableModel
+    from faceinv.engine.records import EngineSettings, Problem
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["build"]
 

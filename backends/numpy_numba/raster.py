@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from faceinv.interface import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
+from faceinv.engine.records import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 
 __all__ = ["list_pixels", "rasterize"]
 

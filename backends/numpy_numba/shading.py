@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from faceinv.interface import MIN_DOUBLE_AREA
-from faceinv.lighting import SH_CONSTANTS
+from faceinv.engine.records import MIN_DOUBLE_AREA
+from faceinv.face.lighting import SH_CONSTANTS
 
 __all__ = ["RECORD", "local_rows", "radiance", "residuals"]
 

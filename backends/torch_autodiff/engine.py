@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from faceinv.backends.torch_autodiff.ops import TorchOps
+from faceinv.engine.local_autodiff import LocalAutodiffEngine, LocalAutodiffRenderer
 from faceinv.errors import BackendError, first_line
-from faceinv.local_autodiff import LocalAutodiffEngine, LocalAutodiffRenderer
 
 if TYPE_CHECKING:
-    from faceinv.interface import Engine, EngineSettings
-    from faceinv.model import MorphableModel
+    from faceinv.engine.interface import Engine
+    from faceinv.engine.records import EngineSettings
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["build", "find_device"]
 

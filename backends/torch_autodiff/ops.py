@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from faceinv.local_autodiff.ops import ArrayOps
+from faceinv.engine.local_autodiff.ops import ArrayOps
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from faceinv.local_autodiff.ops import Kind
+    from faceinv.engine.local_autodiff.ops import Kind
 
 __all__ = ["TorchOps"]
 

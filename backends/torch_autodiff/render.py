@@ -40,13 +40,13 @@ import torch
 from torch import Tensor
 
 from faceinv.backends.torch_autodiff.ops import TorchOps
+from faceinv.engine.local_autodiff.raster import rasterize
+from faceinv.engine.records import MIN_DOUBLE_AREA
 from faceinv.errors import InputError
-from faceinv.interface import MIN_DOUBLE_AREA
-from faceinv.lighting import SH_CONSTANTS
-from faceinv.local_autodiff.raster import rasterize
+from faceinv.face.lighting import SH_CONSTANTS
 
 if TYPE_CHECKING:
-    from faceinv.interface import Normals
+    from faceinv.engine.records import Normals
 
 __all__ = ["Rendering", "render"]
 
@@ -71,7 +71,7 @@ def render(
     size: tuple[int, int],
     normals: Normals = "smooth",
 ) -> Rendering:
-    """Draw a mesh under weak perspective and second-order spherical-harmonics lighting (`faceinv.camera`, `.lighting`).
+    """Draw a mesh under weak perspective and second-order spherical-harmonics lighting.
 
     All tensors share one device; those of floats share one dtype, float32 or float64.
 

@@ -46,10 +46,10 @@ def compare(
     Writes compare.json, compare.md (tables) and, with matplotlib, compare.png.
     """
     from faceinv.cli.console import reporter
-    from faceinv.cli.outputs import check_folder
     from faceinv.comparison.report import markdown, save
     from faceinv.comparison.run import Plan, compare
-    from faceinv.config import FitConfig
+    from faceinv.fitting.config import FitConfig
+    from faceinv.run.outputs import check_folder
 
     pixels = _sizes(sizes)
     precisions = _words(dtypes)

@@ -20,8 +20,8 @@ def demo(
 ) -> None:
     """Fit the packaged photo and say where the files are."""
     from faceinv.cli.fit import fit_images
-    from faceinv.cli.outputs import FitOptions, output_paths, with_size
-    from faceinv.config import FitConfig
+    from faceinv.fitting.config import FitConfig
+    from faceinv.run.outputs import FitOptions, output_paths, with_size
 
     with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as photo:
         status = fit_images([photo], output, FitOptions("default", backend, with_size(FitConfig(), size), "albedo"))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from faceinv.registry import EngineStatus
+    from faceinv.engine.registry import EngineStatus
 
 __all__ = ["engines"]
 
@@ -18,7 +18,7 @@ def engines() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from faceinv.registry import available_engines
+    from faceinv.engine.registry import available_engines
 
     table = Table("engine", "library", "devices here", "precision", "install")
     problems = []
@@ -37,8 +37,8 @@ def engines() -> None:
 
 def _devices(status: EngineStatus) -> tuple[str, str]:
     """The devices an engine can use, and the sentence that says why it cannot be used, or nothing."""
-    from faceinv.formats import load_model
-    from faceinv.registry import build_engine
+    from faceinv.engine.registry import build_engine
+    from faceinv.face.formats import load_model
 
     try:
         description = build_engine(status.name, load_model("default")).description

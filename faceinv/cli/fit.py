@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from faceinv.cli.outputs import (
+from faceinv.errors import DeviceLostError, FaceinvError, InputError
+from faceinv.run.outputs import (
     FitOptions,
     check_folder,
     describe,
@@ -21,12 +22,11 @@ from faceinv.cli.outputs import (
     with_size,
     write_result,
 )
-from faceinv.errors import DeviceLostError, FaceinvError, InputError
 
 if TYPE_CHECKING:
     from faceinv.cli.console import Reporter
-    from faceinv.fitting import Fitter
-    from faceinv.result import FitResult
+    from faceinv.fitting.fitter import Fitter
+    from faceinv.fitting.result import FitResult
 
 __all__ = ["fit", "fit_images"]
 
@@ -83,7 +83,7 @@ def fit(
     A folder is searched with its sub-folders. Landmarks are taken from .pts files beside the photos where there are
     some. A run that was stopped goes on where it stopped. summary.csv lists all photos.
     """
-    from faceinv.config import FitConfig
+    from faceinv.fitting.config import FitConfig
 
     paths = _distinct([Path(name) for name in inputs])
     folders = [path for path in paths if path.is_dir()]
@@ -97,7 +97,7 @@ def fit(
                 "--landmarks, --mask and --face all are for photos given one by one; a folder's landmarks are taken "
                 "from .pts files beside its photos."
             )
-        from faceinv.cli.folder import fit_folder
+        from faceinv.run.folder import fit_folder
 
         status = fit_folder(folders[0], output, options, workers=workers, overwrite=overwrite, retry=retry, quiet=quiet)
     else:
@@ -125,7 +125,7 @@ def fit_images(
         FaceinvError: when options cannot be used; nothing has been written then.
     """
     from faceinv.cli.console import reporter
-    from faceinv.landmarks import read_pts
+    from faceinv.photo.pts import read_pts
 
     if len(images) > 1 and (landmarks is not None or mask is not None):
         name = "--landmarks" if landmarks is not None else "--mask"
@@ -172,8 +172,8 @@ def prepare(options: FitOptions, report: Reporter) -> Fitter:
     Raises:
         FaceinvError: when one of them cannot be used.
     """
-    from faceinv.fitting import Fitter
-    from faceinv.warmup import FIRST_RUN, kernels_compiled
+    from faceinv.fitting.fitter import Fitter
+    from faceinv.run.warmup import FIRST_RUN, kernels_compiled
 
     fitter = Fitter(options.model, options.backend, options.config)
     if not kernels_compiled():

@@ -8,9 +8,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from faceinv.formats import load_model, save_npz_model
-from faceinv.images import save_image
-from faceinv.model import MorphableModel
+from faceinv.face.formats import load_model, save_npz_model
+from faceinv.face.model import MorphableModel
+from faceinv.output.picture import save_image
 
 __all__ = ["models_app"]
 
@@ -64,7 +64,7 @@ def render(
     face_only: FaceOnly = False,
 ) -> None:
     """Draw a sheet: the mean, its landmarks and face mask, and the first mode of each kind at -2 and +2 sd."""
-    from faceinv.sheet import render_sheet
+    from faceinv.output.model_sheet import render_sheet
 
     save_image(output, render_sheet(load_model(source, face_only=face_only), size))
     typer.echo(f"{output}")

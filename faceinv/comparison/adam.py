@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from faceinv.comparison.baselines import EQUAL, Start, common_start, first_below, run_gauss_newton
-from faceinv.energy import prior_diagonal
-from faceinv.fitting import Fitter
-from faceinv.interface import MIN_DOUBLE_AREA
+from faceinv.engine.host_terms import prior_diagonal
+from faceinv.engine.records import MIN_DOUBLE_AREA
+from faceinv.fitting.fitter import Fitter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.comparison.measure import Task
-    from faceinv.interface import EngineSettings
-    from faceinv.parameters import ParameterLayout
+    from faceinv.engine.records import EngineSettings
+    from faceinv.face.layout import ParameterLayout
 
 __all__ = ["RATES", "TorchEnergy", "adam_baseline"]
 

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from faceinv.engine.records import Energy, EngineSettings, Problem
+from faceinv.engine.registry import build_engine
 from faceinv.errors import BackendError, InputError
-from faceinv.interface import Energy, EngineSettings, Problem
-from faceinv.lighting import ambient
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from faceinv.interface import AbstractDifferentiator, Engine, Frozen, Linearization, Normals
-    from faceinv.model import MorphableModel
+    from faceinv.engine.interface import AbstractDifferentiator, Engine
+    from faceinv.engine.records import Frozen, Linearization, Normals
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["EngineComparison", "compare_engines", "standard_problem"]
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from faceinv.camera import rotation_matrix
 from faceinv.comparison.watched import WatchedDifferentiator, WatchedEngine
-from faceinv.energy import HostTerms, prior_diagonal
-from faceinv.fitting import Fitter
-from faceinv.interface import LandmarkPoints
-from faceinv.objective import FaceObjective
-from faceinv.solver import SolverSettings, gauss_newton
+from faceinv.engine.host_terms import HostTerms, prior_diagonal
+from faceinv.engine.records import LandmarkPoints
+from faceinv.face.camera import rotation_matrix
+from faceinv.fitting.fitter import Fitter
+from faceinv.fitting.objective import FaceObjective
+from faceinv.fitting.solver import SolverSettings, gauss_newton
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.comparison.measure import Case, Task
-    from faceinv.interface import Frozen, Problem
+    from faceinv.engine.records import Frozen, Problem
 
 __all__ = ["EQUAL", "Start", "common_start", "first_below", "host_baselines", "run_gauss_newton"]
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.camera import WeakPerspective, axis_angle, rotation_from_euler
 from faceinv.comparison.watched import WatchedEngine
-from faceinv.fitting import Fitter
-from faceinv.images import linear_to_srgb
-from faceinv.lighting import ambient
+from faceinv.face.camera import WeakPerspective, axis_angle, rotation_from_euler
+from faceinv.face.lighting import ambient
+from faceinv.fitting.fitter import Fitter
+from faceinv.photo.color import linear_to_srgb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.config import FitConfig
+    from faceinv.fitting.config import FitConfig
 
 __all__ = ["Case", "Measured", "Task", "measure", "peak_memory", "synthetic_case"]
 

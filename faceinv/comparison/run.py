@@ -18,14 +18,14 @@ import numpy as np
 
 from faceinv.comparison.baselines import host_baselines
 from faceinv.comparison.measure import Case, Measured, Task, measure, synthetic_case
-from faceinv.config import FitConfig
+from faceinv.engine.registry import available_engines, parse_backend
 from faceinv.errors import BackendError, ConfigError, FaceinvError, InputError, NoFaceError
-from faceinv.fitting import Fitter
-from faceinv.images import load_image
-from faceinv.landmarks import detect_faces
-from faceinv.registry import available_engines, parse_backend
+from faceinv.fitting.config import FitConfig
+from faceinv.fitting.fitter import Fitter
+from faceinv.photo.detector import detect_faces
+from faceinv.photo.read import load_image
+from faceinv.run.warmup import kernels_compiled
 from faceinv.version import __version__
-from faceinv.warmup import kernels_compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.interface import AbstractDifferentiator, Engine
+from faceinv.engine.interface import AbstractDifferentiator, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from faceinv.interface import CostParts, Frozen, Linearization, Problem, ResidualJacobian, Step
+    from faceinv.engine.records import CostParts, Frozen, Linearization, Problem, ResidualJacobian, Step
 
     T = TypeVar("T")
 

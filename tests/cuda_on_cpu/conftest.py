@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
 from executor import COMPILER
 from problems import Run, run
 
-from faceinv.interface import DType, Normals
+from faceinv.engine.records import DType, Normals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from faceinv.interface import Engine, EngineSettings
-    from faceinv.model import MorphableModel
+    from faceinv.engine.interface import Engine
+    from faceinv.engine.records import EngineSettings
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["COMPILER", "CpuDevice", "KernelError", "build", "build_library", "sanitizer_environment"]
 

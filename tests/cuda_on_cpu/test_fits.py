@@ -9,8 +9,8 @@ import pytest
 from tolerances import FIT_RMS_MM
 
 import faceinv
-from faceinv.config import FitConfig
-from faceinv.interface import DType, Normals
+from faceinv.engine.records import DType, Normals
+from faceinv.fitting.config import FitConfig
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -12,9 +12,10 @@ from executor import CpuDevice
 
 import faceinv
 from faceinv.backends.cupy_cuda.engine import CudaEngine
-from faceinv.formats import load_model
-from faceinv.interface import Engine, EngineSettings
-from faceinv.model import MorphableModel
+from faceinv.engine.interface import Engine
+from faceinv.engine.records import EngineSettings
+from faceinv.face.formats import load_model
+from faceinv.face.model import MorphableModel
 
 _BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

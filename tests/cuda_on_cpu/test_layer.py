@@ -18,14 +18,15 @@ from faceinv.backends.cupy_cuda.device import DeviceMemoryError
 from faceinv.backends.cupy_cuda.differentiator import CudaDifferentiator
 from faceinv.backends.cupy_cuda.engine import CudaEngine
 from faceinv.backends.cupy_cuda.kernels import FILES, kernels_of, source
+from faceinv.engine.host_solve import solve_on_host
+from faceinv.engine.records import EngineSettings
+from faceinv.engine.registry import build_engine
 from faceinv.errors import BackendError
-from faceinv.interface import EngineSettings, solve_on_host
-from faceinv.registry import build_engine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.interface import DType, Normals
+    from faceinv.engine.records import DType, Normals
 
 _CAMERAS = {
     "batch": 2,

@@ -22,15 +22,15 @@ from executor import CpuDevice, KernelError
 from problems import toy_chi, toy_model, toy_problem
 
 from faceinv.backends.cupy_cuda.engine import CudaEngine
-from faceinv.interface import EngineSettings
+from faceinv.engine.records import EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from faceinv.interface import DType, Normals
-    from faceinv.model import MorphableModel
+    from faceinv.engine.records import DType, Normals
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["BARRIER", "results", "wide_model", "without_barrier"]
 

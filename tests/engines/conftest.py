@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from problems import Run, run
 
+from faceinv.engine.records import DType, Normals
+from faceinv.engine.registry import available_engines
 from faceinv.errors import BackendError
-from faceinv.interface import DType, Normals
-from faceinv.registry import available_engines
 
 if TYPE_CHECKING:
     pass

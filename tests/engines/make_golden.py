@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 from problems import run
 
-from faceinv.interface import Normals
+from faceinv.engine.records import Normals
 
 GOLDEN = Path(__file__).parent / "golden"
 ROWS = np.arange(0, 600, 7)

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceinv.interface import Energy, EngineSettings, Problem
-from faceinv.lighting import ambient
-from faceinv.model import MorphableModel
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
+from faceinv.engine.records import Energy, EngineSettings, Problem
+from faceinv.engine.registry import build_engine
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
+from faceinv.face.model import MorphableModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.interface import AbstractDifferentiator, Engine, Frozen, Geometry, Linearization, Normals
+    from faceinv.engine.interface import AbstractDifferentiator, Engine
+    from faceinv.engine.records import Frozen, Geometry, Linearization, Normals
 
 __all__ = ["SIZE", "Run", "flat_scene", "run", "toy_chi", "toy_model", "toy_problem"]
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import Need
 from problems import toy_model
 
+from faceinv.engine.registry import build_engine
 from faceinv.errors import BackendError
-from faceinv.registry import build_engine
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from problems import Run, run, toy_chi, toy_model, toy_problem
 from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, assert_agrees
 
-from faceinv.interface import DType, Normals
-from faceinv.registry import build_engine
+from faceinv.engine.records import DType, Normals
+from faceinv.engine.registry import build_engine
 
 BOTH = np.ones(2, np.bool_)
 

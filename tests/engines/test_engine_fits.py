@@ -11,13 +11,13 @@ import pytest
 from problems import toy_chi, toy_model
 from tolerances import FIT_RMS_MM
 
-from faceinv.config import FitConfig
-from faceinv.fitting import Fitter
-from faceinv.images import linear_to_srgb
-from faceinv.interface import DType, EngineSettings
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
-from faceinv.result import FitResult
+from faceinv.engine.records import DType, EngineSettings
+from faceinv.engine.registry import build_engine
+from faceinv.face.layout import ParameterLayout
+from faceinv.fitting.config import FitConfig
+from faceinv.fitting.fitter import Fitter
+from faceinv.fitting.result import FitResult
+from faceinv.photo.color import linear_to_srgb
 
 SIZE = (120, 132)
 CONFIG = FitConfig(size=64, levels=2, iterations=12, coarse_iterations=6)

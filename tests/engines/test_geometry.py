@@ -7,10 +7,10 @@ import pytest
 from problems import SIZE, Run, toy_chi, toy_model
 from tolerances import SAME, assert_agrees
 
-from faceinv.camera import WeakPerspective, rotation_matrix
-from faceinv.interface import EngineSettings, Normals
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
+from faceinv.engine.records import EngineSettings, Normals
+from faceinv.engine.registry import build_engine
+from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.layout import ParameterLayout
 
 
 @pytest.mark.parametrize("field", ["vertices", "normals", "albedo", "image_xy", "depth"])

@@ -7,7 +7,7 @@ from make_golden import GOLDEN, ROWS
 from problems import Run
 from tolerances import SAME, TOLERANCE, assert_agrees
 
-from faceinv.interface import DType, Normals
+from faceinv.engine.records import DType, Normals
 
 
 def test_golden(found: Run, dtype: DType, normals: Normals) -> None:

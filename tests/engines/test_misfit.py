@@ -9,8 +9,8 @@ import pytest
 from problems import Run, toy_chi, toy_model, toy_problem
 from tolerances import SAME, assert_agrees
 
-from faceinv.interface import EngineSettings
-from faceinv.registry import build_engine
+from faceinv.engine.records import EngineSettings
+from faceinv.engine.registry import build_engine
 
 
 @pytest.mark.parametrize("threshold", [0.5, 1.0, 1.3])

@@ -12,9 +12,9 @@ from conftest import Need
 from problems import SIZE, run, toy_chi, toy_model
 from tolerances import SAME, assert_agrees
 
+from faceinv.engine.records import Normals
 from faceinv.errors import InputError
-from faceinv.interface import Normals
-from faceinv.parameters import ParameterLayout
+from faceinv.face.layout import ParameterLayout
 
 # The toy problem's size is enough for shapes and values; derivatives are checked on a smaller picture.
 SMALL = (20, 22)

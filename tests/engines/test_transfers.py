@@ -10,7 +10,7 @@ import pytest
 from conftest import Need
 from problems import toy_chi, toy_model, toy_problem
 
-from faceinv.registry import build_engine
+from faceinv.engine.registry import build_engine
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, owner: type, names: tuple[str, ...], counts: Counter[str]) -> None:

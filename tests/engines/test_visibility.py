@@ -7,11 +7,11 @@ import pytest
 from problems import Run, flat_scene, toy_chi
 from tolerances import SAME, assert_agrees
 
-from faceinv.formats import load_model
-from faceinv.interface import EngineSettings
-from faceinv.model import MorphableModel
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
+from faceinv.engine.records import EngineSettings
+from faceinv.engine.registry import build_engine
+from faceinv.face.formats import load_model
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.model import MorphableModel
 
 
 def draw(backend: str, model: MorphableModel, chi: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from faceinv.interface import DType
+    from faceinv.engine.records import DType
 
 __all__ = ["FINITE_DIFFERENCE", "FIT_RMS_MM", "SAME", "TOLERANCE", "assert_agrees"]
 

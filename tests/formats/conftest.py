@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from toy_head import model_of, toy
 
-from faceinv.formats import _albedo, _raw
+from faceinv.face.formats import _albedo, _raw
 
 
 @pytest.fixture(autouse=True)

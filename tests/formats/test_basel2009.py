@@ -13,10 +13,10 @@ from scipy import io
 from toy_head import BaselFiles, write_basel
 
 from faceinv.errors import ModelError
-from faceinv.formats import load_model
-from faceinv.formats._mat import mat_names, read_mat
-from faceinv.formats.basel2009 import ALBEDO_DEFAULT, IDENTITY_DEFAULT
-from faceinv.parameters import ParameterLayout
+from faceinv.face.formats import load_model
+from faceinv.face.formats._mat import mat_names, read_mat
+from faceinv.face.formats.basel2009 import ALBEDO_DEFAULT, IDENTITY_DEFAULT
+from faceinv.face.layout import ParameterLayout
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_trap_index_base(files: BaselFiles) -> None:
 
 
 def test_keypoints_from_one_are_known_by_the_nose(files: BaselFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceinv.formats import basel2009
+    from faceinv.face.formats import basel2009
 
     monkeypatch.setattr(basel2009, "_NOSE_BRIDGE", tuple(files.head.landmarks[27:31].tolist()))
     info = files.folder / "model_info.mat"

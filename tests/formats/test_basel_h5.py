@@ -10,7 +10,7 @@ import pytest
 from toy_head import write_statismo
 
 from faceinv.errors import ModelError
-from faceinv.formats import load_model
+from faceinv.face.formats import load_model
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed; pip install 'faceinv[formats]'")
 

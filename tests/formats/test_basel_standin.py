@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from toy_head import toy
 
-from faceinv.formats import load_model
-from faceinv.formats._mesh import winding_conflicts
+from faceinv.face.formats import load_model
+from faceinv.face.formats._mesh import winding_conflicts
 
 
 @pytest.fixture(scope="module")

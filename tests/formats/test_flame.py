@@ -11,8 +11,8 @@ import pytest
 from toy_head import embedding, write_flame
 
 from faceinv.errors import ModelError
-from faceinv.formats import load_model
-from faceinv.formats._pickle import load_arrays
+from faceinv.face.formats import load_model
+from faceinv.face.formats._pickle import load_arrays
 
 
 def add_embedding(folder: Path, count: int = 68, style: str = "deca") -> None:

@@ -10,7 +10,7 @@ import pytest
 from toy_head import write_gnm
 
 from faceinv.errors import ModelError
-from faceinv.formats import load_model
+from faceinv.face.formats import load_model
 
 
 def test_known_answer(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from toy_head import toy, write_ict
 
 from faceinv.errors import ModelError
-from faceinv.formats import load_model
+from faceinv.face.formats import load_model
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "ict" / "FaceXModel"
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the ICT-FaceKit files are not at hand")

@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation
 from toy_head import model_of, toy, write_basel, write_gnm
 
 from faceinv.errors import ModelError
-from faceinv.formats import _default, load_model, save_npz_model
-from faceinv.formats._mesh import Surface, mirror_vertices, quads_to_triangles, winding_conflicts
-from faceinv.formats._raw import ModeCounts, RawModel, finish
-from faceinv.formats._register import find_landmarks, register
+from faceinv.face.formats import _default, load_model, save_npz_model
+from faceinv.face.formats._mesh import Surface, mirror_vertices, quads_to_triangles, winding_conflicts
+from faceinv.face.formats._raw import ModeCounts, RawModel, finish
+from faceinv.face.formats._register import find_landmarks, register
 
 
 def test_the_default_model_is_read_once() -> None:

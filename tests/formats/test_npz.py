@@ -13,7 +13,7 @@ from scipy import sparse
 from toy_head import model_of, toy
 
 from faceinv.errors import ModelError
-from faceinv.formats.npz import load_npz_model, save_npz_model
+from faceinv.face.formats.npz import load_npz_model, save_npz_model
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from toy_head import model_of, toy, write_basel
 
-from faceinv.arrays import all_finite
-from faceinv.formats import load_model, save_npz_model
-from faceinv.model import MorphableModel
+from faceinv.face.arrays import all_finite
+from faceinv.face.formats import load_model, save_npz_model
+from faceinv.face.model import MorphableModel
 
 
 def assert_same(first: MorphableModel, second: MorphableModel) -> None:
@@ -57,7 +57,7 @@ def test_the_default_model_comes_deflated() -> None:
 
 
 def test_large_variables_are_mapped_and_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceinv.formats import _mat
+    from faceinv.face.formats import _mat
 
     folder = write_basel(tmp_path).folder
     read = load_model(folder)

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from toy_head import write_basel
 
-from faceinv.camera import axis_angle, rotation_from_euler
-from faceinv.config import FitConfig
-from faceinv.fitting import Fitter
-from faceinv.formats import load_model
-from faceinv.formats.basel2009 import ALBEDO_DEFAULT, IDENTITY_DEFAULT
-from faceinv.images import srgb_to_linear
-from faceinv.interface import EngineSettings
-from faceinv.lighting import ambient
-from faceinv.model import MorphableModel
-from faceinv.parameters import ParameterLayout
-from faceinv.registry import build_engine
-from faceinv.result import FitResult
+from faceinv.engine.records import EngineSettings
+from faceinv.engine.registry import build_engine
+from faceinv.face.camera import axis_angle, rotation_from_euler
+from faceinv.face.formats import load_model
+from faceinv.face.formats.basel2009 import ALBEDO_DEFAULT, IDENTITY_DEFAULT
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
+from faceinv.face.model import MorphableModel
+from faceinv.fitting.config import FitConfig
+from faceinv.fitting.fitter import Fitter
+from faceinv.fitting.result import FitResult
+from faceinv.photo.color import srgb_to_linear
 
 SIZE = 160
 CONFIG = replace(FitConfig.paper(), size=96, levels=2, iterations=15)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import io
 
-from faceinv.model import MorphableModel
+from faceinv.face.model import MorphableModel
 
 ROWS, COLUMNS = 44, 34
 JAW = [(-66, 30), (-66, 12), (-64, -8), (-60, -26), (-54, -42), (-45, -56), (-33, -67), (-17, -75)]

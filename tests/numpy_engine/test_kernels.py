@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from faceinv.backends.numpy_numba import build, surface
-from faceinv.formats import load_model
-from faceinv.interface import Energy, EngineSettings, Problem
-from faceinv.lighting import ambient
-from faceinv.parameters import ParameterLayout
+from faceinv.engine.records import Energy, EngineSettings, Problem
+from faceinv.face.formats import load_model
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import ambient
 
 if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from faceinv.interface import Assembly, DType, Linearization, Normals
-    from faceinv.model import MorphableModel
+    from faceinv.engine.records import Assembly, DType, Linearization, Normals
+    from faceinv.face.model import MorphableModel
 
 SIZE = 64
 ENERGY = Energy(

@@ -1,0 +1,1 @@
+"""What an engine is: records, the abstract classes, the registry, and what engines share."""

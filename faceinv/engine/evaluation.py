@@ -1,0 +1,62 @@
+"""How the model's image differs from the photo: what covers the face, and by how much the rest is off. On the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from faceinv.photo.color import srgb_to_linear
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.engine.interface import AbstractRenderer
+    from faceinv.engine.records import Problem
+
+__all__ = ["explained", "occlusion_window", "photometric_rmse"]
+
+
+def occlusion_window(height: int) -> int:
+    """Side of the window over which differences are averaged, px, for an image of so many rows."""
+    return max(3, height // 20)
+
+
+def explained(
+    renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64], threshold: float
+) -> NDArray[np.bool_]:
+    """The problem's mask (B, H, W) without what covers the face; see `AbstractDifferentiator.without_occluders`."""
+    radiance, face = _drawn(renderer, problem, chi)
+    difference = np.abs(radiance - problem.image).mean(axis=-1) * face
+    width = occlusion_window(problem.size[0])
+    share = uniform_filter(face.astype(np.float64), (0, width, width), mode="constant")
+    local = uniform_filter(difference, (0, width, width), mode="constant") / np.maximum(share, 1e-6)
+    mask = problem.mask.copy()
+    for item, hull in enumerate(problem.hull):
+        sure = local[item][face[item] & hull]
+        if sure.size:
+            mask[item] &= hull | (local[item] <= threshold * float(np.median(sure)))
+    return mask
+
+
+def photometric_rmse(renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(B,) see `AbstractDifferentiator.photometric_rmse`."""
+    radiance, face = _drawn(renderer, problem, chi)
+    shown, target = radiance / problem.white, problem.image.astype(np.float64) / problem.white
+    if renderer.model.albedo_space == "srgb":
+        shown, target = srgb_to_linear(np.clip(shown, 0, 1)), srgb_to_linear(target)
+    squared = ((shown - target) ** 2).mean(axis=-1)
+    chosen = face & problem.hull
+    return np.array([np.sqrt(s[c].mean()) if c.any() else np.nan for s, c in zip(squared, chosen, strict=True)])
+
+
+def _drawn(
+    renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Radiance (B, H, W, 3), and the pixels of the photo's mask that show the face mask (B, H, W)."""
+    geometry = renderer.geometry(chi)
+    visibility = renderer.rasterize(geometry, problem.size)
+    radiance = renderer.to_host(renderer.shade(geometry, visibility, chi))
+    triangle = renderer.to_host(visibility.triangle)
+    return radiance, (triangle >= 0) & renderer.model.face_mask[triangle] & problem.mask

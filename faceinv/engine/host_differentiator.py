@@ -1,0 +1,113 @@
+"""A partial differentiator: landmarks, priors and comparison with the photo on the host, the photometric term left to
+the engine."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faceinv.engine.blas import one_blas_thread
+from faceinv.engine.evaluation import explained, photometric_rmse
+from faceinv.engine.host_terms import HostTerms
+from faceinv.engine.interface import AbstractDifferentiator
+from faceinv.engine.records import CostParts, Frozen, Linearization, ResidualJacobian, Visibility
+
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from numpy.typing import NDArray
+
+    from faceinv.engine.interface import AbstractRenderer
+    from faceinv.engine.records import Problem
+
+__all__ = ["HostTermsDifferentiator"]
+
+
+class HostTermsDifferentiator(AbstractDifferentiator):
+    """Adds landmarks and priors to an engine's photometric term. Items of a batch are worked on one after another.
+
+    Engines implement `_see`, `_photometric`, `_photometric_cost` and `_photometric_rows`.
+    """
+
+    def __init__(self, renderer: AbstractRenderer, problem: Problem) -> None:
+        self.renderer = renderer
+        self.problem = problem
+        self._terms = HostTerms(renderer.model)
+
+    @abstractmethod
+    def _see(self, chi: NDArray[np.float64]) -> tuple[Visibility, NDArray[np.int64], Any]:
+        """Visibility of a batch, |F| (B,), and whatever the engine wants to keep for this frozen set."""
+
+    @abstractmethod
+    def _photometric(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """Cost, g (P,) and H (P, P) of the photometric term of one item, host float64."""
+
+    @abstractmethod
+    def _photometric_cost(self, chi: NDArray[np.float64], frozen: Frozen, item: int) -> float:
+        """The photometric term of one item."""
+
+    @abstractmethod
+    def _photometric_rows(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None
+    ) -> ResidualJacobian:
+        """See `AbstractDifferentiator.residual_jacobian`; the item has photometric pixels."""
+
+    @one_blas_thread()
+    def residual_jacobian(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None = None
+    ) -> ResidualJacobian:
+        """See `AbstractDifferentiator.residual_jacobian`."""
+        if frozen.pixels[item]:
+            return self._photometric_rows(chi, frozen, item, rows)
+        return ResidualJacobian(np.zeros(0), np.zeros((0, chi.shape[1])), np.zeros(0))
+
+    @one_blas_thread()
+    def freeze(self, chi: NDArray[np.float64]) -> Frozen:
+        """See `AbstractDifferentiator.freeze`."""
+        points = self._terms.points(chi, self.problem.landmarks)
+        if not self.problem.energy.photometric:
+            return Frozen(None, points, np.zeros(len(chi), np.int64))
+        visibility, pixels, cache = self._see(chi)
+        return Frozen(visibility, points, pixels, cache)
+
+    @one_blas_thread()
+    def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
+        """See `AbstractDifferentiator.linearize`."""
+        batch, count = chi.shape
+        items = np.flatnonzero(active)
+        parts = np.zeros((3, batch))
+        gradient, hessian = np.zeros((batch, count)), np.zeros((batch, count, count))
+        (parts[1, items], parts[2, items]), gradient[items], hessian[items] = self._terms.linearize(
+            chi, frozen.points, self.problem, items
+        )
+        for item in items[frozen.pixels[items] > 0].tolist():
+            parts[0, item], photo_g, photo_h = self._photometric(chi[item], frozen, item)
+            gradient[item] += photo_g
+            hessian[item] += photo_h
+        return Linearization(CostParts(*parts), gradient, hessian, 3 * frozen.pixels)
+
+    @one_blas_thread()
+    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> CostParts:
+        """See `AbstractDifferentiator.cost`."""
+        items = np.flatnonzero(active)
+        parts = np.zeros((3, len(chi)))
+        parts[1, items], parts[2, items] = self._terms.cost(chi, frozen.points, self.problem, items)
+        for item in items[frozen.pixels[items] > 0].tolist():
+            parts[0, item] = self._photometric_cost(chi[item], frozen, item)
+        return CostParts(*parts)
+
+    @one_blas_thread()
+    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> Self:
+        """See `AbstractDifferentiator.without_occluders`."""
+        mask = explained(self.renderer, self.problem, chi, threshold)
+        return type(self)(self.renderer, replace(self.problem, mask=mask))
+
+    @one_blas_thread()
+    def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AbstractDifferentiator.photometric_rmse`."""
+        return photometric_rmse(self.renderer, self.problem, chi)

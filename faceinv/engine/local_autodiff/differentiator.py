@@ -1,0 +1,288 @@
+"""The shared differentiator: local derivatives by the library's autodiff, rows by the chain rule, J^T J by blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from faceinv.engine.host_differentiator import HostTermsDifferentiator
+from faceinv.engine.local_autodiff.raster import rasterize
+from faceinv.engine.local_autodiff.renderer import dot, sh_terms
+from faceinv.engine.records import MIN_DOUBLE_AREA, ResidualJacobian, Visibility
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from faceinv.engine.local_autodiff.ops import Array
+    from faceinv.engine.local_autodiff.renderer import LocalAutodiffRenderer, PixelCorners, Surface
+    from faceinv.engine.records import Frozen, Problem
+
+__all__ = ["BLOCK_PIXELS", "LocalAutodiffDifferentiator"]
+
+BLOCK_PIXELS: Final = 4096
+"""Pixels in one block of dense rows; memory is bounded by it, not by the photo."""
+_LARGE: Final = 1e100
+"""Stands for an infinite Huber threshold: twice its product with any residual is finite."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The photometric pixels of one item, on the device."""
+
+    triangle: Array
+    """(F,) int64."""
+    x: Array
+    y: Array
+    """(F,) px, float64."""
+    target: Sequence[Array]
+    """Three arrays (F,) float64."""
+    count: int
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Pixels of a block at one chi, before derivatives."""
+
+    read: PixelCorners
+    weights: Sequence[Array]
+    """Barycentric, three arrays (n,)."""
+    slopes: Sequence[tuple[Array, Array]]
+    """Their screen-space gradients, 1/px."""
+    normal: Sequence[Array]
+    """Camera frame, unnormalised, axis by axis."""
+    x: Array
+    y: Array
+    target: Sequence[Array]
+
+
+class LocalAutodiffDifferentiator(HostTermsDifferentiator):
+    """Three seeded backward passes a block, then the chain rule to chi.
+
+    A pixel's own quantities are u, the shift of its surface point on the screen (2, px), the change of its normal m (3,
+    camera frame), its albedo and the nine lighting coefficients it sees. Only these pass through the autodiff.
+    """
+
+    renderer: LocalAutodiffRenderer
+
+    def __init__(self, renderer: LocalAutodiffRenderer, problem: Problem) -> None:
+        super().__init__(renderer, problem)
+        ops = renderer.ops
+        self._image = ops.upload(problem.image.reshape(len(problem.image), -1, 3), "float64")
+        self._mask = ops.upload(problem.mask.reshape(len(problem.mask), -1).astype(np.int32), "int32")
+        self._delta = min(float(problem.energy.huber_delta), _LARGE)
+
+    def _see(self, chi: NDArray[np.float64]) -> tuple[Visibility, NDArray[np.int64], list[_Seen | None]]:
+        ops, renderer = self.renderer.ops, self.renderer
+        drawn, seen = [], []
+        for item, one in enumerate(chi):
+            surface = renderer.surface(one)
+            drawn.append(rasterize(ops, surface.image_xy, surface.depth, renderer.triangles, self.problem.size))
+            seen.append(self._pixels(surface, drawn[-1][0].reshape((-1,)), item))
+        visibility = Visibility(*(ops.stack(part, 0) for part in zip(*drawn, strict=True)))
+        return visibility, np.array([s.count if s else 0 for s in seen], np.int64), seen
+
+    def _pixels(self, surface: Surface, shown: Array, item: int) -> _Seen | None:
+        """Pixels whose triangle is in the face mask and faces the camera, inside the photo's mask."""
+        ops, renderer = self.renderer.ops, self.renderer
+        x, y = (ops.take(surface.image_xy[:, d], renderer.triangles) for d in range(2))
+        area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
+        good = ops.flag(renderer.face_mask > 0) * ops.flag(area < -MIN_DOUBLE_AREA)
+        there = ops.flag(shown >= 0)
+        shown = ops.cast(shown, "int64")
+        chosen = ops.where(there, shown, 0)
+        pixels = ops.nonzero(there * ops.take(good, chosen) * ops.flag(self._mask[item] > 0))
+        if pixels is None:
+            return None
+        width = self.problem.size[1]
+        number = ops.cast(pixels, "float64")
+        row = ops.floor(number / width)
+        target = ops.take(self._image[item], pixels)
+        return _Seen(
+            triangle=ops.take(shown, pixels),
+            x=number - row * width,
+            y=row,
+            target=[target[:, c] for c in range(3)],
+            count=int(pixels.shape[0]),
+        )
+
+    def _photometric_cost(self, chi: NDArray[np.float64], frozen: Frozen, item: int) -> float:
+        renderer, seen = self.renderer, frozen.cache[item]
+        surface = renderer.surface(chi)
+        total: Array = None
+        for first in range(0, seen.count, BLOCK_PIXELS):
+            block = self._block(surface, seen, first)
+            basis = renderer.ops.stack(sh_terms(renderer.ops, block.normal), 0)
+            colours = [
+                dot(block.weights, block.read.albedo[c]) * (self._gamma(surface, c) * basis).sum(axis=0)
+                for c in range(3)
+            ]
+            cost = self._robust(colours, block.target, seen.count)[2]
+            total = cost if total is None else total + cost
+        return float(renderer.ops.download(total)[0])
+
+    def _photometric(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        ops, renderer, seen = self.renderer.ops, self.renderer, frozen.cache[item]
+        surface = renderer.surface(chi)
+        normal_basis = renderer.normal_derivative(surface)
+        total: Array = None
+        squares: Array = None
+        for first in range(0, seen.count, BLOCK_PIXELS):
+            rows, cost = self._rows(surface, normal_basis, seen, first, robust=True)[:2]
+            part = ops.cast(ops.gram(rows), "float64")
+            total, squares = (cost, part) if total is None else (total + cost, squares + part)
+        # One trip to the host: H and g, as the last column, come from [J r]^T [J r].
+        host = ops.download(ops.concatenate([squares.reshape((-1,)), total], 0))
+        augmented = host[:-1].reshape(renderer.layout.count + 1, -1)
+        upper = np.triu(augmented[:-1, :-1])
+        return float(host[-1]), augmented[:-1, -1].copy(), upper + np.triu(upper, 1).T
+
+    def _photometric_rows(
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None
+    ) -> ResidualJacobian:
+        ops, renderer, seen = self.renderer.ops, self.renderer, frozen.cache[item]
+        count = renderer.layout.count
+        surface = renderer.surface(chi[item])
+        normal_basis = renderer.normal_derivative(surface)
+        residual, jacobian, weight = [], [], []
+        for first in range(0, seen.count, BLOCK_PIXELS):
+            local, _, r, w = self._rows(surface, normal_basis, seen, first, robust=False)
+            jacobian.append(ops.download(local).astype(np.float64)[:, :count])
+            residual.append(ops.download(ops.stack(r, 1)).ravel())
+            weight.append(ops.download(ops.stack(w, 1)).ravel())
+        chosen: Any = slice(None) if rows is None else rows
+        return ResidualJacobian(*(np.concatenate(part)[chosen] for part in (residual, jacobian, weight)))
+
+    def _block(self, surface: Surface, seen: _Seen, first: int) -> _Block:
+        ops = self.renderer.ops
+        chosen = slice(first, first + BLOCK_PIXELS)
+        x, y = seen.x[chosen], seen.y[chosen]
+        read = self.renderer.read_corners(surface, seen.triangle[chosen])
+        x0, y0 = read.x[0], read.y[0]
+        ux, uy, vx, vy = read.x[1] - x0, read.y[1] - y0, read.x[2] - x0, read.y[2] - y0
+        area = ux * vy - uy * vx
+        # A trial step may turn a frozen triangle edge-on; keep the cost finite, so that the step is judged and refused.
+        least = MIN_DOUBLE_AREA * 1e-3
+        thin = ops.flag(area < least) * ops.flag(area > -least)
+        inverse = 1.0 / ops.where(thin, area * 0.0 - least, area)
+        one, two = (vy * inverse, -vx * inverse), (-uy * inverse, ux * inverse)
+        slopes = [(-one[0] - two[0], -one[1] - two[1]), one, two]
+        dx, dy = x - x0, y - y0
+        b1, b2 = dx * one[0] + dy * one[1], dx * two[0] + dy * two[1]
+        weights = [1.0 - b1 - b2, b1, b2]
+        if read.normals is None:
+            assert read.face_normal is not None
+            normal = read.face_normal
+        else:
+            normal = [dot(weights, axis) for axis in read.normals]
+        return _Block(read, weights, slopes, normal, x, y, [t[chosen] for t in seen.target])
+
+    def _robust(
+        self, colours: Sequence[Array], target: Sequence[Array], count: int
+    ) -> tuple[list[Array], list[Array], Array]:
+        """Scaled residuals and Huber's weights, channel by channel, and their cost (1,)."""
+        ops, delta, scale = self.renderer.ops, self._delta, self._scale(count)
+        residuals, weights = [], []
+        total: Array = None
+        for colour, wanted in zip(colours, target, strict=True):
+            r = colour - wanted
+            size = ops.at_least(r, 0.0) + ops.at_least(-r, 0.0)
+            inside = ops.flag(size <= delta)
+            part = ops.where(inside, r * r, size * (2.0 * delta) - delta * delta)
+            residuals.append(r * scale)
+            weights.append(ops.where(inside, r * 0.0 + 1.0, delta / ops.at_least(size, 1e-300)))
+            total = part if total is None else total + part
+        return residuals, weights, total.sum().reshape((1,)) * scale**2
+
+    def _scale(self, count: int) -> float:
+        return float(np.sqrt(self.problem.energy.photometric / count))
+
+    def _local(self, surface: Surface, block: _Block) -> tuple[list[Array], list[list[Array]]]:
+        """Radiance by channel, and its derivatives by [u (2, n), m (3, n), albedo (1, n), gamma (9, n)]."""
+        ops, n = self.renderer.ops, int(block.x.shape[0])
+
+        def radiance(common: Sequence[Array], own: Sequence[Sequence[Array]]) -> list[Array]:
+            u, m = common
+            weights = [b - (gx * u[0] + gy * u[1]) for b, (gx, gy) in zip(block.weights, block.slopes, strict=True)]
+            if block.read.normals is None:
+                normal = [block.normal[d] + m[d] for d in range(3)]
+            else:
+                normal = [dot(weights, block.read.normals[d]) + m[d] for d in range(3)]
+            basis = ops.stack(sh_terms(ops, normal), 0)
+            return [
+                (dot(weights, block.read.albedo[c]) + rho[0]) * (gamma * basis).sum(axis=0)
+                for c, (rho, gamma) in enumerate(own)
+            ]
+
+        common = [ops.full((2, n), 0.0, "float64"), ops.full((3, n), 0.0, "float64")]
+        zeros = ops.full((9, n), 0.0, "float64")
+        own = [[ops.full((1, n), 0.0, "float64"), self._gamma(surface, c) + zeros] for c in range(3)]
+        return ops.differentiate(radiance, common, own)
+
+    @staticmethod
+    def _gamma(surface: Surface, channel: int) -> Array:
+        """(9, 1)."""
+        return surface.gamma[9 * channel : 9 * channel + 9].reshape((9, 1))
+
+    def _rows(
+        self, surface: Surface, normal_basis: Array | None, seen: _Seen, first: int, robust: bool
+    ) -> tuple[Array, Array, list[Array], list[Array]]:
+        """[J r] (3n, P + 1) of a block, R, G, B of pixel after pixel; its cost (1,); residuals and weights by channel.
+
+        With `robust`, rows and residuals in [J r] are multiplied by the root of Huber's weight.
+        """
+        ops, renderer, real = self.renderer.ops, self.renderer, self.renderer.settings.dtype
+        layout = renderer.layout
+        block = self._block(surface, seen, first)
+        n = int(block.x.shape[0])
+        colours, local = self._local(surface, block)
+        residuals, weights, cost = self._robust(colours, block.target, seen.count)
+        rotation, scale = surface.rotation, self._scale(seen.count)
+        tx, ty = (float(t) for t in surface.translation)
+        # The surface point under the pixel in the camera frame, in px.
+        wx, wy, wz = block.x - tx, ty - block.y, dot(block.weights, block.read.depth)
+        zero = wx * 0.0
+        position, normal, shade, poses = [], [], [], []
+        for c, (u, m, rho, gamma) in enumerate(local):
+            factor = ops.sqrt(weights[c]) * scale if robust else zero + scale
+            ux, uy = u[0] * factor, u[1] * factor
+            e = [m[d] * factor for d in range(3)]
+            t = block.normal
+            for a in range(3):
+                position.append((ux * float(rotation[0, a]) - uy * float(rotation[1, a])) * surface.scale)
+                normal.append(dot([e[0], e[1], e[2]], [float(rotation[d, a]) for d in range(3)]))
+            shade.append(rho[0] * factor)
+            poses += [
+                ux * wx - uy * wy,
+                uy * wz + t[1] * e[2] - t[2] * e[1],
+                ux * wz + t[2] * e[0] - t[0] * e[2],
+                t[0] * e[1] - t[1] * e[0] - ux * wy - uy * wx,
+                *(ux, uy),
+            ]
+            for channel in range(3):
+                poses += [gamma[k] * factor for k in range(9)] if channel == c else [zero] * 9
+            poses.append(residuals[c] * ops.sqrt(weights[c]) if robust else residuals[c])
+        columns = []
+        blend = ops.cast(ops.stack(block.weights, 1), real)
+        if renderer.row_basis is not None:
+            basis = ops.blend(block.read.corners, blend, renderer.row_basis)
+            shape_end = 3 * layout.shape_count
+        if normal_basis is not None:
+            owners = ops.take(renderer.owner_place, block.read.owners)
+            turned = ops.take(normal_basis, owners) if renderer.flat else ops.blend(owners, blend, normal_basis)
+            p, q = (ops.cast(ops.stack(part, 1), real).reshape((n, 3, 3)) for part in (position, normal))
+            columns.append(
+                ops.multiply_each(p, basis[:, :shape_end].reshape((n, 3, -1)))
+                + ops.multiply_each(q, turned.reshape((n, 3, -1)))
+            )
+        if layout.albedo_count:
+            h = ops.cast(ops.stack(shade, 1), real).reshape((n, 3, 1))
+            columns.append(h * basis[:, shape_end:].reshape((n, 3, -1)))
+        columns.append(ops.cast(ops.stack(poses, 1), real).reshape((n, 3, -1)))
+        rows = ops.concatenate(columns, 2).reshape((3 * n, layout.count + 1))
+        return rows, cost, residuals, weights

@@ -1,0 +1,311 @@
+"""The shared renderer: surface, normals, visibility and shading by `ArrayOps`, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from faceinv.engine.interface import AbstractRenderer
+from faceinv.engine.local_autodiff.patterns import NormalDerivativePattern, corner_rows
+from faceinv.engine.local_autodiff.raster import rasterize
+from faceinv.engine.records import Geometry, Visibility
+from faceinv.face.camera import rotation_matrix
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import SH_CONSTANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from faceinv.engine.local_autodiff.ops import Array, ArrayOps
+    from faceinv.engine.records import EngineSettings
+    from faceinv.face.model import MorphableModel
+
+__all__ = ["LocalAutodiffRenderer", "PixelCorners", "Surface", "dot", "sh_terms"]
+
+_SHADE_PIXELS: Final = 1 << 15
+_NO_NORMAL: Final = 1e-12
+"""mm^2. A vertex whose triangles have no area has no normal; it gets (0, 0, 1) in the model frame."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The posed surface of one item; float64 on the device, the pose on the host."""
+
+    vertices: Array
+    """(3, N) mm."""
+    normals: Array
+    """(3, N) unit, model frame."""
+    owner_normals: Array
+    """(3, N) as `normals`, or (3, T) unit face normals: what shading uses."""
+    owner_inverse: Array
+    """(N,) or (T,): one over the length that the owner's normal had; 0 where there is none."""
+    albedo: Array
+    """(N, 3)."""
+    edges: Array
+    """(3T, 3) mm: the edge opposite each corner, from the corner after it to the one after that, negated."""
+    image_xy: Array
+    """(N, 2) px."""
+    depth: Array
+    """(N,) px."""
+    corner_table: Array
+    """(N, 6 or 9): x, y, depth, red, green, blue, and for smooth normals the normal in the camera frame."""
+    face_table: Array | None
+    """(T, 3) face normals in the camera frame, for flat ones."""
+    gamma: Array
+    """(27,) lighting, channel after channel."""
+    rotation: NDArray[np.float64]
+    scale: float
+    translation: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PixelCorners:
+    """What a block of n pixels reads from the surface, components first; float64."""
+
+    corners: Array
+    """(n, 3) vertex index."""
+    owners: Array
+    """(n, 3) or (n,) index of the normals' owners: vertices, or triangles for flat normals."""
+    x: Sequence[Array]
+    y: Sequence[Array]
+    depth: Sequence[Array]
+    """Three arrays (n,) each, one a corner."""
+    albedo: Sequence[Sequence[Array]]
+    """Channel, then corner."""
+    normals: Sequence[Sequence[Array]] | None
+    """Camera frame; axis, then corner; None for flat normals."""
+    face_normal: Sequence[Array] | None
+    """Camera frame; axis; for flat normals."""
+
+
+class LocalAutodiffRenderer(AbstractRenderer):
+    """Renders with a library's own operations."""
+
+    def __init__(self, ops: ArrayOps, model: MorphableModel, settings: EngineSettings) -> None:
+        self.ops = ops
+        self.model = model
+        self.settings = settings
+        self.layout = ParameterLayout.of(model)
+        self.flat = settings.normals == "flat"
+        n = model.vertex_count
+        shape = np.concatenate([model.identity, model.expression], axis=2).reshape(3 * n, -1)
+        self.triangles = ops.upload(model.triangles, "int64")
+        self.face_mask = ops.upload(model.face_mask.astype(np.int32), "int32")
+        self.mean = ops.upload(model.mean.reshape(-1), "float64")
+        self.mean_albedo = ops.upload(model.mean_albedo.reshape(-1), "float64")
+        self.shape_basis = ops.upload(shape, "float64") if shape.size else None
+        self.albedo_basis = ops.upload(model.albedo.reshape(3 * n, -1), "float64") if model.albedo.size else None
+        self._around = ops.sparse_rows(*corner_rows(model.triangles, n), len(model.triangles))
+        self._ones = ops.full((model.triangles.size,), 1.0, "float64")
+        # Row tables, in the rows' own precision: bases of all vertices, shape columns then albedo columns.
+        real = settings.dtype
+        bases = [ops.cast(b, real).reshape((n, -1)) for b in (self.shape_basis, self.albedo_basis) if b is not None]
+        self.row_basis = ops.concatenate(bases, 1) if bases else None
+        self.row_shape_basis = ops.cast(self.shape_basis, real) if self.shape_basis is not None else None
+        pattern = NormalDerivativePattern.of(model, self.flat)
+        self.owner_place = ops.upload(pattern.place, "int64")
+        self._entry_owner = ops.upload(pattern.owners[pattern.row], "int64")
+        self._entry_order = ops.upload(pattern.order, "int64")
+        self._edges = ops.sparse_rows(pattern.edge_start, pattern.edge_index, model.triangles.size)
+        self._movers = ops.sparse_rows(pattern.start, pattern.index, 3 * n)
+        self._edge_ones = ops.full((len(pattern.edge_index),), 1.0, "float64")
+        self._latest: list[tuple[bytes, Surface]] = []
+
+    def surface(self, chi: NDArray[np.float64]) -> Surface:
+        """The posed surface of one item; the two latest are remembered, as a trial point becomes the next start."""
+        key = chi.tobytes()
+        for known, found in self._latest:
+            if known == key:
+                return found
+        ops, layout, n = self.ops, self.layout, self.model.vertex_count
+        uploaded = ops.upload(np.concatenate([chi[layout.shape], chi[layout.albedo], chi[layout.lighting]]), "float64")
+        split = layout.shape_count
+        vertices = self._linear(self.mean, self.shape_basis, uploaded[:split] if split else None)
+        coefficients = uploaded[split : split + layout.albedo_count] if layout.albedo_count else None
+        albedo = self._linear(self.mean_albedo, self.albedo_basis, coefficients).reshape((n, 3))
+        rows = vertices.reshape((n, 3))
+        # Triangles corner by corner, axis by axis: nine arrays (T,).
+        c = [[axis[:, k] for k in range(3)] for axis in (ops.take(rows[:, d], self.triangles) for d in range(3))]
+        sides = [[axis[(k + 1) % 3] - axis[(k + 2) % 3] for k in range(3)] for axis in c]
+        face = _cross([axis[1] - axis[0] for axis in c], [axis[2] - axis[0] for axis in c])
+        summed = ops.combine(self._around, self._ones, ops.stack(face, 1))
+        normals, inverse = self._normalised([summed[:, d] for d in range(3)])
+        xyz = [rows[:, d] for d in range(3)]
+        rotation, scale = rotation_matrix(chi[layout.rotation]), float(layout.scale(chi))
+        tx, ty = (float(t) for t in chi[layout.translation])
+        turned = [axis * scale for axis in turn(rotation, xyz)]
+        x, y = turned[0] + tx, ty - turned[1]
+        columns = [x, y, turned[2], albedo[:, 0], albedo[:, 1], albedo[:, 2]]
+        face_table = None
+        if self.flat:
+            owner_normals, inverse = self._normalised(face)
+            face_table = ops.stack(turn(rotation, owner_normals), 1)
+        else:
+            owner_normals = normals
+            columns += turn(rotation, normals)
+        made = Surface(
+            vertices=ops.stack(xyz, 0),
+            normals=ops.stack(normals, 0),
+            owner_normals=ops.stack(owner_normals, 0),
+            owner_inverse=inverse,
+            albedo=albedo,
+            edges=ops.stack([ops.stack(axis, 1) for axis in sides], 2).reshape((-1, 3)),
+            image_xy=ops.stack([x, y], 1),
+            depth=turned[2],
+            corner_table=ops.stack(columns, 1),
+            face_table=face_table,
+            gamma=uploaded[-27:],
+            rotation=rotation,
+            scale=scale,
+            translation=chi[layout.translation].copy(),
+        )
+        self._latest = [(key, made), *self._latest[:1]]
+        return made
+
+    def normal_derivative(self, surface: Surface) -> Array | None:
+        """d normal / d shape coefficients of the face mask's owners, (M, 3 * K) in the rows' precision."""
+        if self.row_shape_basis is None:
+            return None
+        ops = self.ops
+        summed = ops.combine(self._edges, self._edge_ones, surface.edges)
+        c = [summed[:, d] for d in range(3)]
+        n = [ops.take(surface.owner_normals[d], self._entry_owner) for d in range(3)]
+        inverse = ops.take(surface.owner_inverse, self._entry_owner)
+        # Columns of dV -> dV x c, each projected off n: N turns, its length does not matter.
+        entries: list[list[Array]] = [[None] * 3 for _ in range(3)]
+        for b, column in enumerate(((0.0, -c[2], c[1]), (c[2], 0.0, -c[0]), (-c[1], c[0], 0.0))):
+            along = dot([n[d] for d in range(3) if d != b], [column[d] for d in range(3) if d != b])
+            for a in range(3):
+                entries[a][b] = (column[a] - n[a] * along) * inverse
+        values = ops.stack([value for line in entries for value in line], 1).reshape((-1,))
+        values = ops.cast(ops.take(values, self._entry_order), self.settings.dtype)
+        result = ops.combine(self._movers, values, self.row_shape_basis)
+        return result.reshape((-1, 3 * self.layout.shape_count))
+
+    def read_corners(self, surface: Surface, triangle: Array) -> PixelCorners:
+        """What pixels that show the given triangles (n,) read."""
+        ops = self.ops
+        corners = ops.take(self.triangles, triangle)
+        count = surface.corner_table.shape[1]
+        table = ops.take(surface.corner_table, corners).reshape((-1, 3 * count)).T
+        value = [[table[k * count + i] for k in range(3)] for i in range(count)]
+        face_normal = None
+        if surface.face_table is not None:
+            face = ops.take(surface.face_table, triangle).T
+            face_normal = [face[d] for d in range(3)]
+        return PixelCorners(
+            corners=corners,
+            owners=triangle if self.flat else corners,
+            x=value[0],
+            y=value[1],
+            depth=value[2],
+            albedo=value[3:6],
+            normals=None if self.flat else value[6:9],
+            face_normal=face_normal,
+        )
+
+    def geometry(self, chi: NDArray[np.float64]) -> Geometry:
+        """See `AbstractRenderer.geometry`."""
+        made = [self.surface(item) for item in chi]
+        return Geometry(
+            vertices=self.ops.stack([s.vertices.T for s in made], 0),
+            normals=self.ops.stack([s.normals.T for s in made], 0),
+            albedo=self.ops.stack([s.albedo for s in made], 0),
+            image_xy=self.ops.stack([s.image_xy for s in made], 0),
+            depth=self.ops.stack([s.depth for s in made], 0),
+        )
+
+    def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
+        """See `AbstractRenderer.rasterize`."""
+        batch = geometry.depth.shape[0]
+        drawn = [
+            rasterize(self.ops, geometry.image_xy[i], geometry.depth[i], self.triangles, size) for i in range(batch)
+        ]
+        return Visibility(*(self.ops.stack(part, 0) for part in zip(*drawn, strict=True)))
+
+    def shade(self, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]) -> Array:
+        """See `AbstractRenderer.shade`."""
+        ops = self.ops
+        height, width = visibility.triangle.shape[1:3]
+        images = []
+        for item in range(len(chi)):
+            rotation = rotation_matrix(chi[item, self.layout.rotation])
+            gamma = self.layout.gamma(chi[item])
+            columns = [geometry.albedo[item], None]
+            vertices, normals = geometry.vertices[item], geometry.normals[item]
+            faces = None
+            if self.flat:
+                c = [[ops.take(vertices[:, d], self.triangles[:, k]) for k in range(3)] for d in range(3)]
+                face = _cross([axis[1] - axis[0] for axis in c], [axis[2] - axis[0] for axis in c])
+                faces = ops.stack(turn(rotation, self._normalised(face)[0]), 1)
+            columns[1] = ops.stack(turn(rotation, [normals[:, d] for d in range(3)]), 1)
+            table = ops.concatenate(columns, 1)
+            triangle = ops.cast(visibility.triangle[item].reshape((-1,)), "int64")
+            weights = visibility.barycentric[item].reshape((-1, 3))
+            parts = []
+            for first in range(0, height * width, _SHADE_PIXELS):
+                block = triangle[first : first + _SHADE_PIXELS]
+                seen = ops.flag(block >= 0)
+                chosen = ops.where(seen, block, 0)
+                b = [weights[first : first + _SHADE_PIXELS, k] for k in range(3)]
+                read = ops.take(table, ops.take(self.triangles, chosen))
+                value = [dot(b, [read[:, k, i] for k in range(3)]) for i in range(6)]
+                if faces is not None:
+                    face_normal = ops.take(faces, chosen)
+                    value[3:] = [face_normal[:, d] for d in range(3)]
+                basis = sh_terms(ops, value[3:])
+                colours = []
+                for channel in range(3):
+                    light = [float(g) for g in gamma[:, channel]]
+                    shade = sum((light[k] * basis[k] for k in range(1, 9)), light[0] * basis[0])
+                    colours.append(ops.where(seen, value[channel] * shade, 0.0))
+                parts.append(ops.stack(colours, 1))
+            images.append(ops.concatenate(parts, 0).reshape((height, width, 3)))
+        return ops.stack(images, 0)
+
+    def to_host(self, array: Array) -> NDArray[Any]:
+        """See `AbstractRenderer.to_host`."""
+        return array if isinstance(array, np.ndarray) else self.ops.download(array)
+
+    def _linear(self, mean: Array, basis: Array | None, coefficients: Array | None) -> Array:
+        return mean if basis is None else mean + self.ops.multiply(basis, coefficients)
+
+    def _normalised(self, vector: Sequence[Array]) -> tuple[list[Array], Array]:
+        """Unit vectors and one over the length they had; (0, 0, 1) and 0 where there is none."""
+        ops = self.ops
+        length = ops.sqrt(dot(vector, vector))
+        there = ops.flag(length > _NO_NORMAL)
+        inverse = ops.where(there, 1.0 / ops.at_least(length, _NO_NORMAL), 0.0)
+        unit = [axis * inverse for axis in vector]
+        unit[2] = ops.where(there, unit[2], 1.0)
+        return unit, inverse
+
+
+def dot(first: Sequence[Array], second: Sequence[Array]) -> Array:
+    """The sum of products, in order."""
+    total = first[0] * second[0]
+    for a, b in zip(first[1:], second[1:], strict=True):
+        total = total + a * b
+    return total
+
+
+def turn(rotation: NDArray[np.float64], vector: Sequence[Array]) -> list[Array]:
+    """rotation times a vector given axis by axis."""
+    return [vector[0] * float(r[0]) + vector[1] * float(r[1]) + vector[2] * float(r[2]) for r in rotation]
+
+
+def sh_terms(ops: ArrayOps, normal: Sequence[Array]) -> list[Array]:
+    """The nine basis functions (`faceinv.face.lighting`) of an unnormalised camera-frame normal, axis by axis."""
+    inverse = 1.0 / ops.sqrt(ops.at_least(dot(normal, normal), 1e-24))
+    x, y, z = (axis * inverse for axis in normal)
+    c0, c1, c2, c3, c4 = (float(c) for c in SH_CONSTANTS)
+    first = [x * 0.0 + c0, y * c1, z * c1, x * c1]
+    return [*first, x * y * c2, y * z * c2, (z * z * 3.0 - 1.0) * c3, x * z * c2, (x * x - y * y) * c4]
+
+
+def _cross(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
+    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]

@@ -1,0 +1,221 @@
+"""What passes between the driver and an engine.
+
+Arrays belong to the engine's own library and device unless a field says *host* (NumPy). The leading axis is always the
+batch, B.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+__all__ = [
+    "DEPTH_UNITS",
+    "MIN_DOUBLE_AREA",
+    "RASTER_LIMIT",
+    "SNAP",
+    "Array",
+    "Assembly",
+    "CostParts",
+    "DType",
+    "Energy",
+    "EngineSettings",
+    "Frozen",
+    "Geometry",
+    "LandmarkPoints",
+    "Linearization",
+    "Normals",
+    "Problem",
+    "ResidualJacobian",
+    "Step",
+    "Visibility",
+]
+
+SNAP: Final = 256
+"""Vertices are snapped to 1/SNAP px before coverage is decided."""
+DEPTH_UNITS: Final = 4096
+"""Depths are compared in units of 1/DEPTH_UNITS px."""
+RASTER_LIMIT: Final = float(2**20)
+"""Triangles with a vertex further than this from the origin, in px, are not drawn (integers would overflow)."""
+MIN_DOUBLE_AREA: Final = 1 / 256
+"""px^2. A pixel enters the photometric term only where its triangle's projected double area exceeds this: edge-on
+triangles have no useful screen-space derivative."""
+Array: TypeAlias = Any
+"""An array of the engine's own library."""
+DType: TypeAlias = Literal["float32", "float64"]
+Normals: TypeAlias = Literal["smooth", "flat"]
+Assembly: TypeAlias = Literal["auto", "rows", "vertices"]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How an engine is built."""
+
+    device: str = ""
+    """The library's own name of a device; empty for its default."""
+    dtype: DType = "float32"
+    """The precision of Jacobian rows. Geometry, costs and sums are float64 always."""
+    normals: Normals = "smooth"
+    """`smooth`: interpolated area-weighted vertex normals; `flat`: one normal for each triangle."""
+    assembly: Assembly = "auto"
+    """How J^T J is formed (DESIGN section 3); engines with one way only ignore it."""
+
+
+@dataclass(frozen=True)
+class Energy:
+    """The weights of the energy
+
+    `E = photo/|F| sum_F sum_c huber(I - T) + land/68 sum_l omega_l |u_l - u*_l|^2 / d^2
+    + id |a|^2 + ex |e|^2 + al |b|^2 + li sum_{k>0,c} gamma_kc^2`,
+    where `huber(r) = r^2` up to `huber_delta` and `huber_delta (2 |r| - huber_delta)` beyond.
+    """
+
+    photometric: float
+    landmarks: float
+    identity: float
+    expression: float
+    albedo: float
+    lighting: float
+    """Of the lighting coefficients above the constant one: what the photo does not show stays evenly lit."""
+    huber_delta: float
+    """In the units of the image; infinite for plain squares."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of photos of one size, all host arrays."""
+
+    image: NDArray[np.float32]
+    """(B, H, W, 3), in the model's albedo space."""
+    mask: NDArray[np.bool_]
+    """(B, H, W) pixels that may enter the photometric term."""
+    landmarks: NDArray[np.float64]
+    """(B, 68, 2) px of `image`: the targets."""
+    landmark_weights: NDArray[np.float64]
+    """(B, 68) omega."""
+    eye_distance: NDArray[np.float64]
+    """(B,) d, px between the outer eye corners."""
+    energy: Energy
+    white: float = 1.0
+    """The value of white in `image`."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.image.shape[1], self.image.shape[2]
+
+    @cached_property
+    def hull(self) -> NDArray[np.bool_]:
+        """(B, H, W) the pixels inside the convex hull of the landmarks: sure to be face, if not skin."""
+        from faceinv.photo.hull import inside_hull
+
+        return np.stack([inside_hull(points, self.size) for points in self.landmarks])
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The posed surface."""
+
+    vertices: Array
+    """(B, N, 3) mm, model space, float64."""
+    normals: Array
+    """(B, N, 3) unit vertex normals, model space, float64."""
+    albedo: Array
+    """(B, N, 3), float64."""
+    image_xy: Array
+    """(B, N, 2) px, float64."""
+    depth: Array
+    """(B, N) px, larger is nearer, float64."""
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """Which triangle each pixel shows."""
+
+    triangle: Array
+    """(B, H, W) int32, -1 for the background."""
+    barycentric: Array
+    """(B, H, W, 3) float64 from the unsnapped vertices; zeros for the background."""
+
+
+@dataclass(frozen=True)
+class LandmarkPoints:
+    """Where the model's landmarks sit on the mesh, re-chosen with the pose for the jaw; host arrays."""
+
+    vertices: NDArray[np.int32]
+    """(B, 68, 3)."""
+    weights: NDArray[np.float64]
+    """(B, 68, 3)."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What one step and its acceptance test hold fixed, built at one chi."""
+
+    visibility: Visibility | None
+    """None where the energy has no photometric term, so that nothing was drawn."""
+    points: LandmarkPoints
+    pixels: NDArray[np.int64]
+    """(B,) |F|, host: the pixels in the photometric term."""
+    cache: Any = None
+    """The engine's own: pixel lists and the like."""
+
+
+@dataclass(frozen=True)
+class CostParts:
+    """E and its terms, each (B,) float64 on the host."""
+
+    photometric: NDArray[np.float64]
+    landmarks: NDArray[np.float64]
+    prior: NDArray[np.float64]
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """E."""
+        return self.photometric + self.landmarks + self.prior
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """E = |r|^2 and its Gauss-Newton model at one chi: with J = dr/dchi, `E(chi + d) ~ E + 2 g.d + d.H.d`."""
+
+    cost: CostParts
+    gradient: Array
+    """(B, P) float64: g = J^T r, half the derivative of E."""
+    hessian: Array
+    """(B, P, P) float64: H = J^T J, half the Gauss-Newton Hessian of E."""
+    rows: NDArray[np.int64]
+    """(B,) photometric rows, 3 |F|; host."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A damped Gauss-Newton step, host arrays."""
+
+    delta: NDArray[np.float64]
+    """(B, P), zero for entries that are held."""
+    predicted_decrease: NDArray[np.float64]
+    """(B,) of E, by the quadratic model."""
+    gradient_norm: NDArray[np.float64]
+    """(B,) max norm of the free gradient, each entry divided by the root of its diagonal in H; infinite where g or H is
+    not finite."""
+    solved: NDArray[np.bool_]
+    """(B,) false where H was not positive definite or not finite; `delta` is zero there."""
+
+
+class ResidualJacobian(NamedTuple):
+    """Photometric rows of one item, host float64, for checks."""
+
+    residual: NDArray[np.float64]
+    """(R,) sqrt(photo/|F|) (I - T)."""
+    jacobian: NDArray[np.float64]
+    """(R, P) its derivative with visibility frozen."""
+    weight: NDArray[np.float64]
+    """(R,) Huber's weight: H gets `J^T diag(weight) J`, g gets `J^T diag(weight) r`."""

@@ -1,0 +1,1 @@
+"""What a face is: the model, its state, its layout as unknowns, camera, light, mesh and landmarks."""

@@ -1,0 +1,186 @@
+"""The face model: a mean surface, whitened linear bases, and what is known about its mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faceinv.errors import ModelError
+from faceinv.face.arrays import all_finite
+from faceinv.face.landmarks68 import LANDMARK_COUNT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MorphableModel"]
+
+
+@dataclass(frozen=True, eq=False)
+class MorphableModel:
+    """A 3D morphable face model (Blanz and Vetter, SIGGRAPH 1999) with a separate expression basis.
+
+    Model space has x to the image's right for a frontal face, y up, z towards the viewer, in
+    millimetres. Every basis is stored multiplied by its standard deviations, so a coefficient of 1 is
+    one standard deviation and the prior on coefficients is the standard normal.
+
+    Raises:
+        ModelError: when fields disagree in shape, hold non-finite values or indices out of range.
+    """
+
+    name: str
+    """What results and messages call the model."""
+    licence: str
+    """One line on the terms the model comes under."""
+    albedo_space: str
+    """`"linear"`: albedo is linear RGB and photos are sRGB-decoded first. `"srgb"`: photos are used as they are."""
+    mean: NDArray[np.float32]
+    """(N, 3) mm: the mean surface."""
+    identity: NDArray[np.float32]
+    """(N, 3, Ki) mm per standard deviation."""
+    expression: NDArray[np.float32]
+    """(N, 3, Ke) mm per standard deviation."""
+    mean_albedo: NDArray[np.float32]
+    """(N, 3) reflectance, RGB."""
+    albedo: NDArray[np.float32]
+    """(N, 3, Ka) reflectance per standard deviation."""
+    triangles: NDArray[np.int32]
+    """(T, 3) vertex indices, counter-clockwise seen from outside."""
+    landmark_vertices: NDArray[np.int32]
+    """(68, 3) vertex indices; landmark l is `sum_k landmark_weights[l, k] * V[landmark_vertices[l, k]]`."""
+    landmark_weights: NDArray[np.float32]
+    """(68, 3) barycentric weights, each row summing to 1."""
+    face_mask: NDArray[np.bool_]
+    """(T,) triangles that are skin which photos show; only they enter the photometric term."""
+    jaw_contour: NDArray[np.int32]
+    """(17, C) vertices: row l runs from jaw landmark l over the cheek towards the face's centre. The silhouette
+    at jaw landmark l is one vertex of its row, whichever view. C may be 1 (no sliding)."""
+    uv: NDArray[np.float32]
+    """(U, 2) texture coordinates, origin at the lower left (as in OBJ)."""
+    uv_triangles: NDArray[np.int32]
+    """(T, 3) indices into `uv`, corner for corner with `triangles`."""
+    mirror: NDArray[np.int32]
+    """(N,) the vertex on the other side of the face; a vertex of the midline names itself."""
+    expression_names: tuple[str, ...] = ()
+    """Ke names, or none."""
+
+    def __post_init__(self) -> None:
+        def convert(name: str, dtype: type, *shape: int | None) -> None:
+            value = np.asarray(getattr(self, name))
+            expected = "(" + ", ".join("any" if s is None else str(s) for s in shape) + ")"
+            same_rank = value.ndim == len(shape)
+            if not same_rank or any(s is not None and s != v for s, v in zip(shape, value.shape, strict=True)):
+                raise ModelError(f"model '{self.name}': field '{name}' has shape {value.shape}, expected {expected}.")
+            if value.dtype.kind not in ("iub" if dtype is not np.float32 else "iubf"):
+                wanted = np.dtype(dtype)
+                raise ModelError(f"model '{self.name}': field '{name}' holds {value.dtype}, expected {wanted}.")
+            value = np.ascontiguousarray(value, dtype=dtype)
+            if dtype is np.float32 and not all_finite(value):
+                raise ModelError(f"model '{self.name}': field '{name}' holds NaN or infinite values.")
+            value = value.view()  # the caller's own array stays writable
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+        n = np.shape(self.mean)[0] if np.ndim(self.mean) else 0
+        t = np.shape(self.triangles)[0] if np.ndim(self.triangles) else 0
+        if n < 3 or t < 1:
+            raise ModelError(f"model '{self.name}': {n} vertices and {t} triangles; a surface needs 3 and 1 at least.")
+        convert("mean", np.float32, n, 3)
+        convert("identity", np.float32, n, 3, None)
+        convert("expression", np.float32, n, 3, None)
+        convert("mean_albedo", np.float32, n, 3)
+        convert("albedo", np.float32, n, 3, None)
+        convert("triangles", np.int32, t, 3)
+        convert("landmark_vertices", np.int32, LANDMARK_COUNT, 3)
+        convert("landmark_weights", np.float32, LANDMARK_COUNT, 3)
+        convert("face_mask", np.bool_, t)
+        convert("jaw_contour", np.int32, 17, None)
+        convert("uv", np.float32, None, 2)
+        convert("uv_triangles", np.int32, t, 3)
+        convert("mirror", np.int32, n)
+        for name, limit in (
+            ("triangles", n),
+            ("landmark_vertices", n),
+            ("jaw_contour", n),
+            ("mirror", n),
+            ("uv_triangles", len(self.uv)),
+        ):
+            value = getattr(self, name)
+            if value.size == 0 or value.min() < 0 or value.max() >= limit:
+                span = f"{value.min()}..{value.max()}" if value.size else "nothing"
+                raise ModelError(f"model '{self.name}': field '{name}' has indices {span}, expected 0..{limit - 1}.")
+        if np.abs(self.landmark_weights.sum(axis=1) - 1).max() > 1e-3:
+            raise ModelError(f"model '{self.name}': each row of 'landmark_weights' must sum to 1.")
+        if not self.face_mask.any():
+            raise ModelError(f"model '{self.name}': 'face_mask' leaves no triangle.")
+        if self.albedo_space not in ("linear", "srgb"):
+            given = self.albedo_space
+            raise ModelError(f"model '{self.name}': albedo_space is '{given}', expected 'linear' or 'srgb'.")
+        if self.expression_names and len(self.expression_names) != self.expression_count:
+            raise ModelError(
+                f"model '{self.name}': {len(self.expression_names)} expression names for {self.expression_count} modes."
+            )
+
+    @property
+    def vertex_count(self) -> int:
+        """N."""
+        return len(self.mean)
+
+    @property
+    def identity_count(self) -> int:
+        """Ki."""
+        return int(self.identity.shape[2])
+
+    @property
+    def expression_count(self) -> int:
+        """Ke."""
+        return int(self.expression.shape[2])
+
+    @property
+    def albedo_count(self) -> int:
+        """Ka."""
+        return int(self.albedo.shape[2])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short digest of geometry and bases: results name it, caches key on it."""
+        digest = hashlib.sha256()
+        for name in ("mean", "identity", "expression", "mean_albedo", "albedo", "triangles"):
+            array = getattr(self, name)
+            digest.update(repr(array.shape).encode())
+            digest.update(array.data)
+        return digest.hexdigest()[:16]
+
+    def vertices(
+        self, identity: NDArray[np.floating] | None = None, expression: NDArray[np.floating] | None = None
+    ) -> NDArray[np.float64]:
+        """The surface (N, 3) in mm, float64, for whitened coefficients (Ki,) and (Ke,); none means zeros."""
+        surface = self.mean.astype(np.float64)
+        if identity is not None:
+            surface += self.identity @ np.asarray(identity, np.float64)
+        if expression is not None:
+            surface += self.expression @ np.asarray(expression, np.float64)
+        return surface
+
+    def landmarks(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The 68 landmarks (68, D) of per-vertex values (N, D)."""
+        corners = np.asarray(vertices, np.float64)[self.landmark_vertices]
+        points: NDArray[np.float64] = np.einsum("lk,lkd->ld", self.landmark_weights.astype(np.float64), corners)
+        return points
+
+    def truncated(
+        self, identity: int | None = None, expression: int | None = None, albedo: int | None = None
+    ) -> MorphableModel:
+        """The same model with only its first modes of each kind; None keeps all."""
+        keep_expression = self.expression_count if expression is None else expression
+        return dataclasses.replace(
+            self,
+            identity=self.identity[:, :, : self.identity_count if identity is None else identity],
+            expression=self.expression[:, :, :keep_expression],
+            albedo=self.albedo[:, :, : self.albedo_count if albedo is None else albedo],
+            expression_names=self.expression_names[:keep_expression],
+        )

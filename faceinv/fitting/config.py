@@ -1,0 +1,157 @@
+"""How to fit: weights, sizes and limits, from code or from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faceinv.engine.records import Assembly, Normals
+from faceinv.errors import ConfigError
+
+__all__ = ["FitConfig"]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Settings of a fit. The defaults suit the default model and photos of any origin.
+
+    Raises:
+        ConfigError: for a value out of its range.
+    """
+
+    photometric_weight: float = 1.0
+    """w_photo: of the mean over face pixels of the squared colour difference (linear RGB in [0, 1])."""
+    landmark_weight: float = 3.0
+    """w_land: of the mean squared landmark distance, in units of the distance between the outer eye corners."""
+    identity_weight: float = 7e-5
+    """w_id: of the sum of squared identity coefficients, in standard deviations."""
+    expression_weight: float = 7e-5
+    """w_ex: the same for expression."""
+    albedo_weight: float = 2e-5
+    """w_al: the same for albedo."""
+    lighting_weight: float = 1e-4
+    """w_li: of the sum of squared lighting coefficients above the constant ones; keeps unseen sides evenly lit."""
+    jaw_weight: float = 0.3
+    """omega of the 17 jaw landmarks, which slide on the model's contour; the inner 51 have 1 but for the brows."""
+    brow_weight: float = 0.3
+    """omega of the 10 brow landmarks: brows grow where they like, so they say little about the bone below."""
+    huber_delta: float = 0.2
+    """Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares."""
+    occlusion_threshold: float = 2.5
+    """Outside the landmarks' hull, face pixels whose surroundings differ from the render by more than this many times
+    what is usual inside are left out (hair, hands), anew at each level. 0 keeps all."""
+    landmark_prior_factor: float = 20.0
+    """How much stronger priors are while only landmarks are fitted: 68 points alone must not bend the face."""
+    size: int = 224
+    """Pixels across the face crop at the finest level."""
+    levels: int = 3
+    """Image sizes from coarse to fine, each twice the one before."""
+    iterations: int = 25
+    """Linearisations at most at the finest level."""
+    coarse_iterations: int = 8
+    """The same at each coarser level."""
+    cost_tolerance: float = 1e-3
+    """Stop a level when a step lowers the cost by less than this fraction."""
+    margin: float = 1.35
+    """Side of the square crop over the larger side of the landmarks' bounding box."""
+    normals: Normals = "smooth"
+    """`smooth` or `flat`."""
+    assembly: Assembly = "auto"
+    """How engines form J^T J: `auto`, `rows` or `vertices`."""
+    pixel_units: bool = False
+    """Colours from 0 to 255 and landmark distances in pixels, as in the paper; weights then mean what they do there."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field.name, getattr(self, field.name), field.default)
+
+    @classmethod
+    def paper(cls) -> FitConfig:
+        """The weights and units of Guo et al. 2018 (arXiv 1708.00980), with one normal for each triangle.
+
+        Pixels and colours from 0 to 255, `w_land = 10`, `w_reg = 5e-5`, no Huber, all landmarks alike. In these units
+        the priors hardly hold: coefficients of twenty standard deviations were met on a real photo. Use it to compare
+        with the paper, and the defaults for faces.
+        """
+        return cls(
+            photometric_weight=1.0,
+            landmark_weight=10.0,
+            identity_weight=5e-5,
+            expression_weight=5e-5,
+            albedo_weight=5e-5,
+            lighting_weight=0.0,
+            jaw_weight=1.0,
+            brow_weight=1.0,
+            huber_delta=math.inf,
+            occlusion_threshold=0.0,
+            normals="flat",
+            pixel_units=True,
+        )
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> FitConfig:
+        """Read settings from a TOML file whose keys are the fields of this class; others keep their defaults.
+
+        Raises:
+            ConfigError: when the file cannot be read or holds unknown keys or values out of range.
+        """
+        try:
+            with Path(path).open("rb") as stream:
+                table = tomllib.load(stream)
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration '{path}': {error.strerror or error}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"'{path}' is not valid TOML: {error}.") from None
+        try:
+            return cls.from_dict(table)
+        except ConfigError as error:
+            raise ConfigError(f"'{path}': {error}") from None
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> FitConfig:
+        """Settings from a mapping of field names to values.
+
+        Raises:
+            ConfigError: for unknown keys or values out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in table:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
+                raise ConfigError(f"unknown configuration key '{key}'; {hint}")
+        return cls(**table)
+
+
+_CHOICES = {"normals": ("smooth", "flat"), "assembly": ("auto", "rows", "vertices")}
+_RANGES = {
+    "huber_delta": (1e-6, math.inf),
+    "size": (32, 4096),
+    "levels": (1, 6),
+    "iterations": (1, 1000),
+    "coarse_iterations": (0, 1000),
+    "margin": (1.0, 4.0),
+    "landmark_prior_factor": (1e-6, 1e9),
+    "cost_tolerance": (0.0, 0.5),
+}
+
+
+def _check(name: str, value: Any, default: Any) -> None:
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise ConfigError(f"'{name}' is {value!r}; expected one of {', '.join(_CHOICES[name])}.")
+        return
+    kind = type(default)
+    right = isinstance(value, kind) or (kind is float and isinstance(value, int))
+    if not right or (kind is not bool and isinstance(value, bool)):
+        raise ConfigError(f"'{name}' is {value!r}; expected {'a number' if kind is float else kind.__name__}.")
+    if kind is bool:
+        return
+    low, high = _RANGES.get(name, (0.0, 1e12))
+    if not low <= value <= high:
+        raise ConfigError(f"'{name}' is {value}; expected a value from {low} to {high}.")

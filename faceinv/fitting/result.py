@@ -1,0 +1,309 @@
+"""What a fit gives: the face, its camera and light, and how good the fit is."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from faceinv.engine.blas import one_blas_thread
+from faceinv.engine.records import Normals
+from faceinv.errors import InputError
+from faceinv.face.camera import WeakPerspective
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.model import MorphableModel
+from faceinv.files import read_arrays, write_whole
+from faceinv.fitting.solver import Iteration, Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+__all__ = ["FitResult", "load_result"]
+
+Texture = Literal["albedo", "photo"]
+_NUMBERS: Final = ("cost", "cost_photometric", "cost_landmarks", "cost_prior", "photometric_rmse", "landmark_error")
+_TEXTS: Final = ("shading", "backend", "version")
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A fitted face. Positions in the image are in the pixels of the photo that was given (after its EXIF turn):
+    x right, y down, 0-based, pixel centres at integers. Model space is in millimetres: x to the image's right for a
+    frontal face, y up, z towards the viewer.
+    """
+
+    identity: NDArray[np.float64]
+    """(Ki,) in standard deviations."""
+    expression: NDArray[np.float64]
+    """(Ke,) in standard deviations."""
+    albedo_coefficients: NDArray[np.float64]
+    """(Ka,) in standard deviations."""
+    camera: WeakPerspective
+    """Scale in px per mm, rotation (3, 3), translation (2,) px of the photo."""
+    lighting: NDArray[np.float64]
+    """(9, 3) spherical-harmonics coefficients in the camera frame; see `faceinv.face.lighting`."""
+    landmarks_target: NDArray[np.float64]
+    """(68, 2) px: the landmarks that were given or detected."""
+    landmarks2d: NDArray[np.float64]
+    """(68, 2) px: the model's landmarks; those of the jaw where the silhouette has them in this view."""
+    landmarks3d: NDArray[np.float64]
+    """(68, 3) mm, model space: the same points."""
+    cost: float
+    """E, see `faceinv.engine.interface.Energy`."""
+    cost_photometric: float
+    cost_landmarks: float
+    cost_prior: float
+    photometric_rmse: float
+    """Root mean square colour difference over the face mask's pixels inside the landmarks' hull, linear RGB."""
+    landmark_error: float
+    """Mean distance of the 51 inner landmarks over the distance of the outer eye corners."""
+    status: Status
+    model: MorphableModel = field(repr=False)
+    model_source: str
+    """What `model` was named: `default` or a path."""
+    shading: Normals
+    """How pictures of the result get their normals: `smooth` or `flat`, as in the fit."""
+    backend: str
+    version: str
+    image_size: tuple[int, int]
+    """(width, height) px of the photo."""
+    hessian: NDArray[np.float64] = field(repr=False)
+    """(P, P): J^T J at the result in the unknowns of `faceinv.face.layout`, in pixels of the inner crop."""
+    prior_weight: float
+    """The weight of identity's prior in the energy, which sets the unit of `hessian`."""
+    history: tuple[Iteration, ...] = field(default=(), repr=False)
+    """Every iteration, level after level from coarse to fine; empty for a result read from a file."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds by stage."""
+    photo: NDArray[np.float32] | None = field(default=None, repr=False)
+    """(H, W, 3) sRGB-encoded in [0, 1]; None for a result read from a file."""
+
+    @property
+    def triangles(self) -> NDArray[np.int32]:
+        """(T, 3), counter-clockwise seen from outside."""
+        return self.model.triangles
+
+    @cached_property
+    def vertices(self) -> NDArray[np.float64]:
+        """(N, 3) mm, model space."""
+        return self.model.vertices(self.identity, self.expression)
+
+    @cached_property
+    def normals(self) -> NDArray[np.float64]:
+        """(N, 3) unit, area-weighted, model space."""
+        corners = self.vertices[self.triangles]
+        face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        summed = np.zeros_like(self.vertices)
+        for k in range(3):
+            for axis in range(3):
+                summed[:, axis] += np.bincount(self.triangles[:, k], face[:, axis], minlength=len(summed))
+        length = np.linalg.norm(summed, axis=1, keepdims=True)
+        return np.where(length > 1e-12, summed / np.maximum(length, 1e-12), [0.0, 0.0, 1.0])
+
+    @cached_property
+    def albedo(self) -> NDArray[np.float64]:
+        """(N, 3) reflectance in the model's albedo space, not clipped."""
+        return self.model.mean_albedo + self.model.albedo @ self.albedo_coefficients
+
+    @cached_property
+    def _projected(self) -> NDArray[np.float64]:
+        return self.camera.project(self.vertices)
+
+    @property
+    def image_xy(self) -> NDArray[np.float64]:
+        """(N, 2) px of the photo."""
+        return self._projected[:, :2]
+
+    @property
+    def depth(self) -> NDArray[np.float64]:
+        """(N,) px, larger is nearer."""
+        return self._projected[:, 2]
+
+    @one_blas_thread()
+    def vertex_std(self) -> NDArray[np.float64]:
+        """(N,) mm: how uncertain each vertex is, the root of its variance summed over x, y and z in model space.
+
+        The posterior covariance of the coefficients is taken from the Gauss-Newton Hessian (Laplace's approximation),
+        in the unit in which the prior of identity is the standard normal, and carried to the vertices by the bases.
+        Pose, light and albedo are marginalised. So: the energy's weights are believed to be the inverse variances of
+        independent errors; the posterior is Gaussian around the result; visibility is fixed; what the bases cannot
+        express has no variance. Vertices that the photo says nothing about come out near the spread of the prior. Use
+        it to compare regions and photos rather than as an error bar.
+
+        Raises:
+            InputError: when the fit had no prior on identity.
+        """
+        if not self.prior_weight > 0:
+            raise InputError("uncertainty is in units of identity's prior: fit with an `identity_weight` above 0.")
+        layout = ParameterLayout.of(self.model)
+        scaled = self.hessian / self.prior_weight
+        # Entries without a prior (pose, light) may be undetermined in a dark photo: keep the inverse finite.
+        ridge = 1e-10 * np.diag(np.maximum(np.diagonal(scaled), 1e-12))
+        covariance = np.linalg.inv(scaled + ridge)[layout.shape, layout.shape]
+        values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        basis = np.concatenate([self.model.identity, self.model.expression], axis=2)
+        result: NDArray[np.float64] = np.sqrt(((basis @ root) ** 2).sum(axis=(1, 2)))
+        return result
+
+    def render(self) -> NDArray[np.float32]:
+        """(H, W, 4) float32 in the frame of the photo: linear RGB under the fitted light, and coverage 0 or 1."""
+        from faceinv.render.scene import render_result
+
+        return render_result(self)
+
+    def overlay(self, photo: Any = None) -> Image.Image:
+        """Photo, landmarks, render over photo, shaded geometry and residual side by side.
+
+        Args:
+            photo: anything `faceinv.fit` accepts; needed only for a result read from a file.
+
+        Raises:
+            InputError: when no photo is known or it has another size.
+        """
+        from faceinv.output.overlay import draw_overlay
+
+        return draw_overlay(self.with_photo(photo))
+
+    def export(self, path: str | Path, texture: Texture = "albedo") -> None:
+        """Write the face as `.glb`, `.obj` (with `.mtl` and texture) or `.ply`, by suffix; see `faceinv.output.export`.
+
+        Raises:
+            InputError: for another suffix, a folder that cannot be written, or a photo texture without a photo.
+        """
+        from faceinv.output.export import export_result
+
+        export_result(self, Path(path), texture)
+
+    def with_photo(self, photo: Any) -> FitResult:
+        """The same result with a photo attached (unchanged for None).
+
+        Raises:
+            InputError: when the photo's size is not that of the photo which was fitted.
+        """
+        from faceinv.photo.read import load_image
+
+        if photo is None:
+            return self
+        loaded = load_image(photo)
+        if loaded.size != self.image_size:
+            raise InputError(
+                f"the photo is {loaded.size[0]} x {loaded.size[1]} px; this result was fitted to one of "
+                f"{self.image_size[0]} x {self.image_size[1]} px. Give the same photo."
+            )
+        return dataclasses.replace(self, photo=loaded.pixels)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything but the photo and the history to an `.npz`; read it with `faceinv.load_result`.
+
+        Raises:
+            InputError: when the suffix is another or the folder cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".npz":
+            raise InputError(f"results are saved as '.npz'; '{path.name}' has the suffix '{path.suffix}'.")
+        with write_whole(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "vertices": self.vertices,
+            "triangles": self.triangles,
+            "image_xy": self.image_xy,
+            "depth": self.depth,
+            "albedo": self.albedo,
+            "identity": self.identity,
+            "expression": self.expression,
+            "albedo_coefficients": self.albedo_coefficients,
+            "scale": self.camera.scale,
+            "rotation": self.camera.rotation,
+            "translation": self.camera.translation,
+            "lighting": self.lighting,
+            "landmarks2d": self.landmarks2d,
+            "landmarks3d": self.landmarks3d,
+            "landmarks_target": self.landmarks_target,
+            **{name: getattr(self, name) for name in _NUMBERS},
+            "status": self.status.name,
+            "model": self.model_source,
+            "model_fingerprint": self.model.fingerprint,
+            "shading": self.shading,
+            "backend": self.backend,
+            "version": self.version,
+            "image_size": np.array(self.image_size),
+            "hessian": self.hessian,
+            "prior_weight": self.prior_weight,
+        }
+
+
+def load_result(path: str | Path, model: MorphableModel | None = None) -> FitResult:
+    """Read a result that `FitResult.save` wrote. Pickles are refused.
+
+    Args:
+        path: the `.npz`.
+        model: the face model, where the file it was fitted with has moved.
+
+    Raises:
+        InputError: when the file is missing, damaged or not a result, or the model is another than at the time.
+        ModelError: when its model cannot be loaded.
+    """
+    from faceinv.face.formats import load_model
+
+    path = Path(path)
+    stored = read_arrays(path, "result", InputError)
+    arrays = (
+        *("identity", "expression", "albedo_coefficients", "lighting"),
+        *("landmarks_target", "landmarks2d", "landmarks3d", "hessian"),
+    )
+    numbers = (*_NUMBERS, "scale", "prior_weight")
+    needed = (*arrays, *numbers, "rotation", "translation", "image_size")
+    missing = [key for key in (*needed, "status", "model", "model_fingerprint", *_TEXTS) if key not in stored]
+    if missing:
+        raise InputError(f"'{path}' is not a saved result: it lacks {', '.join(missing)}.")
+    source = str(stored["model"])
+    chosen = model if model is not None else load_model(source)
+    if chosen.fingerprint != str(stored["model_fingerprint"]):
+        raise InputError(
+            f"'{path}' was fitted with another state of model '{source}'. Give the model it was fitted with as `model`."
+        )
+    layout = ParameterLayout.of(chosen)
+    shapes = {
+        **dict.fromkeys(numbers, ()),
+        "identity": (layout.identity_count,),
+        "expression": (layout.expression_count,),
+        "albedo_coefficients": (layout.albedo_count,),
+        "rotation": (3, 3),
+        "translation": (2,),
+        "lighting": (9, 3),
+        "landmarks_target": (68, 2),
+        "landmarks2d": (68, 2),
+        "landmarks3d": (68, 3),
+        "hessian": (layout.count, layout.count),
+        "image_size": (2,),
+    }
+    for key, shape in shapes.items():
+        array, kinds = stored[key], "iu" if key == "image_size" else "f"
+        if array.shape != shape or array.dtype.kind not in kinds:
+            raise InputError(
+                f"result '{path}': field '{key}' holds {array.dtype} of shape {array.shape}, expected numbers of shape "
+                f"{shape}; the file is damaged."
+            )
+    known = str(stored["status"]) in Status.__members__ and str(stored["shading"]) in ("smooth", "flat")
+    if not known or not stored["scale"] > 0:
+        raise InputError(f"result '{path}': its status, shading or scale cannot be; the file is damaged.")
+    width, height = (int(n) for n in stored["image_size"])
+    fields: dict[str, Any] = {key: stored[key] for key in arrays}
+    fields |= {key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")}
+    fields |= {key: str(stored[key]) for key in _TEXTS}
+    return FitResult(
+        **fields,
+        camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
+        status=Status[str(stored["status"])],
+        model=chosen,
+        model_source=source,
+        image_size=(width, height),
+    )

@@ -1,0 +1,1 @@
+"""Files and pictures for people: meshes, overlays, sheets of models."""

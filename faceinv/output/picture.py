@@ -1,0 +1,56 @@
+"""Pictures as PNG files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from faceinv.errors import InputError
+from faceinv.files import write_whole
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["save_image"]
+
+
+def save_image(path: str | os.PathLike[str], image: npt.NDArray[Any] | Image.Image) -> None:
+    """Write a PNG file whole or not at all.
+
+    Args:
+        path: ends in .png.
+        image: PIL image, or (H, W), (H, W, 3) or (H, W, 4) of uint8, bool, or floats (clipped to [0, 1], sRGB-encoded).
+
+    Raises:
+        InputError: another suffix, an array of another kind or with NaN, or a place that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"'{path}' must end in .png: images are written as PNG.")
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(_to_bytes(np.asarray(image)))
+    with write_whole(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if (values.ndim != 2 and not (values.ndim == 3 and values.shape[2] in (3, 4))) or 0 in values.shape:
+        raise InputError(
+            f"cannot write an array of shape {values.shape} as an image: (height, width), (height, width, 3) or "
+            "(height, width, 4) is expected."
+        )
+    if values.dtype == np.bool_:
+        return np.where(values, np.uint8(255), np.uint8(0))
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all():
+            raise InputError("cannot write an image that holds NaN or infinite values.")
+        rounded: npt.NDArray[np.uint8] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+        return rounded
+    if values.dtype != np.uint8:
+        raise InputError(f"cannot write an array of {values.dtype} as an image: uint8, bool or floats are expected.")
+    return np.ascontiguousarray(values)

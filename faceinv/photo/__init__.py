@@ -1,0 +1,1 @@
+"""Photos and landmarks in: reading, colour, resampling, landmark files, the detector."""

@@ -1,0 +1,1 @@
+"""Pictures of a face: scenes, pixels, texture coordinates, textures."""

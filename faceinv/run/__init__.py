@@ -1,0 +1,1 @@
+"""Runs over many photos: jobs, their files, the processes that work on them."""

@@ -1,0 +1,226 @@
+"""The files of one result, and their names."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from faceinv.errors import InputError
+from faceinv.files import write_whole
+
+if TYPE_CHECKING:
+    from faceinv.fitting.config import FitConfig
+    from faceinv.fitting.result import FitResult, Texture
+
+__all__ = [
+    "SUFFIXES",
+    "FitOptions",
+    "check_folder",
+    "clean_leftovers",
+    "describe",
+    "finite",
+    "output_paths",
+    "record_of",
+    "unique_stems",
+    "write_json",
+    "write_result",
+]
+
+SUFFIXES: Final = (".npz", ".glb", "_overlay.png", ".json")
+"""What a result's stem is followed by. The last one is written last: where it is, the others are whole."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What all images of one run share."""
+
+    model: str
+    backend: str
+    config: FitConfig
+    texture: Texture
+
+
+def output_paths(folder: Path, stem: str) -> dict[str, Path]:
+    """The files of one result by kind: `npz`, `glb`, `overlay`, `json`."""
+    kinds = ("npz", "glb", "overlay", "json")
+    return {kind: folder / f"{stem}{suffix}" for kind, suffix in zip(kinds, SUFFIXES, strict=True)}
+
+
+def write_result(result: FitResult, folder: Path, stem: str, texture: Texture, extra: dict[str, Any]) -> dict[str, Any]:
+    """Write all files of a result, each whole or not at all, the JSON last.
+
+    Args:
+        result: the face, with its photo.
+        folder: made when it is missing.
+        stem: what the files' names begin with.
+        texture: of the GLB.
+        extra: entries put first in the JSON.
+
+    Returns:
+        what the JSON holds.
+
+    Raises:
+        InputError: when a file cannot be written.
+    """
+    from faceinv.output.picture import save_image
+
+    paths = output_paths(folder, stem)
+    result.save(paths["npz"])
+    result.export(paths["glb"], texture)
+    save_image(paths["overlay"], result.overlay())
+    record = {**extra, **record_of(result), "files": {kind: path.name for kind, path in paths.items()}}
+    write_json(paths["json"], record)
+    return record
+
+
+def record_of(result: FitResult) -> dict[str, Any]:
+    """What the JSON says of a result. Angles in degrees, `R = Rz(roll) Ry(yaw) Rx(pitch)`."""
+    from faceinv.face.camera import euler_angles
+
+    pitch, yaw, roll = (math.degrees(angle) for angle in euler_angles(result.camera.rotation))
+    return {
+        "status": result.status.name.lower(),
+        "message": result.status.value,
+        "success": result.status.success,
+        "iterations": len(result.history),
+        "cost": result.cost,
+        "cost_photometric": result.cost_photometric,
+        "cost_landmarks": result.cost_landmarks,
+        "cost_prior": result.cost_prior,
+        "photometric_rmse": result.photometric_rmse,
+        "landmark_error": result.landmark_error,
+        "pose": {"scale_px_per_mm": result.camera.scale, "pitch_deg": pitch, "yaw_deg": yaw, "roll_deg": roll},
+        "image_size": list(result.image_size),
+        "seconds": {**result.timings, "total": sum(result.timings.values())},
+        "model": result.model_source,
+        "model_name": result.model.name,
+        "backend": result.backend,
+        "versions": _versions(result.backend),
+    }
+
+
+def _versions(backend: str) -> dict[str, str]:
+    from faceinv.version import __version__
+
+    found = {"faceinv": __version__, "python": platform.python_version()}
+    engine = backend.split(":")[0]
+    libraries = {"numpy": ("numba",), "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy")}.get(engine, (engine,))
+    for name in ("numpy", "scipy", *libraries):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record, whole or not at all; NaN and infinity become null.
+
+    Raises:
+        InputError: when it cannot be written.
+    """
+    text = json.dumps(finite(record), indent=2, allow_nan=False, ensure_ascii=False)
+    with write_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def finite(value: Any) -> Any:
+    """The same with None for numbers that JSON does not have, and Python's numbers for NumPy's."""
+    if isinstance(value, dict):
+        return {str(key): finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    if hasattr(value, "item") and not isinstance(value, str | bytes):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def describe(name: str, record: dict[str, Any], file: Path) -> str:
+    """One line on a result."""
+
+    def shown(key: str, pattern: str) -> str:
+        value = record.get(key)
+        return pattern.format(value) if isinstance(value, int | float) and math.isfinite(value) else "unknown"
+
+    numbers = (
+        f"photometric RMSE {shown('photometric_rmse', '{:.3f}')}, landmarks {shown('landmark_error', '{:.1%}')}, "
+        f"{record['seconds']['total']:.1f} s, {record['status'].replace('_', ' ')}"
+    )
+    return f"{name}: {numbers} -> {file}"
+
+
+def unique_stems(images: Sequence[Path]) -> list[str]:
+    """A name for each image's files, no two alike even where upper and lower case do not matter.
+
+    The stem where it is alone; else with the parent folder's name before it, else with the suffix behind it, else with
+    a number behind that.
+    """
+    stems = [path.stem for path in images]
+    longer = (
+        [f"{path.absolute().parent.name}_{path.stem}" for path in images],
+        [f"{path.stem}_{path.suffix[1:]}" for path in images],
+    )
+    for names in longer:
+        counts = Counter(stem.lower() for stem in stems)
+        names = [name if counts[stem.lower()] > 1 else stem for name, stem in zip(names, stems, strict=True)]
+        fresh = Counter(name.lower() for name in names)
+        # Take a longer name only where it tells the image from all others.
+        stems = [name if fresh[name.lower()] == 1 else stem for name, stem in zip(names, stems, strict=True)]
+    taken: set[str] = set()
+    for index, stem in enumerate(stems):
+        name, number = stem, 2
+        while name.lower() in taken or (name != stem and name.lower() in {other.lower() for other in stems}):
+            name, number = f"{stem}_{number}", number + 1
+        taken.add(name.lower())
+        stems[index] = name
+    return stems
+
+
+def check_folder(folder: Path) -> None:
+    """Make the output folder and see that files can be written there.
+
+    Raises:
+        InputError: when they cannot.
+    """
+    with write_whole(folder / ".faceinv-check") as probe:
+        probe.touch()
+    (folder / ".faceinv-check").unlink(missing_ok=True)
+
+
+def clean_leftovers(folder: Path, stem: str) -> None:
+    """Remove what a killed run left of unfinished files of one stem."""
+    pattern = re.compile(rf"\.{re.escape(stem)}(_overlay)?\.[a-z0-9_]{{8}}\.(npz|glb|png|json)")
+    if not folder.is_dir():
+        return
+    for path in folder.glob(".*"):
+        if pattern.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def refuse_overwriting(images: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Raise where an output would replace an input.
+
+    Raises:
+        InputError: naming the file.
+    """
+    inputs = {path.absolute() for path in images}
+    for path in outputs:
+        if path.absolute() in inputs:
+            raise InputError(f"the output '{path}' would replace an input. Choose another folder with --output.")
+
+
+def with_size(config: FitConfig, size: int | None) -> FitConfig:
+    """The configuration with another `size`; None keeps it.
+
+    Raises:
+        ConfigError: when the size is out of its range.
+    """
+    return config if size is None else replace(config, size=size)
