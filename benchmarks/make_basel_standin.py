@@ -151,10 +151,12 @@ def write_standin(
         return wide.reshape(3 * full, -1)
 
     nothing = np.zeros((TRIMMED, 3))
-    shape_modes, shape_deviation = principal(refined(model.identity) * 1000, mean, identity, 1)
+    shape_modes, shape_deviation = principal(refined(model.identity_basis) * 1000, mean, identity, 1)
     colour = take @ model.mean_albedo.astype(np.float64)
     slope = (linear_to_srgb(np.clip(colour + 1e-3, 0, 1)) - linear_to_srgb(np.clip(colour - 1e-3, 0, 1))) / 2e-3
-    colour_modes, colour_deviation = principal(refined(model.albedo) * 255 * slope.reshape(-1, 1), mean, albedo, 2)
+    colour_modes, colour_deviation = principal(
+        refined(model.albedo_basis) * 255 * slope.reshape(-1, 1), mean, albedo, 2
+    )
     mouth = model.landmarks(model.mean)[60:68].mean(axis=0) * 1000 - (0, 0, 15_000)
     content = {
         "shapeMU": on_full(mean.reshape(-1, 1) * 1000, mouth + random.normal(scale=5000, size=(TRIMMED, 3))),
@@ -179,7 +181,7 @@ def write_standin(
             "keypoints": np.asarray(keypoints, np.float64)[None],
         },
     )
-    moving = refined(model.expression) * 1000
+    moving = refined(model.expression_basis) * 1000
     expression_modes, expression_deviation = principal(moving, mean, expression, 3)
     with (folder / "Exp_Pca.bin").open("wb") as stream:
         stream.write(struct.pack("<i", expression))

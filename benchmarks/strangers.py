@@ -138,7 +138,7 @@ class _Source:
         corners = model.triangles[hit.triangle]
         self.face = model.face_mask[hit.triangle] & (hit.distance < 4.0)
         self.mean_skin = np.einsum("vk,vkc->vc", hit.weights, model.mean_albedo[corners].astype(np.float64))
-        self.skin_modes = np.einsum("vk,vkcm->vcm", hit.weights, model.albedo[corners].astype(np.float64))
+        self.skin_modes = np.einsum("vk,vkcm->vcm", hit.weights, model.albedo_basis[corners].astype(np.float64))
 
 
 def _holes(triangles: NDArray[np.int64], points: Array) -> dict[str, NDArray[np.int64]]:

@@ -220,7 +220,7 @@ def express(
         iterations: of nearest points and linear least squares.
     """
     triangles = face_triangles(model)
-    basis = np.concatenate([model.identity, model.expression], axis=2).astype(np.float64)
+    basis = np.concatenate([model.identity_basis, model.expression_basis], axis=2).astype(np.float64)
     coefficients = np.zeros(basis.shape[2])
     share = weights / weights.sum()
     inner = model.landmark_vertices[17:], model.landmark_weights[17:].astype(np.float64)

@@ -83,7 +83,7 @@ def test_every_vertex_has_its_mirror_image(model: MorphableModel) -> None:
     assert (model.mirror[model.mirror] == np.arange(model.vertex_count)).all()
     np.testing.assert_allclose(model.mean[model.mirror] * FLIP, model.mean, atol=1e-4)
     np.testing.assert_allclose(model.mean_albedo[model.mirror], model.mean_albedo, atol=1e-6)
-    np.testing.assert_allclose(model.albedo[model.mirror], model.albedo, atol=1e-6)
+    np.testing.assert_allclose(model.albedo_basis[model.mirror], model.albedo_basis, atol=1e-6)
 
 
 def test_triangles_and_face_mask_are_symmetric(model: MorphableModel) -> None:
@@ -93,10 +93,10 @@ def test_triangles_and_face_mask_are_symmetric(model: MorphableModel) -> None:
 
 
 def test_identity_modes_are_symmetric_or_antisymmetric(model: MorphableModel) -> None:
-    mirrored = model.identity[model.mirror] * FLIP[:, None].astype(np.float32)
-    even = np.abs(mirrored - model.identity).max(axis=(0, 1))
-    odd = np.abs(mirrored + model.identity).max(axis=(0, 1))
-    size = np.abs(model.identity).max(axis=(0, 1))
+    mirrored = model.identity_basis[model.mirror] * FLIP[:, None].astype(np.float32)
+    even = np.abs(mirrored - model.identity_basis).max(axis=(0, 1))
+    odd = np.abs(mirrored + model.identity_basis).max(axis=(0, 1))
+    size = np.abs(model.identity_basis).max(axis=(0, 1))
     assert (np.minimum(even, odd) <= 2e-3 * size).all()
     assert 3 <= (odd < even).sum() <= 30
 
@@ -105,8 +105,8 @@ def test_left_and_right_expressions_mirror_each_other(model: MorphableModel) -> 
     names = list(model.expression_names)
     for name in names:
         twin = name.replace("Left", "#").replace("Right", "Left").replace("#", "Right")
-        mirrored = model.expression[model.mirror][:, :, names.index(twin)] * FLIP
-        np.testing.assert_allclose(mirrored, model.expression[:, :, names.index(name)], atol=1e-2, err_msg=name)
+        mirrored = model.expression_basis[model.mirror][:, :, names.index(twin)] * FLIP
+        np.testing.assert_allclose(mirrored, model.expression_basis[:, :, names.index(name)], atol=1e-2, err_msg=name)
 
 
 def test_winding_is_outward(model: MorphableModel) -> None:
@@ -206,10 +206,10 @@ def test_albedo_stays_near_skin(model: MorphableModel) -> None:
     assert (mean.mean(axis=0) < [0.6, 0.4, 0.3]).all()
     for mode in range(model.albedo_count):
         for deviation in (-2, 2):
-            skin = mean + deviation * model.albedo[shown, :, mode]
+            skin = mean + deviation * model.albedo_basis[shown, :, mode]
             assert skin.min() > -0.01
             assert skin.max() < 1
-    first = model.albedo[shown, :, 0].mean(axis=0)
+    first = model.albedo_basis[shown, :, 0].mean(axis=0)
     assert (first > 0).all()  # dark to light
 
 
@@ -225,39 +225,39 @@ def near(model: MorphableModel, points: NDArray[np.floating], reach: float) -> N
 
 def strongest_paint(model: MorphableModel, mode: int, points: NDArray[np.floating], reach: float) -> float:
     """The strongest change (mean of RGB, negative is darker) that a mode makes near points (P, 3)."""
-    return float(model.albedo[near(model, points, reach), :, mode].mean(axis=1).min())
+    return float(model.albedo_basis[near(model, points, reach), :, mode].mean(axis=1).min())
 
 
 def test_painted_modes_are_exactly_symmetric(model: MorphableModel) -> None:
-    np.testing.assert_array_equal(model.albedo[model.mirror][..., BROWS:], model.albedo[..., BROWS:])
+    np.testing.assert_array_equal(model.albedo_basis[model.mirror][..., BROWS:], model.albedo_basis[..., BROWS:])
     np.testing.assert_array_equal(model.mean_albedo[model.mirror], model.mean_albedo)
 
 
 def test_painted_modes_only_darken(model: MorphableModel) -> None:
-    assert model.albedo[..., BROWS:].max() < 0.005
-    assert (model.albedo[..., BROWS:].min(axis=(0, 1)) < -0.04).all()
+    assert model.albedo_basis[..., BROWS:].max() < 0.005
+    assert (model.albedo_basis[..., BROWS:].min(axis=(0, 1)) < -0.04).all()
 
 
 def test_brows_are_painted_below_their_landmarks_alone(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
     for brow in range(17, 27):
         below = landmarks[brow] - [0.0, 2.5, 0.0]
         assert strongest_paint(model, BROWS, below[None], 4.0) < -0.025, brow
-    painted = np.flatnonzero(model.albedo[..., BROWS].any(axis=1))
+    painted = np.flatnonzero(model.albedo_basis[..., BROWS].any(axis=1))
     to_brows = np.linalg.norm(model.mean[painted, None] - landmarks[None, 17:27], axis=2).min(axis=1)
     assert to_brows.max() < 13
     forehead = model.mean[:, 1] > landmarks[19, 1] + 5
     between = np.abs(model.mean[:, 0]) < 8
-    assert not model.albedo[forehead | between][..., BROWS].any()
+    assert not model.albedo_basis[forehead | between][..., BROWS].any()
 
 
 def test_mean_brows_are_half_as_bright_as_skin_and_vanish_at_two_deviations(
     model: MorphableModel, landmarks: NDArray[np.float64]
 ) -> None:
-    darkest = np.argsort(model.albedo[..., BROWS].sum(axis=1))[:12]
+    darkest = np.argsort(model.albedo_basis[..., BROWS].sum(axis=1))[:12]
     forehead = np.linalg.norm(model.mean - (landmarks[19] + [0, 15, 0]), axis=1) < 8
 
     def ratio(coefficient: float) -> float:
-        skin = model.mean_albedo + coefficient * model.albedo[..., BROWS]
+        skin = model.mean_albedo + coefficient * model.albedo_basis[..., BROWS]
         return float(skin[darkest].mean() / skin[forehead].mean())
 
     assert 0.4 < ratio(0) < 0.65
@@ -273,7 +273,7 @@ def test_lips_are_redder_than_the_skin_around(model: MorphableModel, landmarks: 
     lip, chin = near(model, on, 2.0), near(model, landmarks[57:58] - [0, 14, 0], 4.0)
     redness = model.mean_albedo[:, 0] / model.mean_albedo[:, 1]
     assert 1.2 < redness[lip].mean() / redness[chin].mean() < 2.0
-    redder = (model.mean_albedo + model.albedo[..., LIPS])[lip]
+    redder = (model.mean_albedo + model.albedo_basis[..., LIPS])[lip]
     assert (redder[:, 0] / redder[:, 1]).mean() > 1.1 * redness[lip].mean()
 
 
@@ -283,15 +283,15 @@ def test_beard_is_on_jaw_chin_and_upper_lip_alone(model: MorphableModel, landmar
         assert strongest_paint(model, BEARD, point[None], 4.0) < -0.015
     lips, nose, forehead = landmarks[[57, 62, 66]], landmarks[[27, 28, 29, 30]], landmarks[[19, 24]] + [0, 15, 0]
     for points in (lips, nose, forehead, landmarks[36:48]):
-        assert not model.albedo[near(model, points, 1.5)][..., BEARD].any()
+        assert not model.albedo_basis[near(model, points, 1.5)][..., BEARD].any()
     cheek = near(model, landmarks[[29]] * [0, 1, 1] + [38, 0, -20], 8.0)
-    assert not model.albedo[cheek][..., BEARD].any()
+    assert not model.albedo_basis[cheek][..., BEARD].any()
 
 
 def test_sockets_surround_the_eyes(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
     eyes = landmarks[36:48]
     assert strongest_paint(model, SOCKETS, eyes, 3.0) < -0.02
-    painted = np.flatnonzero(model.albedo[..., SOCKETS].any(axis=1))
+    painted = np.flatnonzero(model.albedo_basis[..., SOCKETS].any(axis=1))
     outer = painted[model.mean[painted, 2] > 50]
     assert np.linalg.norm(model.mean[outer, None] - eyes[None], axis=2).min(axis=1).max() < 14
 

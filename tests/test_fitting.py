@@ -227,7 +227,7 @@ def synthetic(
     image[renderer.to_host(seen.triangle)[0] < 0] = 0.2
     vertices = model.vertices(chi[0, layout.identity], chi[0, layout.expression])
     landmarks = camera.project(model.landmarks(vertices))[:, :2]
-    albedo = model.mean_albedo + model.albedo @ chi[0, layout.albedo]
+    albedo = model.mean_albedo + model.albedo_basis @ chi[0, layout.albedo]
     return linear_to_srgb(np.clip(image, 0, 1)).astype(np.float32), landmarks, vertices, albedo, camera
 
 
@@ -253,7 +253,7 @@ def test_a_known_face_is_recovered(yaw: float) -> None:
     assert found.camera.scale == pytest.approx(camera.scale, rel=0.01)
     assert found.photometric_rmse < 0.01
     assert found.landmark_error < 0.003
-    assert np.abs(found.albedo - albedo)[skin].max() < 0.05
+    assert np.abs(found.vertex_albedo - albedo)[skin].max() < 0.05
 
 
 def test_settings_reach_the_fit() -> None:

@@ -30,10 +30,10 @@ BAD = [
     ({"mean": spoiled("mean", np.nan)}, "'mean' holds NaN"),
     ({"mean": few_modes().mean.astype(complex)}, "'mean' holds complex128"),
     ({"mean": few_modes().mean.astype("U8")}, "'mean' holds <U8"),
-    ({"identity": spoiled("identity", np.inf)}, "'identity' holds NaN or inf"),
-    ({"identity": np.zeros((N, 3))}, "'identity' has shape"),
-    ({"expression": np.zeros((N, 2, 5))}, "'expression' has shape"),
-    ({"albedo": np.zeros((N + 1, 3, 3))}, "'albedo' has shape"),
+    ({"identity_basis": spoiled("identity_basis", np.inf)}, "'identity_basis' holds NaN or inf"),
+    ({"identity_basis": np.zeros((N, 3))}, "'identity_basis' has shape"),
+    ({"expression_basis": np.zeros((N, 2, 5))}, "'expression_basis' has shape"),
+    ({"albedo_basis": np.zeros((N + 1, 3, 3))}, "'albedo_basis' has shape"),
     ({"triangles": np.zeros((0, 3), int)}, "a surface needs"),
     ({"triangles": spoiled("triangles", N)}, f"'triangles' has indices 0..{N}, expected 0..{N - 1}"),
     ({"triangles": spoiled("triangles", -1)}, "'triangles' has indices -1.."),
@@ -73,7 +73,9 @@ def test_vertices_are_mean_plus_modes() -> None:
     model = few_modes()
     rng = np.random.default_rng(0)
     a, e = rng.normal(size=6), rng.normal(size=5)
-    wanted = model.mean + np.einsum("ndk,k->nd", model.identity, a) + np.einsum("ndk,k->nd", model.expression, e)
+    wanted = (
+        model.mean + np.einsum("ndk,k->nd", model.identity_basis, a) + np.einsum("ndk,k->nd", model.expression_basis, e)
+    )
     assert model.vertices(a, e) == pytest.approx(wanted, abs=1e-4)
     assert model.vertices().dtype == np.float64
     assert np.array_equal(model.vertices(), model.mean)
@@ -89,12 +91,12 @@ def test_landmarks_of_any_field() -> None:
 def test_truncated_keeps_the_first_modes_and_their_names() -> None:
     model = few_modes().truncated(2, 3, 0)
     assert (model.identity_count, model.expression_count, model.albedo_count) == (2, 3, 0)
-    assert np.array_equal(model.expression, few_modes().expression[:, :, :3])
+    assert np.array_equal(model.expression_basis, few_modes().expression_basis[:, :, :3])
     assert model.expression_names == few_modes().expression_names[:3]
     assert few_modes().truncated().fingerprint == few_modes().fingerprint
 
 
-@pytest.mark.parametrize("name", ["mean", "identity", "expression", "mean_albedo", "albedo"])
+@pytest.mark.parametrize("name", ["mean", "identity_basis", "expression_basis", "mean_albedo", "albedo_basis"])
 def test_fingerprint_follows_geometry_and_bases(name: str) -> None:
     value = getattr(few_modes(), name).flat[5] + np.float32(0.01)
     assert changed(**{name: spoiled(name, value)}).fingerprint != few_modes().fingerprint
@@ -103,6 +105,6 @@ def test_fingerprint_follows_geometry_and_bases(name: str) -> None:
 def test_fingerprint_tells_identity_from_expression() -> None:
     """The same numbers under another name are another model."""
     model, empty = few_modes(), np.zeros((N, 3, 0))
-    ours = changed(expression=empty, expression_names=())
-    theirs = changed(identity=empty, expression=model.identity, expression_names=())
+    ours = changed(expression_basis=empty, expression_names=())
+    theirs = changed(identity_basis=empty, expression_basis=model.identity_basis, expression_names=())
     assert ours.fingerprint != theirs.fingerprint

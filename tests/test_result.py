@@ -126,7 +126,7 @@ def test_a_result_comes_back_bit_for_bit(face: FitResult, saved: Path) -> None:
             assert np.array_equal(ours, theirs), field.name
         else:
             assert ours == theirs, field.name
-    for name in ("vertices", "normals", "albedo", "image_xy", "depth"):
+    for name in ("vertices", "normals", "vertex_albedo", "image_xy", "depth"):
         assert np.array_equal(getattr(face, name), getattr(again, name)), name
     assert np.array_equal(face.render(), again.render())
     assert np.array_equal(face.vertex_std(), again.vertex_std())
@@ -266,8 +266,8 @@ def test_positions_follow_the_documented_camera(face: FitResult) -> None:
     x, y, z = face.vertices.T
     assert face.image_xy == pytest.approx(np.stack([0.25 * x + 50, -0.25 * y + 40], axis=1))
     assert face.depth == pytest.approx(0.25 * z)
-    assert face.albedo == pytest.approx(
-        few_modes().mean_albedo + few_modes().albedo @ face.albedo_coefficients, abs=1e-6
+    assert face.vertex_albedo == pytest.approx(
+        few_modes().mean_albedo + few_modes().albedo_basis @ face.albedo_coefficients, abs=1e-6
     )
 
 
@@ -285,7 +285,7 @@ def with_hessian(face: FitResult, hessian: NDArray[np.float64], prior_weight: fl
 
 
 def prior_spread() -> NDArray[np.float64]:
-    basis = np.concatenate([few_modes().identity, few_modes().expression], axis=2, dtype=np.float64)
+    basis = np.concatenate([few_modes().identity_basis, few_modes().expression_basis], axis=2, dtype=np.float64)
     return np.asarray(np.sqrt((basis**2).sum(axis=(1, 2))))
 
 
@@ -309,7 +309,7 @@ def test_spread_is_that_of_samples_of_the_posterior(face: FitResult) -> None:
     layout = ParameterLayout.of(few_modes())
     covariance = np.linalg.inv(face.hessian / face.prior_weight)[layout.shape, layout.shape]
     draws = np.random.default_rng(0).multivariate_normal(np.zeros(11), covariance, 4000)
-    basis = np.concatenate([few_modes().identity, few_modes().expression], axis=2)[::200].astype(np.float64)
+    basis = np.concatenate([few_modes().identity_basis, few_modes().expression_basis], axis=2)[::200].astype(np.float64)
     moved = np.einsum("ndk,sk->snd", basis, draws)
     assert face.vertex_std()[::200] == pytest.approx(np.sqrt(moved.var(axis=0).sum(axis=1)), rel=0.05)
 
@@ -330,7 +330,7 @@ def test_uncertainty_of_a_real_fit(sample_fit: FitResult) -> None:
     assert np.linalg.eigvalsh(hessian).min() > -1e-6 * np.abs(hessian).max()
     assert spread.shape == (sample_fit.model.vertex_count,)
     assert (spread > 0).all()
-    basis = np.concatenate([sample_fit.model.identity, sample_fit.model.expression], axis=2)
+    basis = np.concatenate([sample_fit.model.identity_basis, sample_fit.model.expression_basis], axis=2)
     prior = np.sqrt((basis.astype(np.float64) ** 2).sum(axis=(1, 2)))
     assert (spread <= 1.001 * prior + 1e-6).all()
     skin = np.unique(sample_fit.model.triangles[sample_fit.model.face_mask])

@@ -86,16 +86,16 @@ class CudaRenderer(AbstractRenderer):
         self.ring = device.asarray(mesh.ring)
         self.ring_slot = device.asarray(mesh.ring_slot)
         self.face_mask = device.asarray(model.face_mask.astype(np.uint8))
-        shape = np.concatenate([model.identity, model.expression], axis=2, dtype=self.real)
+        shape = np.concatenate([model.identity_basis, model.expression_basis], axis=2, dtype=self.real)
         whole_packs = -(-self.layout.shape_count // _PACK) * _PACK
         padding = ((0, 0), (0, 0), (0, whole_packs - self.layout.shape_count))
         self.shape_basis = device.asarray(np.pad(shape, padding))
         self.shape_stride = whole_packs
-        self.albedo_basis = device.asarray(model.albedo.astype(self.real))
+        self.albedo_basis = device.asarray(model.albedo_basis.astype(self.real))
         # Mode after mode for linear_surface; vertex after vertex for the rest.
         rows = 3 * model.vertex_count
         self._shape_modes = device.asarray(shape.reshape(rows, self.layout.shape_count).T)
-        self._albedo_modes = device.asarray(model.albedo.reshape(rows, model.albedo_count).T.astype(self.real))
+        self._albedo_modes = device.asarray(model.albedo_basis.reshape(rows, model.albedo_count).T.astype(self.real))
         self._mean = device.asarray(model.mean.astype(np.float64).ravel())
         self._mean_albedo = device.asarray(model.mean_albedo.astype(np.float64).ravel())
         device.synchronize()  # whatever stream is used next, the model is there

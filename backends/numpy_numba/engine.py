@@ -97,8 +97,8 @@ class NumbaRenderer(AbstractRenderer):
         self.settings = settings
         self.real = np.dtype(settings.dtype)
         self.mesh = Mesh.of(model.triangles, model.vertex_count)
-        self.shape_basis = np.concatenate([model.identity, model.expression], axis=2, dtype=self.real)
-        self.albedo_basis = np.array(model.albedo, self.real, order="C")
+        self.shape_basis = np.concatenate([model.identity_basis, model.expression_basis], axis=2, dtype=self.real)
+        self.albedo_basis = np.array(model.albedo_basis, self.real, order="C")
         # Writable copies: Numba would compile kernels once more for read-only arrays.
         self.mean, self.mean_albedo = model.mean.copy(), model.mean_albedo.copy()
         self.flat = settings.normals == "flat"

@@ -10,7 +10,7 @@ Here Adam finds a face's lighting and shape coefficients from a picture of it:
     from faceinv.backends.torch_autodiff import render
 
     model = load_model("default", identity=4, expression=0, albedo=0)
-    mean, basis, albedo = (torch.tensor(a) for a in (model.mean, model.identity, model.mean_albedo))
+    mean, basis, albedo = (torch.tensor(a) for a in (model.mean, model.identity_basis, model.mean_albedo))
     triangles, size = torch.tensor(model.triangles), (64, 64)
     pose = torch.tensor(0.28), torch.tensor([0.0, 0.3, 0.0]), torch.tensor([32.0, 32.0])
 

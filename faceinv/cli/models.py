@@ -77,9 +77,9 @@ def _describe(model: MorphableModel) -> str:
     arrays = [value for value in vars(model).values() if isinstance(value, np.ndarray)]
     on_vertices = int((model.landmark_weights.max(axis=1) > 0.999).sum())
     modes = {
-        "identity": (model.identity, "mm"),
-        "expression": (model.expression, "mm"),
-        "albedo": (model.albedo, f"reflectance, {model.albedo_space}"),
+        "identity": (model.identity_basis, "mm"),
+        "expression": (model.expression_basis, "mm"),
+        "albedo": (model.albedo_basis, f"reflectance, {model.albedo_space}"),
     }
     lines = [
         f"{model.name} ({model.fingerprint})",

@@ -42,9 +42,11 @@ class TorchEnergy:
         self._layout, self._energy, self._flat = fitter.layout, start.problem.energy, settings.normals == "flat"
         model, problem = fitter.model, start.problem
         self._mean, self._mean_albedo = self._tensor(model.mean), self._tensor(model.mean_albedo)
-        shape = np.concatenate([model.identity, model.expression], axis=2).reshape(3 * model.vertex_count, -1)
+        shape = np.concatenate([model.identity_basis, model.expression_basis], axis=2).reshape(
+            3 * model.vertex_count, -1
+        )
         self._shape = self._tensor(shape)
-        self._albedo = self._tensor(model.albedo.reshape(3 * model.vertex_count, -1))
+        self._albedo = self._tensor(model.albedo_basis.reshape(3 * model.vertex_count, -1))
         self._triangles = self._index(model.triangles)
         frozen, host = fitter.engine.differentiator(problem).freeze(start.chi), fitter.engine.renderer.to_host
         assert frozen.visibility is not None  # the problem has a photometric term

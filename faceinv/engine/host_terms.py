@@ -48,7 +48,9 @@ class HostTerms:
         self._corners = inverse[:inner].reshape(model.landmark_vertices.shape)
         self._rows = inverse[inner:].reshape(model.jaw_contour.shape)
         self._mean = mean[self._ids]
-        self._basis = np.concatenate([model.identity[self._ids], model.expression[self._ids]], axis=2, dtype=np.float64)
+        self._basis = np.concatenate(
+            [model.identity_basis[self._ids], model.expression_basis[self._ids]], axis=2, dtype=np.float64
+        )
         self._place = np.full(model.vertex_count, -1)
         self._place[self._ids] = np.arange(len(self._ids))
         self._moving = np.r_[self.layout.shape, self.layout.pose]  # landmarks depend on nothing else

@@ -40,13 +40,13 @@ class MorphableModel:
     """`"linear"`: albedo is linear RGB and photos are sRGB-decoded first. `"srgb"`: photos are used as they are."""
     mean: NDArray[np.float32]
     """(N, 3) mm: the mean surface."""
-    identity: NDArray[np.float32]
+    identity_basis: NDArray[np.float32]
     """(N, 3, Ki) mm per standard deviation."""
-    expression: NDArray[np.float32]
+    expression_basis: NDArray[np.float32]
     """(N, 3, Ke) mm per standard deviation."""
     mean_albedo: NDArray[np.float32]
     """(N, 3) reflectance, RGB."""
-    albedo: NDArray[np.float32]
+    albedo_basis: NDArray[np.float32]
     """(N, 3, Ka) reflectance per standard deviation."""
     triangles: NDArray[np.int32]
     """(T, 3) vertex indices, counter-clockwise seen from outside."""
@@ -90,10 +90,10 @@ class MorphableModel:
         if n < 3 or t < 1:
             raise ModelError(f"model '{self.name}': {n} vertices and {t} triangles; a surface needs 3 and 1 at least.")
         convert("mean", np.float32, n, 3)
-        convert("identity", np.float32, n, 3, None)
-        convert("expression", np.float32, n, 3, None)
+        convert("identity_basis", np.float32, n, 3, None)
+        convert("expression_basis", np.float32, n, 3, None)
         convert("mean_albedo", np.float32, n, 3)
-        convert("albedo", np.float32, n, 3, None)
+        convert("albedo_basis", np.float32, n, 3, None)
         convert("triangles", np.int32, t, 3)
         convert("landmark_vertices", np.int32, LANDMARK_COUNT, 3)
         convert("landmark_weights", np.float32, LANDMARK_COUNT, 3)
@@ -133,23 +133,23 @@ class MorphableModel:
     @property
     def identity_count(self) -> int:
         """Ki."""
-        return int(self.identity.shape[2])
+        return int(self.identity_basis.shape[2])
 
     @property
     def expression_count(self) -> int:
         """Ke."""
-        return int(self.expression.shape[2])
+        return int(self.expression_basis.shape[2])
 
     @property
     def albedo_count(self) -> int:
         """Ka."""
-        return int(self.albedo.shape[2])
+        return int(self.albedo_basis.shape[2])
 
     @cached_property
     def fingerprint(self) -> str:
         """A short digest of geometry and bases: results name it, caches key on it."""
         digest = hashlib.sha256()
-        for name in ("mean", "identity", "expression", "mean_albedo", "albedo", "triangles"):
+        for name in ("mean", "identity_basis", "expression_basis", "mean_albedo", "albedo_basis", "triangles"):
             array = getattr(self, name)
             digest.update(repr(array.shape).encode())
             digest.update(array.data)
@@ -161,9 +161,9 @@ class MorphableModel:
         """The surface (N, 3) in mm, float64, for whitened coefficients (Ki,) and (Ke,); none means zeros."""
         surface = self.mean.astype(np.float64)
         if identity is not None:
-            surface += self.identity @ np.asarray(identity, np.float64)
+            surface += self.identity_basis @ np.asarray(identity, np.float64)
         if expression is not None:
-            surface += self.expression @ np.asarray(expression, np.float64)
+            surface += self.expression_basis @ np.asarray(expression, np.float64)
         return surface
 
     def landmarks(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -179,8 +179,8 @@ class MorphableModel:
         keep_expression = self.expression_count if expression is None else expression
         return dataclasses.replace(
             self,
-            identity=self.identity[:, :, : self.identity_count if identity is None else identity],
-            expression=self.expression[:, :, :keep_expression],
-            albedo=self.albedo[:, :, : self.albedo_count if albedo is None else albedo],
+            identity_basis=self.identity_basis[:, :, : self.identity_count if identity is None else identity],
+            expression_basis=self.expression_basis[:, :, :keep_expression],
+            albedo_basis=self.albedo_basis[:, :, : self.albedo_count if albedo is None else albedo],
             expression_names=self.expression_names[:keep_expression],
         )

@@ -318,7 +318,7 @@ class Fitter:
         model, layout = self.model, self.layout
         marks = []
         for x, at, weights in zip(chi, points.vertices, points.weights, strict=True):
-            moved = model.identity[at] @ x[layout.identity] + model.expression[at] @ x[layout.expression]
+            moved = model.identity_basis[at] @ x[layout.identity] + model.expression_basis[at] @ x[layout.expression]
             marks.append((weights[..., None] * (model.mean[at] + moved)).sum(axis=1))
         return marks
 

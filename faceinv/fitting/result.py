@@ -106,9 +106,9 @@ class FitResult:
         return np.where(length > 1e-12, summed / np.maximum(length, 1e-12), [0.0, 0.0, 1.0])
 
     @cached_property
-    def albedo(self) -> NDArray[np.float64]:
+    def vertex_albedo(self) -> NDArray[np.float64]:
         """(N, 3) reflectance in the model's albedo space, not clipped."""
-        return self.model.mean_albedo + self.model.albedo @ self.albedo_coefficients
+        return self.model.mean_albedo + self.model.albedo_basis @ self.albedo_coefficients
 
     @cached_property
     def _projected(self) -> NDArray[np.float64]:
@@ -147,7 +147,7 @@ class FitResult:
         covariance = np.linalg.inv(scaled + ridge)[layout.shape, layout.shape]
         values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        basis = np.concatenate([self.model.identity, self.model.expression], axis=2)
+        basis = np.concatenate([self.model.identity_basis, self.model.expression_basis], axis=2)
         result: NDArray[np.float64] = np.sqrt(((basis @ root) ** 2).sum(axis=(1, 2)))
         return result
 
@@ -216,7 +216,7 @@ class FitResult:
             "triangles": self.triangles,
             "image_xy": self.image_xy,
             "depth": self.depth,
-            "albedo": self.albedo,
+            "albedo": self.vertex_albedo,
             "identity": self.identity,
             "expression": self.expression,
             "albedo_coefficients": self.albedo_coefficients,

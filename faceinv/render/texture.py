@@ -217,7 +217,7 @@ def _colours(result: FitResult, texture: Texture, points: _Points) -> NDArray[np
     """(M, 3) sRGB-encoded in [0, 1]."""
     if texture == "photo":
         return _PhotoColours(result).at(points)
-    albedo = np.clip(points.of(result.albedo), 0.0, 1.0)
+    albedo = np.clip(points.of(result.vertex_albedo), 0.0, 1.0)
     return linear_to_srgb(albedo) if result.model.albedo_space == "linear" else albedo
 
 
@@ -300,7 +300,7 @@ class _PhotoColours:
         seen = shade[self.normals[:, 2] > _FACING[1]]
         if len(seen):
             shade = np.clip(shade, np.maximum(np.percentile(seen, 5, axis=0), 0.0), np.percentile(seen, 95, axis=0))
-        colours = np.clip(result.albedo * shade, 0.0, 1.0)
+        colours = np.clip(result.vertex_albedo * shade, 0.0, 1.0)
         if result.model.albedo_space == "srgb":
             colours = srgb_to_linear(colours)
         return np.maximum(colours, _DARKEST)

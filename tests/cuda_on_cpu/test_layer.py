@@ -274,7 +274,7 @@ def test_more_unknowns_than_one_block_holds(dtype: DType, normals: Normals, mode
     toy, rng = toy_model(), np.random.default_rng(6)
     identity = rng.normal(size=(toy.vertex_count, 3, modes[0])).astype(np.float32) / 10
     albedo = rng.normal(size=(toy.vertex_count, 3, modes[1])).astype(np.float32) / 100
-    model, size = dataclasses.replace(toy, identity=identity, albedo=albedo), (53, 61)
+    model, size = dataclasses.replace(toy, identity_basis=identity, albedo_basis=albedo), (53, 61)
     chi, every, found = toy_chi(2, model, size), np.ones(2, np.bool_), []
     settings = EngineSettings(dtype=dtype, normals=normals)
     for engine in (CudaEngine(CpuDevice(4), model, settings), build_engine("numpy:float64", model, settings)):
@@ -288,7 +288,7 @@ def test_more_unknowns_than_one_block_holds(dtype: DType, normals: Normals, mode
 
 def test_model_too_wide_for_shared_memory() -> None:
     toy = flat_scene([(0.0, 0.0, 0.0)] * 3, [(0, 1, 2)])
-    object.__setattr__(toy, "identity", np.zeros((3, 3, 4000), np.float32))
+    object.__setattr__(toy, "identity_basis", np.zeros((3, 3, 4000), np.float32))
     engine = CudaEngine(CpuDevice(), toy, EngineSettings(dtype="float64"))
     with pytest.raises(BackendError, match=r"4035 unknowns needs .* shared memory"):
         engine.differentiator(toy_problem(1))

@@ -44,7 +44,7 @@ def wide_model() -> MorphableModel:
     """The toy face with 70 identity modes: P = 112."""
     toy = toy_model()
     waves = np.sin(np.arange(1, 71) * 0.37 * (1 + toy.mean[:, :, None] / 90))
-    return dataclasses.replace(toy, identity=(waves / np.arange(1, 71) ** 0.5).astype(np.float32))
+    return dataclasses.replace(toy, identity_basis=(waves / np.arange(1, 71) ** 0.5).astype(np.float32))
 
 
 def without_barrier(number: int) -> Callable[[str], str]:

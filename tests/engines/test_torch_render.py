@@ -32,7 +32,7 @@ def inputs(torch: Any, size: tuple[int, int]) -> dict[str, Any]:
     chi = toy_chi(1, size=size)[0]
     arrays = {
         "vertices": model.vertices(chi[layout.identity], chi[layout.expression]),
-        "albedo": model.mean_albedo + model.albedo.astype(np.float64) @ chi[layout.albedo],
+        "albedo": model.mean_albedo + model.albedo_basis.astype(np.float64) @ chi[layout.albedo],
         "lighting": layout.gamma(chi),
         "scale": np.exp(chi[layout.log_scale]),
         "rotation": chi[layout.rotation],

@@ -33,10 +33,10 @@ def test_known_answer(files: BaselFiles) -> None:
     model = load_model(files.folder)
     # float32 files; the bases' largest entries are about 40 mm and 0.3.
     assert np.abs(model.mean - files.mean).max() < 1e-4
-    assert np.abs(model.identity - files.identity).max() < 1e-4
-    assert np.abs(model.expression - files.expression).max() < 1e-4
+    assert np.abs(model.identity_basis - files.identity).max() < 1e-4
+    assert np.abs(model.expression_basis - files.expression).max() < 1e-4
     assert np.abs(model.mean_albedo - files.mean_albedo).max() < 1e-6
-    assert np.abs(model.albedo - files.albedo).max() < 1e-6
+    assert np.abs(model.albedo_basis - files.albedo).max() < 1e-6
     assert model.albedo_space == "srgb"
     coefficients = np.array([1.0, -2, 0.5, 0, 1]), np.array([0.3, -1, 2, 0])
     expected = files.mean + files.identity @ coefficients[0] + files.expression @ coefficients[1]
@@ -66,7 +66,7 @@ def test_default_counts_cut_identity_and_albedo(tmp_path: Path) -> None:
 def test_trap_reading_order(files: BaselFiles) -> None:
     """One mode after another: the first 3N numbers are mode 0, not the first components of all modes."""
     first = np.fromfile(files.folder / "Exp_Pca.bin", "<f4", offset=4)[files.mean.size :][: files.mean.size]
-    stored = load_model(files.folder).expression[:, :, 0].ravel()
+    stored = load_model(files.folder).expression_basis[:, :, 0].ravel()
     assert np.corrcoef(first, stored)[0, 1] > 0.9999
     path = files.folder / "Exp_Pca.bin"
     head = path.read_bytes()[: 4 + 4 * files.mean.size]
@@ -122,9 +122,9 @@ def test_trap_standard_deviations(files: BaselFiles) -> None:
     model = load_model(files.folder)
     raw = io.loadmat(files.folder / "01_MorphableModel.mat")
     deviation = np.loadtxt(files.folder / "std_exp.txt")
-    assert np.linalg.norm(model.expression, axis=(0, 1)) == pytest.approx(deviation / 1000, rel=1e-4)
-    assert np.linalg.norm(model.identity, axis=(0, 1)) == pytest.approx(raw["shapeEV"].ravel() / 1000, rel=1e-4)
-    assert np.linalg.norm(model.albedo, axis=(0, 1)) == pytest.approx(raw["texEV"].ravel() / 255, rel=1e-4)
+    assert np.linalg.norm(model.expression_basis, axis=(0, 1)) == pytest.approx(deviation / 1000, rel=1e-4)
+    assert np.linalg.norm(model.identity_basis, axis=(0, 1)) == pytest.approx(raw["shapeEV"].ravel() / 1000, rel=1e-4)
+    assert np.linalg.norm(model.albedo_basis, axis=(0, 1)) == pytest.approx(raw["texEV"].ravel() / 255, rel=1e-4)
 
 
 def test_triangles_are_turned_outwards(files: BaselFiles) -> None:

@@ -21,10 +21,10 @@ def test_known_answer(tmp_path: Path, layout: dict[str, bool]) -> None:
     files = write_statismo(tmp_path / "face.data", **layout)  # type: ignore[arg-type]
     model = load_model(files.path)
     assert np.abs(model.mean - files.mean).max() < 1e-4
-    assert np.abs(model.identity - files.identity).max() < 1e-4
-    assert np.abs(model.expression - files.expression).max() < 1e-4
+    assert np.abs(model.identity_basis - files.identity).max() < 1e-4
+    assert np.abs(model.expression_basis - files.expression).max() < 1e-4
     assert np.abs(model.mean_albedo - files.mean_albedo).max() < 1e-6
-    assert np.abs(model.albedo - files.albedo).max() < 1e-6
+    assert np.abs(model.albedo_basis - files.albedo).max() < 1e-6
     assert np.array_equal(model.triangles, files.head.triangles)
     found = model.landmarks(model.mean)
     named = [30, 36, 45, 54]
@@ -36,7 +36,7 @@ def test_fewer_modes(tmp_path: Path) -> None:
     files = write_statismo(tmp_path / "face.h5")
     model = load_model(files.path, identity=2, expression=0, albedo=1)
     assert (model.identity_count, model.expression_count, model.albedo_count) == (2, 0, 1)
-    assert np.abs(model.identity - files.identity[:, :, :2]).max() < 1e-4
+    assert np.abs(model.identity_basis - files.identity[:, :, :2]).max() < 1e-4
 
 
 @pytest.mark.parametrize("group", ["shape/model/pcaVariance", "color/model", "shape/representer/cells"])

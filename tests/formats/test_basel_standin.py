@@ -57,5 +57,5 @@ def test_it_loads_as_the_default_face(script: ModuleType, tmp_path: Path) -> Non
     away = np.linalg.norm(model.landmarks(model.mean) - default.landmarks(default.mean), axis=1)
     assert away.max() < 12, "the mean expression, and the nearest vertex"
     assert np.median(away) < 3
-    outward = np.linalg.norm(model.identity, axis=(0, 1))
+    outward = np.linalg.norm(model.identity_basis, axis=(0, 1))
     assert (np.diff(outward[:60]) <= 1e-3).all(), "principal components"

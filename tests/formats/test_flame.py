@@ -40,8 +40,8 @@ def test_known_answer(tmp_path: Path, protocol: int, chumpy: bool) -> None:
     assert (model.identity_count, model.expression_count) == (300, 6)
     assert model.vertex_count == len(head.mean), "the eyeball is left out"
     assert np.abs(model.mean - head.mean).max() < 1e-4
-    assert np.abs(model.identity - stored["shapedirs"][4:, :, :300] * 1000).max() < 1e-4
-    assert np.abs(model.expression - stored["shapedirs"][4:, :, 300:] * 1000).max() < 1e-4
+    assert np.abs(model.identity_basis - stored["shapedirs"][4:, :, :300] * 1000).max() < 1e-4
+    assert np.abs(model.expression_basis - stored["shapedirs"][4:, :, 300:] * 1000).max() < 1e-4
     assert np.abs(model.landmarks(model.mean) - head.mean[head.landmarks]).max() < 1e-4
     assert model.albedo_count == 3, "borrowed from the default model"
     assert model.albedo_space == "linear"

@@ -18,9 +18,9 @@ def test_known_answer(tmp_path: Path) -> None:
     model = load_model(tmp_path / "gnm_head.npz")
     assert np.abs(model.mean - head.mean).max() < 1e-4
     assert model.identity_count == 4, "the eyes' own mode moves nothing that is kept"
-    assert np.abs(model.identity - (head.identity * 50).reshape(-1, 3, 4)).max() < 1e-4
+    assert np.abs(model.identity_basis - (head.identity * 50).reshape(-1, 3, 4)).max() < 1e-4
     assert model.expression_names == ("e1", "e3", "e4", "e2", "e0"), "by how far they move the face"
-    assert np.abs(model.expression[:, :, 0] - head.expression[:, 1].reshape(-1, 3) * 50).max() < 1e-4
+    assert np.abs(model.expression_basis[:, :, 0] - head.expression[:, 1].reshape(-1, 3) * 50).max() < 1e-4
     assert np.abs(model.landmarks(model.mean) - head.mean[head.landmarks]).max() < 1e-2
     assert np.abs(model.mean[model.mirror] * (-1, 1, 1) - model.mean).max() < 1e-3
     corner = model.uv[model.uv_triangles].reshape(-1, 2)

@@ -41,7 +41,7 @@ def test_own_format_round_trip_and_cuts(tmp_path: Path) -> None:
     assert again.fingerprint == model.fingerprint
     fewer = load_model(tmp_path / "own.anything", identity=2, expression=0, albedo=1)
     assert (fewer.identity_count, fewer.expression_count, fewer.albedo_count) == (2, 0, 1)
-    assert np.array_equal(fewer.identity, model.identity[:, :, :2])
+    assert np.array_equal(fewer.identity_basis, model.identity_basis[:, :, :2])
     with pytest.raises(ModelError, match="has 5 identity modes; 6 were asked for"):
         load_model(tmp_path / "own.anything", identity=6)
     with pytest.raises(ModelError, match="-1 were asked for"):
@@ -54,7 +54,7 @@ def test_face_only_keeps_every_index_right() -> None:
     assert face.face_mask.sum() == whole.face_mask.sum()
     assert np.array_equal(face.landmarks(face.mean), whole.landmarks(whole.mean))
     assert np.array_equal(face.mean[face.jaw_contour], whole.mean[whole.jaw_contour])
-    assert np.array_equal(face.identity[face.landmark_vertices], whole.identity[whole.landmark_vertices])
+    assert np.array_equal(face.identity_basis[face.landmark_vertices], whole.identity_basis[whole.landmark_vertices])
     corners = {tuple(t) for t in whole.uv[whole.uv_triangles[whole.face_mask]].reshape(-1, 6).tolist()}
     assert {tuple(t) for t in face.uv[face.uv_triangles[face.face_mask]].reshape(-1, 6).tolist()} == corners
 

@@ -32,7 +32,7 @@ def test_every_field_comes_back(whole: Path) -> None:
     model, again = model_of(toy()), load_npz_model(whole)
     for name in ("name", "licence", "albedo_space", "expression_names"):
         assert getattr(again, name) == getattr(model, name)
-    for name in ("mean", "identity", "triangles", "landmark_weights", "face_mask", "jaw_contour", "uv", "mirror"):
+    for name in ("mean", "identity_basis", "triangles", "landmark_weights", "face_mask", "jaw_contour", "uv", "mirror"):
         assert np.array_equal(getattr(again, name), getattr(model, name)), name
         assert getattr(again, name).dtype == getattr(model, name).dtype
 
@@ -42,7 +42,7 @@ def test_half_precision_stores_bases_only(tmp_path: Path) -> None:
     save_npz_model(model, tmp_path / "half.npz", dtype=np.float16)
     again = load_npz_model(tmp_path / "half.npz")
     assert np.array_equal(again.mean, model.mean)
-    assert again.identity == pytest.approx(model.identity, rel=1e-3, abs=1e-6)
+    assert again.identity_basis == pytest.approx(model.identity_basis, rel=1e-3, abs=1e-6)
 
 
 def test_coarse_fields_are_refined_on_loading(whole: Path, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_coarse_fields_are_refined_on_loading(whole: Path, tmp_path: Path) -> No
     np.savez(tmp_path / "coarse.npz", **stored)
     refined = load_npz_model(tmp_path / "coarse.npz")
     assert refined.mean == pytest.approx((stored["mean"] + stored["mean"][0]) / 2, abs=1e-4)
-    assert refined.identity == pytest.approx((stored["identity"] + stored["identity"][0]) / 2, abs=1e-4)
+    assert refined.identity_basis == pytest.approx((stored["identity"] + stored["identity"][0]) / 2, abs=1e-4)
     assert np.array_equal(refined.triangles, stored["triangles"])
 
 

@@ -92,13 +92,15 @@ class LocalAutodiffRenderer(AbstractRenderer):
         self.layout = ParameterLayout.of(model)
         self.flat = settings.normals == "flat"
         n = model.vertex_count
-        shape = np.concatenate([model.identity, model.expression], axis=2).reshape(3 * n, -1)
+        shape = np.concatenate([model.identity_basis, model.expression_basis], axis=2).reshape(3 * n, -1)
         self.triangles = ops.upload(model.triangles, "int64")
         self.face_mask = ops.upload(model.face_mask.astype(np.int32), "int32")
         self.mean = ops.upload(model.mean.reshape(-1), "float64")
         self.mean_albedo = ops.upload(model.mean_albedo.reshape(-1), "float64")
         self.shape_basis = ops.upload(shape, "float64") if shape.size else None
-        self.albedo_basis = ops.upload(model.albedo.reshape(3 * n, -1), "float64") if model.albedo.size else None
+        self.albedo_basis = (
+            ops.upload(model.albedo_basis.reshape(3 * n, -1), "float64") if model.albedo_basis.size else None
+        )
         self._around = ops.sparse_rows(*corner_rows(model.triangles, n), len(model.triangles))
         self._ones = ops.full((model.triangles.size,), 1.0, "float64")
         # Row tables, in the rows' own precision: bases of all vertices, shape columns then albedo columns.

@@ -62,7 +62,7 @@ def borrowed_albedo(
     mean = np.einsum("nk,nkd->nd", weights, default.mean_albedo[corners])
     albedo = np.zeros((len(vertices), 3, count), np.float32)
     for k in range(3):
-        albedo += weights[:, k, None, None] * default.albedo[corners[:, k], :, :count]
+        albedo += weights[:, k, None, None] * default.albedo_basis[corners[:, k], :, :count]
     return default.albedo_space, mean, albedo
 
 

@@ -58,7 +58,9 @@ def register(
     surface, normals, rim = Surface(vertices, triangles), vertex_normals(vertices, triangles), _rim(vertices, triangles)
     own_triangles = default.triangles.astype(np.int64)
     identity, expression = (min(_MODES, count) for count in (default.identity_count, default.expression_count))
-    basis = np.concatenate([default.identity[:, :, :identity], default.expression[:, :, :expression]], axis=2)
+    basis = np.concatenate(
+        [default.identity_basis[:, :, :identity], default.expression_basis[:, :, :expression]], axis=2
+    )
     marked = np.einsum("lk,lkdm->ldm", default.landmark_weights[known], basis[default.landmark_vertices[known]])
     coefficients = np.zeros(basis.shape[2])
     shape = default.mean.astype(np.float64)

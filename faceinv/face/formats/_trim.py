@@ -31,10 +31,10 @@ def face_part(model: MorphableModel) -> MorphableModel:
     return dataclasses.replace(
         model,
         mean=model.mean[used],
-        identity=model.identity[used],
-        expression=model.expression[used],
+        identity_basis=model.identity_basis[used],
+        expression_basis=model.expression_basis[used],
         mean_albedo=model.mean_albedo[used],
-        albedo=model.albedo[used],
+        albedo_basis=model.albedo_basis[used],
         triangles=place[triangles[kept]],
         landmark_vertices=place[model.landmark_vertices],
         face_mask=model.face_mask[kept],

@@ -33,6 +33,8 @@ _FIELDS: Final = (
     *("name", "licence", "albedo_space", *_VERTEX_FIELDS, "triangles", "landmark_vertices", "landmark_weights"),
     *("face_mask", "jaw_contour", "uv", "uv_triangles", "mirror", "expression_names"),
 )
+_BASES: Final = ("identity", "expression", "albedo")
+"""Keys of the file that `MorphableModel` calls by the same name and `_basis`."""
 _TEXT_FIELDS: Final = ("name", "licence", "albedo_space")
 
 
@@ -57,7 +59,9 @@ def load_npz_model(path: str | Path) -> MorphableModel:
         _subdivide(stored, path)
     texts: dict[str, Any] = {key: str(stored[key]) for key in _TEXT_FIELDS}
     names = tuple(str(name) for name in np.atleast_1d(stored["expression_names"]))
-    arrays: dict[str, Any] = {key: stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")}
+    arrays: dict[str, Any] = {
+        _attribute(key): stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")
+    }
     return MorphableModel(**arrays, **texts, expression_names=names)
 
 
@@ -78,13 +82,18 @@ def save_npz_model(
         compress: whether to deflate. Bases hardly shrink by it, and take ten times as long to load; None deflates only
             what has a coarse mesh, which is meant to be small.
     """
-    fields: dict[str, Any] = {key: getattr(model, key) for key in _FIELDS} | (coarse or {})
+    fields: dict[str, Any] = {key: getattr(model, _attribute(key)) for key in _FIELDS} | (coarse or {})
     fields["expression_names"] = np.array(model.expression_names, dtype=np.str_)
     for key in _VERTEX_FIELDS:
         fields[key] = np.asarray(fields[key], dtype if np.ndim(fields[key]) == 3 else np.float32)
     with write_whole(Path(path)) as temporary, temporary.open("wb") as stream:
         write = np.savez_compressed if (coarse is not None if compress is None else compress) else np.savez
         write(stream, format=FORMAT, version=VERSION, **fields)
+
+
+def _attribute(key: str) -> str:
+    """What `MorphableModel` calls a key of the file."""
+    return f"{key}_basis" if key in _BASES else key
 
 
 def _subdivide(stored: dict[str, Any], path: Path) -> None:
