@@ -34,9 +34,10 @@ import report
 
 from faceinv.engine.records import Assembly, Energy, EngineSettings, Normals, Problem
 from faceinv.engine.registry import build_engine, parse_backend
+from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.formats import load_model, save_npz_model
 from faceinv.face.layout import ParameterLayout
-from faceinv.face.lighting import ambient
+from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.fitting.config import FitConfig
 from faceinv.fitting.fitter import Fitter
 
@@ -192,10 +193,9 @@ def _chi(layout: ParameterLayout, size: int, seed: int) -> np.ndarray[Any, Any]:
     chi = np.zeros((1, layout.count))
     chi[:, layout.shape] = random.normal(0, 0.1, (1, layout.shape_count))
     chi[:, layout.albedo] = random.normal(0, 0.1, (1, layout.albedo_count))
-    chi[:, layout.log_scale] = np.log(size / 170)
-    chi[:, layout.rotation] = (0.1, 0.1, -0.05)
-    chi[:, layout.translation] = size / 2
-    chi[:, layout.lighting] = (ambient(0.8) + random.normal(0, 0.1, (9, 3))).T.ravel()
+    turn = rotation_matrix(np.array([0.1, 0.1, -0.05]))
+    chi[:, layout.pose] = WeakPerspective(size / 170, turn, np.full(2, size / 2)).pack()
+    chi[:, layout.lighting] = pack_lighting(ambient(0.8) + random.normal(0, 0.1, (9, 3)))
     return chi
 
 

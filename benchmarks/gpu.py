@@ -30,8 +30,9 @@ from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.engine.records import DType, Energy, EngineSettings, Problem
 from faceinv.engine.registry import build_engine
 from faceinv.errors import BackendError
+from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.layout import ParameterLayout
-from faceinv.face.lighting import ambient
+from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.face.model import MorphableModel
 from faceinv.fitting.objective import FaceObjective
 from faceinv.fitting.solver import Solution, SolverSettings, gauss_newton
@@ -155,11 +156,10 @@ def make_problem(model: MorphableModel, batch: int, size: int, seed: int) -> tup
     chi = np.zeros((batch, layout.count))
     chi[:, layout.shape] = 0.5 * rng.normal(size=(batch, layout.shape_count))
     chi[:, layout.albedo] = 0.5 * rng.normal(size=(batch, layout.albedo_count))
-    chi[:, layout.log_scale] = np.log(0.8 * size / np.ptp(model.mean[:, 1]))
-    chi[:, layout.rotation] = 0.25 * rng.normal(size=(batch, 3))
-    chi[:, layout.translation] = size / 2
+    scale, turns = 0.8 * size / np.ptp(model.mean[:, 1]), rotation_matrix(0.25 * rng.normal(size=(batch, 3)))
+    chi[:, layout.pose] = WeakPerspective(np.full(batch, scale), turns, np.full((batch, 2), size / 2)).pack()
     light = ambient(0.8) + 0.1 * rng.normal(size=(batch, 9, 3))
-    chi[:, layout.lighting] = np.swapaxes(light, 1, 2).reshape(batch, 27)
+    chi[:, layout.lighting] = pack_lighting(light)
     problem = Problem(
         image=rng.uniform(0.2, 0.6, (batch, size, size, 3)).astype(np.float32),
         mask=rng.uniform(size=(batch, size, size)) > 0.01,

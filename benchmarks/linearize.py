@@ -17,9 +17,10 @@ from report import RESULTS, save
 
 from faceinv.backends.numpy_numba import build
 from faceinv.engine.records import Energy, EngineSettings, Problem
+from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.formats import load_model
 from faceinv.face.layout import ParameterLayout
-from faceinv.face.lighting import ambient
+from faceinv.face.lighting import ambient, pack_lighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +54,9 @@ def measure(model: MorphableModel, size: int, normals: Normals, assembly: Assemb
     chi = np.zeros((1, layout.count))
     chi[:, layout.shape] = rng.normal(0, 0.5, (1, layout.shape_count))
     chi[:, layout.albedo] = rng.normal(0, 0.5, (1, layout.albedo_count))
-    chi[:, layout.log_scale] = np.log(size / 170)
-    chi[:, layout.rotation] = (0.1, 0.1, -0.05)
-    chi[:, layout.translation] = size / 2
-    chi[:, layout.lighting] = (ambient(0.8) + rng.normal(0, 0.1, (9, 3))).T.ravel()
+    turn = rotation_matrix(np.array([0.1, 0.1, -0.05]))
+    chi[:, layout.pose] = WeakPerspective(size / 170, turn, np.full(2, size / 2)).pack()
+    chi[:, layout.lighting] = pack_lighting(ambient(0.8) + rng.normal(0, 0.1, (9, 3)))
     problem = Problem(
         image=rng.uniform(0.3, 0.5, (1, size, size, 3)).astype(np.float32),
         mask=np.ones((1, size, size), np.bool_),

@@ -23,7 +23,8 @@ from surfaces import similarity_of_points
 
 from faceinv import FitConfig
 from faceinv.engine.host_terms import HostTerms
-from faceinv.face.camera import WeakPerspective, axis_angle, rotation_from_euler, rotation_matrix
+from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.lighting import pack_lighting
 from faceinv.fitting.fitter import Fitter
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 from faceinv.photo.crop import FaceCrop
@@ -80,19 +81,16 @@ def make_case(fitter: Fitter, seed: int) -> Case:
     gamma[1:4] = rng.normal(size=(3, 1)) * [[0.35], [0.25], [0.35]] + [[0.2], [0.4], [0.0]]
     gamma[4:] = rng.normal(size=(5, 1)) * 0.08
     gamma *= 1 + 0.08 * rng.normal(size=(9, 3))
-    chi[layout.lighting] = gamma.T.ravel()
+    chi[layout.lighting] = pack_lighting(gamma)
 
     terms = HostTerms(model)
     vertices = model.vertices(chi[layout.identity], chi[layout.expression])
-    landmarks = model.landmarks(vertices) @ camera.rotation.T * [1.0, -1.0, 1.0]
-    landmarks = landmarks[:, :2]
+    landmarks = camera.project(model.landmarks(vertices))[:, :2]
     for _ in range(8):  # jaw points, crop and camera settle together
         crop = FaceCrop.around(landmarks, config.margin, config.size)
         camera = crop.camera_to_crop(camera)
         landmarks = crop.to_crop(landmarks)
-        chi[layout.log_scale] = np.log(camera.scale)
-        chi[layout.rotation] = axis_angle(camera.rotation)
-        chi[layout.translation] = camera.translation
+        chi[layout.pose] = camera.pack()
         points = terms.points(chi[None], landmarks[None])
         corners = vertices[np.asarray(points.vertices).reshape(68, 3)]
         marks = np.einsum("lk,lkd->ld", np.asarray(points.weights).reshape(68, 3), corners)
@@ -117,11 +115,7 @@ def measure(fitter: Fitter, case: Case, result: FitResult) -> dict[str, Any]:
     model, layout = fitter.model, fitter.layout
     kept = np.unique(model.triangles[model.face_mask])
     true = model.vertices(case.chi[layout.identity], case.chi[layout.expression])
-    true_camera = WeakPerspective(
-        float(np.exp(case.chi[layout.log_scale])),
-        rotation_matrix(case.chi[layout.rotation]),
-        case.chi[layout.translation],
-    )
+    true_camera = layout.cameras(case.chi)
     found = result.vertices
     gap = (result.camera.project(found) - true_camera.project(true)) / true_camera.scale
     in_camera = gap[kept]

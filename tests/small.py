@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.engine.records import Energy, Problem
-from faceinv.face.camera import axis_angle, rotation_from_euler
+from faceinv.face.camera import WeakPerspective, rotation_from_euler
 from faceinv.face.formats import load_model
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
 from faceinv.face.model import MorphableModel
+from faceinv.face.state import Face
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,14 +30,11 @@ def few_modes() -> MorphableModel:
 def posed(size: int, pitch: float = 0.0, yaw: float = 0.0, roll: float = 0.0, seed: int = 0) -> NDArray[np.float64]:
     """chi (P,) of some face of `few_modes` that fills a square image, under coloured light."""
     layout, rng = ParameterLayout.of(few_modes()), np.random.default_rng(seed)
-    chi = np.zeros(layout.count)
-    chi[layout.shape] = rng.normal(0, 0.7, layout.shape_count)
-    chi[layout.albedo] = rng.normal(0, 0.7, layout.albedo_count)
-    chi[layout.log_scale] = np.log(size / 220)
-    chi[layout.rotation] = axis_angle(rotation_from_euler(pitch, yaw, roll))
-    chi[layout.translation] = size / 2 + np.array([0.31, -0.17])
-    chi[layout.lighting] = (ambient(0.8) + rng.normal(0, 0.15, (9, 3))).T.ravel()
-    return chi
+    shape, albedo = rng.normal(0, 0.7, layout.shape_count), rng.normal(0, 0.7, layout.albedo_count)
+    middle = size / 2 + np.array([0.31, -0.17])
+    camera = WeakPerspective(size / 220, rotation_from_euler(pitch, yaw, roll), middle)
+    light = ambient(0.8) + rng.normal(0, 0.15, (9, 3))
+    return Face(shape[layout.identity], shape[layout.expression], albedo, camera, light).pack(layout)
 
 
 def some_problem(

@@ -12,7 +12,6 @@ from small import few_modes, posed, some_problem
 from faceinv.engine.host_terms import HostTerms, prior_diagonal
 from faceinv.engine.records import Energy, Problem
 from faceinv.engine.registry import build_engine
-from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.fitting.objective import FaceObjective
 from faceinv.fitting.solver import SolverSettings, gauss_newton
@@ -38,10 +37,7 @@ def problem() -> Problem:
 
 
 def project(chi: NDArray[np.float64], layout: ParameterLayout, vertices: NDArray[np.float64]) -> NDArray[np.float64]:
-    camera = WeakPerspective(
-        float(np.exp(chi[layout.log_scale])), rotation_matrix(chi[layout.rotation]), chi[layout.translation]
-    )
-    return camera.project(vertices)[:, :2]
+    return layout.cameras(chi).project(vertices)[:, :2]
 
 
 def test_priors_are_weighted_sums_of_squares(terms: HostTerms, layout: ParameterLayout, problem: Problem) -> None:
@@ -139,8 +135,7 @@ def test_resolution_does_not_change_the_cost(terms: HostTerms, layout: Parameter
     """Photo, landmarks and eye distance three times as large: the same energy."""
     chi = posed(SIZE, yaw=0.2)
     larger = chi.copy()
-    larger[layout.log_scale] += np.log(3)
-    larger[layout.translation] *= 3
+    larger[layout.pose] = layout.cameras(chi).moved(3, (0, 0)).pack()
     scaled = replace(problem, landmarks=3 * problem.landmarks, eye_distance=3 * problem.eye_distance)
     points = terms.points(chi[None], problem.landmarks)
     found = np.concatenate(terms.cost(larger[None], points, scaled, ONLY))

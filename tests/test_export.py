@@ -115,7 +115,8 @@ def test_ply_has_colours_normals_and_says_its_unit(folder: Path) -> None:
     assert b"comment unit: millimetre" in (folder / "albedo.ply").read_bytes()[:300]
     assert np.allclose(mesh.vertices, result.vertices, atol=1e-4)
     assert np.array_equal(mesh.faces, result.triangles)
-    assert np.allclose(mesh.visual.vertex_colors[:, :3], np.rint(255 * vertex_colours(result)), atol=1)
+    colours = np.rint(255 * vertex_colours(result.model, result.face))
+    assert np.allclose(mesh.visual.vertex_colors[:, :3], colours, atol=1)
     content = (folder / "albedo.ply").read_bytes()
     first = content.index(b"end_header\n") + len(b"end_header\n")
     stored = np.frombuffer(content[first : first + 24], "<f4")  # x, y, z, nx, ny, nz of the first vertex
@@ -125,7 +126,7 @@ def test_ply_has_colours_normals_and_says_its_unit(folder: Path) -> None:
 def test_photo_texture_is_the_photo_where_it_shows_the_face() -> None:
     result = quick_fit()
     photo = load_image(sample()).pixels
-    found = vertex_colours(result, "photo")
+    found = vertex_colours(result.model, result.face, "photo", result.photo)
     column, row = np.rint(result.landmarks2d[27:36]).astype(int).T  # the nose
     vertices = result.model.landmark_vertices[np.arange(27, 36), result.model.landmark_weights[27:36].argmax(axis=1)]
     assert np.abs(found[vertices] - photo[row, column]).mean() < 0.06
@@ -137,10 +138,10 @@ def test_photo_texture_is_the_photo_where_it_shows_the_face() -> None:
 def test_photo_texture_of_a_turned_head_goes_on_behind() -> None:
     result = quick_fit()
     camera = dataclasses.replace(result.camera, rotation=rotation_from_euler(0.0, 0.9, 0.0))
-    turned = dataclasses.replace(result, camera=camera)
+    turned = dataclasses.replace(result, face=dataclasses.replace(result.face, camera=camera))
     drawn = turned.render()
     turned = dataclasses.replace(turned, photo=linear_to_srgb(np.clip(drawn[..., :3], 0, 1)))
-    colours = vertex_colours(turned, "photo")
+    colours = vertex_colours(turned.model, turned.face, "photo", turned.photo)
     corners = result.triangles[result.model.face_mask]
     step = np.abs(colours[corners] - colours[corners[:, [1, 2, 0]]]).max(axis=(1, 2))
     assert np.quantile(step, 0.99) < 0.2  # no seam, and none of the black behind the head
@@ -162,7 +163,7 @@ def test_texture_layout_fills_the_square_without_overlap() -> None:
 
 
 def test_gaps_of_the_texture_are_filled() -> None:
-    image = texture_image(quick_fit(), "albedo", 128)
+    image = texture_image(quick_fit().model, quick_fit().face, "albedo", size=128)
     assert image.shape == (128, 128, 3)
     assert image.max(axis=2).min() > 20  # nowhere the black of an empty image
 

@@ -148,9 +148,15 @@ def test_lists_of_different_lengths(fitter: Fitter) -> None:
             fitter.fit_batch(images, points, masks=masks)
 
 
-def test_one_bad_photo_of_a_batch_is_named(fitter: Fitter, photo: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.jpg"):
-        fitter.fit_batch([photo, "nowhere.jpg"])
+def test_one_bad_photo_of_a_batch_is_named_and_costs_no_other(fitter: Fitter, photo: np.ndarray) -> None:
+    first, second, third = fitter.fit_batch(iter([photo, "nowhere.jpg", photo]), iter([face(), None, face()]))
+    assert isinstance(second, InputError)
+    assert str(second).startswith("item 1: ")
+    assert "nowhere.jpg" in str(second)
+    alone = fitter.fit(photo, face())
+    for result in (first, third):
+        assert isinstance(result, faceinv.FitResult)
+        assert np.array_equal(result.vertices, alone.vertices)
 
 
 @pytest.mark.parametrize("backend", ["", "nympy", "numpy:", "numpy:float16", "numpy:float32:cpu", 3, None])

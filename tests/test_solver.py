@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from faceinv.engine.host_solve import solve_on_host
-from faceinv.engine.records import CostParts, Linearization, Step
+from faceinv.engine.records import Cost, Linearization, Step
 from faceinv.fitting.solver import AbstractObjective, Iteration, Solution, SolverSettings, Status, gauss_newton
 
 Vector = NDArray[np.float64]
@@ -41,15 +42,15 @@ class Squares(AbstractObjective):
             cost[item], gradient[item] = residual @ residual, jacobian.T @ residual
             hessian[item] = jacobian.T @ jacobian
             self.linearized[item] += 1
-        return Linearization(_photometric(cost), gradient, hessian, np.full(batch, 7))
+        return Linearization(Cost.of(squares=cost), gradient, hessian, np.full(batch, 7))
 
-    def cost(self, x: Vector, state: Any, active: NDArray[np.bool_]) -> CostParts:
+    def cost(self, x: Vector, state: Any, active: NDArray[np.bool_]) -> Cost:
         cost = np.zeros(len(x))
         for item in np.flatnonzero(active):
             residual, _ = self.functions[item](x[item])
             cost[item] = residual @ residual
             self.priced[item] += 1
-        return _photometric(cost)
+        return Cost.of(squares=cost)
 
     def solve(self, linearization: Linearization, damping: Vector) -> Step:
         free = np.ones(linearization.gradient.shape[1], np.bool_)
@@ -57,10 +58,6 @@ class Squares(AbstractObjective):
 
     def retract(self, x: Vector, step: Vector) -> Vector:
         return x + step
-
-
-def _photometric(cost: Vector) -> CostParts:
-    return CostParts(cost, np.zeros_like(cost), np.zeros_like(cost))
 
 
 def rosenbrock(x: Vector) -> tuple[Vector, Vector]:
@@ -317,3 +314,83 @@ def test_systems_that_cannot_be_solved_are_said_so(broken: float) -> None:
     assert both.solved.tolist() == [False, True]
     assert not both.delta[0].any()
     assert both.delta[1].any()
+
+
+# ---- an arrow: many problems that share unknowns, solved by the shape of their Hessian
+
+
+@dataclass(frozen=True)
+class ArrowLinearization:
+    """H of [shared | own of curve 0 | own of curve 1 ...]: dense in `shared`, diagonal in the rest."""
+
+    cost: Cost
+    rows: NDArray[np.int64]
+    shared: Vector
+    """(2, 2)."""
+    border: Vector
+    """(2, n)."""
+    own: Vector
+    """(n,)."""
+    gradient: Vector
+    """(2 + n,)."""
+
+
+class SharedDecay(AbstractObjective):
+    """Curves own_i exp(-a t) + b, with a and b shared by all: one item, 2 + n unknowns, no dense Hessian."""
+
+    def __init__(self, curves: Vector, times: Vector) -> None:
+        self.curves, self.times = curves, times
+
+    def freeze(self, x: Vector) -> None:
+        return None
+
+    def _residual(self, x: Vector) -> tuple[Vector, Vector]:
+        decay = np.exp(-np.clip(x[0, 0], -5, 5) * self.times)
+        return x[0, 2:, None] * decay + x[0, 1] - self.curves, decay
+
+    def cost(self, x: Vector, state: None, active: NDArray[np.bool_]) -> Cost:
+        return Cost.of(curves=np.array([(self._residual(x)[0] ** 2).sum()]))
+
+    def linearize(self, x: Vector, state: None, active: NDArray[np.bool_]) -> ArrowLinearization:
+        residual, decay = self._residual(x)
+        by_shared = np.stack([-x[0, 2:, None] * self.times * decay, np.ones_like(residual)])  # (2, n, t)
+        return ArrowLinearization(
+            cost=self.cost(x, state, active),
+            rows=np.array([residual.size]),
+            shared=np.einsum("ant,bnt->ab", by_shared, by_shared),
+            border=by_shared @ decay,
+            own=np.full(len(residual), decay @ decay),
+            gradient=np.concatenate([np.einsum("ant,nt->a", by_shared, residual), residual @ decay]),
+        )
+
+    def solve(self, linearization: ArrowLinearization, damping: Vector) -> Step:
+        l, factor = linearization, 1 + damping[0]  # noqa: E741
+        own, shared = factor * l.own, l.shared + damping[0] * np.diag(np.diag(l.shared))
+        schur = shared - l.border / own @ l.border.T
+        first = np.linalg.solve(schur, -l.gradient[:2] + l.border / own @ l.gradient[2:])
+        rest = (-l.gradient[2:] - l.border.T @ first) / own
+        delta = np.concatenate([first, rest])
+        bent = first @ l.shared @ first + 2 * first @ l.border @ rest + rest @ (l.own * rest)
+        scale = np.sqrt(np.concatenate([np.diag(l.shared), l.own]))
+        return Step(
+            delta[None],
+            np.array([-(2 * l.gradient @ delta + bent)]),
+            np.array([np.abs(l.gradient / scale).max()]),
+            np.array([True]),
+        )
+
+    def retract(self, x: Vector, step: Vector) -> Vector:
+        return x + step
+
+
+def test_an_arrow_shaped_problem_needs_no_other_loop() -> None:
+    rng, times, count = np.random.default_rng(5), np.linspace(0, 3, 12), 40
+    own = rng.uniform(0.5, 2, count)
+    curves = own[:, None] * np.exp(-1.3 * times) + 0.4 + 0.01 * rng.normal(size=(count, 12))
+    start = np.concatenate([[0.3, 0.0], np.ones(count)])
+    objective = SharedDecay(curves, times)
+    solution = gauss_newton(objective, start[None], SolverSettings(max_iterations=60, cost_tolerance=1e-13))
+    known = least_squares(lambda x: objective._residual(x[None])[0].ravel(), start, xtol=1e-14, ftol=1e-14)
+    assert solution.x[0] == pytest.approx(known.x, abs=1e-5)
+    assert solution.x[0, :2] == pytest.approx([1.3, 0.4], abs=0.05)
+    assert dict(solution.history[0].terms) == {"curves": solution.history[0].cost}

@@ -15,7 +15,7 @@ from faceinv.backends.cupy_cuda.photometric import MAX_SLABS, PIXEL_THREADS, SLA
 from faceinv.backends.cupy_cuda.renderer import Surface, blocks, listed_pixels
 from faceinv.engine.host_terms import prior_diagonal
 from faceinv.engine.interface import AbstractDifferentiator
-from faceinv.engine.records import CostParts, Frozen, LandmarkPoints, Linearization, ResidualJacobian, Step, Visibility
+from faceinv.engine.records import Cost, Frozen, LandmarkPoints, Linearization, ResidualJacobian, Step, Visibility
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -224,7 +224,7 @@ class CudaDifferentiator(AbstractDifferentiator):
         self._parts.run(batch, work)
         return Linearization(_cost_parts(device.to_host(costs)), gradient, hessian, 3 * frozen.pixels)
 
-    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> CostParts:
+    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Cost:
         """See `AbstractDifferentiator.cost`."""
         device, batch = self._device, len(chi)
         costs = self._parts.whole(lambda: device.empty((batch, 3), np.float64))
@@ -436,8 +436,9 @@ class CudaDifferentiator(AbstractDifferentiator):
         )
 
 
-def _cost_parts(costs: NDArray[np.float64]) -> CostParts:
-    return CostParts(*(np.ascontiguousarray(costs[:, k]) for k in range(3)))
+def _cost_parts(costs: NDArray[np.float64]) -> Cost:
+    names = ("photometric", "landmarks", "prior")
+    return Cost.of(**{name: np.ascontiguousarray(costs[:, k]) for k, name in enumerate(names)})
 
 
 def _row_by_row(places: NDArray[np.int32], width: int) -> NDArray[np.int64]:

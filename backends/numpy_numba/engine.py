@@ -15,8 +15,8 @@ from faceinv.engine.host_differentiator import HostTermsDifferentiator
 from faceinv.engine.interface import AbstractDifferentiator, AbstractRenderer, Engine
 from faceinv.engine.records import Frozen, Geometry, ResidualJacobian, Visibility
 from faceinv.errors import BackendError
-from faceinv.face.camera import rotation_matrix
-from faceinv.face.layout import LIGHTING_COUNT, POSE_COUNT, ParameterLayout
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import LIGHTING_COUNT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class NumbaRenderer(AbstractRenderer):
         surface.linear_surface(self.mean_albedo, self.albedo_basis, chi[layout.albedo].copy(), albedo)
         surface.vertex_normals(vertices, mesh.triangles, mesh.corner_start, mesh.corners, normals, inverse_length)
         rotation, scale, camera, camera_normals = self._turned(chi, vertices, normals)
-        translation = chi[layout.translation].copy()
+        translation = layout.cameras(chi).translation
         image_xy = np.stack([camera[:, 0] + translation[0], translation[1] - camera[:, 1]], axis=1)
         gamma = np.ascontiguousarray(layout.gamma(chi))
         made = _Surface(
@@ -140,7 +140,8 @@ class NumbaRenderer(AbstractRenderer):
         self, chi: NDArray[np.float64], vertices: NDArray[np.float64], normals: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], float, NDArray[np.float64], NDArray[np.float64]]:
         """R, s, and vertices in px (before translation) and normals in the camera frame."""
-        rotation, scale = rotation_matrix(chi[self.layout.rotation]), float(self.layout.scale(chi))
+        view = self.layout.cameras(chi)
+        rotation, scale = view.rotation, float(view.scale)
         return rotation, scale, scale * (vertices @ rotation.T), normals @ rotation.T
 
     @one_blas_thread()
@@ -202,7 +203,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         self._mask = np.array(problem.mask, np.bool_, order="C")
         self._face_mask = renderer.model.face_mask.copy()
         layout = renderer.layout
-        self._shape_pose = layout.shape_count + POSE_COUNT
+        self._shape_pose = layout.shape_count + layout.camera.PARAMETER_COUNT
         self._dense = self._shape_pose + layout.albedo_count
         parts = (layout.shape, layout.pose, layout.albedo, layout.lighting)
         self._order = np.concatenate([np.arange(part.start, part.stop) for part in parts])

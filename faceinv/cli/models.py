@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from faceinv.face.formats import load_model, save_npz_model
+from faceinv.face.landmarks68 import OUTER_EYES
 from faceinv.face.model import MorphableModel
 from faceinv.output.picture import save_image
 
@@ -86,7 +87,7 @@ def _describe(model: MorphableModel) -> str:
         f"  surface     {model.vertex_count:,} vertices, {len(model.triangles):,} triangles, "
         f"{int(model.face_mask.sum()):,} of them in the face mask",
         f"  size        {' x '.join(f'{side:.0f}' for side in high - low)} mm (x to the image's right, y up, z front); "
-        f"outer eye corners {marks[45, 0] - marks[36, 0]:.0f} mm apart",
+        f"outer eye corners {marks[OUTER_EYES[1], 0] - marks[OUTER_EYES[0], 0]:.0f} mm apart",
     ]
     for kind, (basis, unit) in modes.items():
         strength = np.sqrt((basis.astype(np.float64) ** 2).sum(axis=1).mean(axis=0))

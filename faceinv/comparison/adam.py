@@ -71,11 +71,12 @@ class TorchEnergy:
         layout, draw = self._layout, self._draw
         vertices = self._mean + (self._shape @ chi[layout.shape]).reshape(-1, 3)
         albedo = self._mean_albedo + (self._albedo @ chi[layout.albedo]).reshape(-1, 3)
-        x, y, z = chi[layout.rotation]
+        camera = chi[layout.pose]
+        x, y, z = camera[layout.camera.ROTATION]
         zero = torch.zeros_like(x)
         turn = torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3))
-        turned = chi[layout.log_scale].exp() * (vertices @ turn[:2].T)
-        shift = chi[layout.translation]
+        turned = camera[0].exp() * (vertices @ turn[:2].T)
+        shift = camera[4:]
         xy = torch.stack([turned[:, 0] + shift[0], shift[1] - turned[:, 1]], dim=1)
         weights = draw._weights(xy[self._seen], self._x, self._y)[..., None]
         if self._flat:
@@ -139,8 +140,7 @@ class _Run:
 def adam_units(layout: ParameterLayout, problem_size: int) -> NDArray[np.float64]:
     """(P,) what a step of 1 means: a standard deviation; 10 % of scale, 0.1 rad, 5 % of the image; 0.3 of light."""
     unit = np.ones(layout.count)
-    unit[layout.log_scale] = unit[layout.rotation] = 0.1
-    unit[layout.translation] = 0.05 * problem_size
+    unit[layout.pose] = [0.1] * 4 + [0.05 * problem_size] * 2
     unit[layout.lighting] = 0.3
     return unit
 

@@ -11,8 +11,10 @@ import numpy as np
 from faceinv.engine.records import Energy, EngineSettings, Problem
 from faceinv.engine.registry import build_engine
 from faceinv.errors import BackendError, InputError
+from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
+from faceinv.face.state import Face
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,14 +64,17 @@ def standard_problem(model: MorphableModel, size: int, seed: int = 0) -> tuple[P
     """A random face that fills a square image of noise, turned a little: (problem of one photo, chi (1, P))."""
     layout = ParameterLayout.of(model)
     rng = np.random.default_rng(seed)
-    chi = np.zeros((1, layout.count))
-    chi[0, layout.shape] = 0.5 * rng.normal(size=layout.shape_count)
-    chi[0, layout.albedo] = 0.5 * rng.normal(size=layout.albedo_count)
+    shape, albedo = 0.5 * rng.normal(size=layout.shape_count), 0.5 * rng.normal(size=layout.albedo_count)
     height = float(np.ptp(model.mean[np.unique(model.triangles[model.face_mask]), 1]))
-    chi[0, layout.log_scale] = np.log(0.8 * size / height)
-    chi[0, layout.rotation] = 0.1, 0.3, -0.1
-    chi[0, layout.translation] = size / 2
-    chi[0, layout.lighting] = (ambient(0.8) + 0.15 * rng.normal(size=(9, 3))).T.ravel()
+    camera = WeakPerspective(0.8 * size / height, rotation_matrix(np.array([0.1, 0.3, -0.1])), np.full(2, size / 2))
+    face = Face(
+        identity=shape[layout.identity],
+        expression=shape[layout.expression],
+        albedo=albedo,
+        camera=camera,
+        lighting=ambient(0.8) + 0.15 * rng.normal(size=(9, 3)),
+    )
+    chi = face.pack(layout)[None]
     problem = Problem(
         image=(0.3 + 0.2 * rng.uniform(size=(1, size, size, 3))).astype(np.float32),
         mask=np.ones((1, size, size), np.bool_),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.comparison.watched import WatchedEngine
-from faceinv.face.camera import WeakPerspective, axis_angle, rotation_from_euler
+from faceinv.face.camera import WeakPerspective, rotation_from_euler
 from faceinv.face.lighting import ambient
+from faceinv.face.state import Face
 from faceinv.fitting.fitter import Fitter
 from faceinv.photo.color import linear_to_srgb
 
@@ -133,19 +134,16 @@ def peak_memory() -> float:
 def synthetic_case(fitter: Fitter, size: int, seed: int = 0) -> Case:
     """A random face of the model, drawn by the fitter's engine on grey, with its own landmarks."""
     rng, model, layout, renderer = np.random.default_rng(seed), fitter.model, fitter.layout, fitter.engine.renderer
-    chi = np.zeros((1, layout.count))
-    for part in (layout.shape, layout.albedo):
-        chi[0, part] = 0.7 * rng.normal(size=part.stop - part.start)
-    spots = model.landmarks(model.vertices(chi[0, layout.identity], chi[0, layout.expression]))
+    shape, albedo = 0.7 * rng.normal(size=layout.shape_count), 0.7 * rng.normal(size=layout.albedo_count)
+    identity, expression = shape[layout.identity], shape[layout.expression]
+    spots = model.landmarks(model.vertices(identity, expression))
     camera = WeakPerspective(
         0.6 * size / float(np.ptp(spots[:, 1])), rotation_from_euler(0.05, 0.2, -0.05), np.zeros(2)
     )
     middle = camera.project(spots)[:, :2].mean(axis=0)
     camera = WeakPerspective(camera.scale, camera.rotation, size / 2 - middle)
-    chi[0, layout.log_scale] = np.log(camera.scale)
-    chi[0, layout.rotation] = axis_angle(camera.rotation)
-    chi[0, layout.translation] = camera.translation
-    chi[0, layout.lighting] = (ambient(0.8) + 0.1 * rng.normal(size=(9, 3))).T.ravel()
+    face = Face(identity, expression, albedo, camera, ambient(0.8) + 0.1 * rng.normal(size=(9, 3)))
+    chi = face.pack(layout)[None]
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, (size, size))
     drawn = renderer.to_host(renderer.shade(geometry, visibility, chi))[0]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from faceinv.engine.records import CostParts, Frozen, Linearization, Problem, ResidualJacobian, Step
+    from faceinv.engine.records import Cost, Frozen, Linearization, Problem, ResidualJacobian, Step
 
     T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class WatchedDifferentiator(AbstractDifferentiator):
         self.trace.append((time.perf_counter() - self._made, float(found.cost.total[0])))
         return found
 
-    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> CostParts:
+    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Cost:
         """See `AbstractDifferentiator.cost`."""
         return self._timed("cost", lambda: self.inner.cost(chi, frozen, active))
 

@@ -26,7 +26,13 @@ def occlusion_window(height: int) -> int:
 def explained(
     renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64], threshold: float
 ) -> NDArray[np.bool_]:
-    """The problem's mask (B, H, W) without what covers the face; see `AbstractDifferentiator.without_occluders`."""
+    """The problem's mask (B, H, W) without what covers the face: hair, hands.
+
+    Inside the landmarks' hull everything counts (Huber's cost bears glasses and beards). Outside of it, on forehead and
+    temples, a face pixel counts if the face explains its surroundings about as well as it explains the hull: if the
+    mean over channels of |radiance - photo|, averaged over the face pixels of the window of max(3, H // 20) px around
+    it, is at most `threshold` times the median of those averages inside the hull.
+    """
     radiance, face = _drawn(renderer, problem, chi)
     difference = np.abs(radiance - problem.image).mean(axis=-1) * face
     width = occlusion_window(problem.size[0])
@@ -41,7 +47,8 @@ def explained(
 
 
 def photometric_rmse(renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(B,) see `AbstractDifferentiator.photometric_rmse`."""
+    """(B,) root mean square of radiance - photo in linear RGB with white at 1, over the face mask's pixels inside the
+    hull of the landmarks and the photo's mask; NaN where there are none."""
     radiance, face = _drawn(renderer, problem, chi)
     shown, target = radiance / problem.white, problem.image.astype(np.float64) / problem.white
     if renderer.model.albedo_space == "srgb":

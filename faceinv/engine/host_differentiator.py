@@ -4,19 +4,17 @@ the engine."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from faceinv.engine.blas import one_blas_thread
-from faceinv.engine.evaluation import explained, photometric_rmse
 from faceinv.engine.host_terms import HostTerms
 from faceinv.engine.interface import AbstractDifferentiator
-from faceinv.engine.records import CostParts, Frozen, Linearization, ResidualJacobian, Visibility
+from faceinv.engine.records import Cost, Frozen, Linearization, ResidualJacobian, Visibility
 
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -33,8 +31,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
     """
 
     def __init__(self, renderer: AbstractRenderer, problem: Problem) -> None:
-        self.renderer = renderer
-        self.problem = problem
+        super().__init__(renderer, problem)
         self._terms = HostTerms(renderer.model)
 
     @abstractmethod
@@ -89,25 +86,19 @@ class HostTermsDifferentiator(AbstractDifferentiator):
             parts[0, item], photo_g, photo_h = self._photometric(chi[item], frozen, item)
             gradient[item] += photo_g
             hessian[item] += photo_h
-        return Linearization(CostParts(*parts), gradient, hessian, 3 * frozen.pixels)
+        return Linearization(_cost(parts), gradient, hessian, 3 * frozen.pixels)
 
     @one_blas_thread()
-    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> CostParts:
+    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Cost:
         """See `AbstractDifferentiator.cost`."""
         items = np.flatnonzero(active)
         parts = np.zeros((3, len(chi)))
         parts[1, items], parts[2, items] = self._terms.cost(chi, frozen.points, self.problem, items)
         for item in items[frozen.pixels[items] > 0].tolist():
             parts[0, item] = self._photometric_cost(chi[item], frozen, item)
-        return CostParts(*parts)
+        return _cost(parts)
 
-    @one_blas_thread()
-    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> Self:
-        """See `AbstractDifferentiator.without_occluders`."""
-        mask = explained(self.renderer, self.problem, chi, threshold)
-        return type(self)(self.renderer, replace(self.problem, mask=mask))
 
-    @one_blas_thread()
-    def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """See `AbstractDifferentiator.photometric_rmse`."""
-        return photometric_rmse(self.renderer, self.problem, chi)
+def _cost(parts: NDArray[np.float64]) -> Cost:
+    """The energy of its terms (3, B)."""
+    return Cost.of(photometric=parts[0], landmarks=parts[1], prior=parts[2])

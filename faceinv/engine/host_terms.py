@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.engine.records import LandmarkPoints
-from faceinv.face.camera import rotation_matrix
+from faceinv.face.landmarks68 import JAW, JAW_COUNT, LANDMARK_COUNT, NOSE
 from faceinv.face.layout import ParameterLayout
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HostTerms", "prior_diagonal"]
 
-_JAW = 17
-
 
 def prior_diagonal(layout: ParameterLayout, energy: Energy) -> NDArray[np.float64]:
     """(P,) the weights of chi^2: standard-normal priors for identity, expression and albedo, a weak one for lighting
@@ -29,7 +27,7 @@ def prior_diagonal(layout: ParameterLayout, energy: Energy) -> NDArray[np.float6
     diagonal[layout.expression] = energy.expression
     diagonal[layout.albedo] = energy.albedo
     diagonal[layout.lighting] = energy.lighting
-    diagonal[layout.lighting.start : layout.lighting.stop : 9] = 0.0
+    diagonal[layout.ambient] = 0.0
     return diagonal
 
 
@@ -65,27 +63,28 @@ class HostTerms:
         vertices = np.tile(self.model.landmark_vertices, (batch, 1, 1))
         weights = np.tile(self.model.landmark_weights.astype(np.float64), (batch, 1, 1))
         if self.model.jaw_contour.shape[1] > 1:
-            xy, each = self._image(self._turned(self._shape(chi), chi), chi), np.arange(batch)[:, None]
-            inner = (weights[:, _JAW:, :, None] * xy[:, self._corners[_JAW:]]).sum(axis=2)
+            xy = self.layout.cameras(chi).project(self._shape(chi))[..., :2]
+            each = np.arange(batch)[:, None]
+            nose = (weights[:, NOSE, :, None] * xy[:, self._corners[NOSE]]).sum(axis=2)
             rows = xy[:, self._rows]
-            outward = rows[:, :, 0] - inner[:, None, 10:19].mean(axis=2)  # from the nose
+            outward = rows[:, :, 0] - nose.mean(axis=1)[:, None]
             outermost = (rows * outward[:, :, None]).sum(axis=3).argmax(axis=2)
-            contour = self.model.jaw_contour[np.arange(_JAW), outermost]
+            contour = self.model.jaw_contour[np.arange(JAW_COUNT), outermost]
             polyline = xy[each, self._place[contour]]
             # Segments near each mark, in order; those beyond the ends are out of reach.
-            segment = np.arange(_JAW)[:, None] + np.arange(-2, 2)
-            there = (segment >= 0) & (segment < _JAW - 1)
-            segment = np.clip(segment, 0, _JAW - 2)
+            segment = np.arange(JAW_COUNT)[:, None] + np.arange(-2, 2)
+            on_contour = (segment >= 0) & (segment < JAW_COUNT - 1)
+            segment = np.clip(segment, 0, JAW_COUNT - 2)
             start, edge = polyline[:, segment], polyline[:, segment + 1] - polyline[:, segment]
-            wanted = target[:, :_JAW, None] - start
+            wanted = target[:, JAW, None] - start
             length = np.maximum((edge**2).sum(axis=3), 1e-12)
             along = np.clip((wanted * edge).sum(axis=3) / length, 0.0, 1.0)
-            gap = np.where(there, ((along[..., None] * edge - wanted) ** 2).sum(axis=3), np.inf)
+            gap = np.where(on_contour, ((along[..., None] * edge - wanted) ** 2).sum(axis=3), np.inf)
             best = gap.argmin(axis=2)
-            marks = np.arange(_JAW)
+            marks = np.arange(JAW_COUNT)
             first, share = segment[marks, best], along[each, marks, best]
-            vertices[:, :_JAW] = np.stack([contour[each, first], *[contour[each, first + 1]] * 2], axis=2)
-            weights[:, :_JAW] = np.stack([1 - share, share, np.zeros_like(share)], axis=2)
+            vertices[:, JAW] = np.stack([contour[each, first], *[contour[each, first + 1]] * 2], axis=2)
+            weights[:, JAW] = np.stack([1 - share, share, np.zeros_like(share)], axis=2)
         return LandmarkPoints(vertices, weights)
 
     def cost(
@@ -93,7 +92,8 @@ class HostTerms:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(landmark terms, prior terms) of some items of a batch, each (items,)."""
         chi = chi[items]
-        residual = self._residual(self._marks(chi, points, items), chi, problem, items)
+        image_xy = self.layout.cameras(chi).project(self._marks(chi, points, items))[..., :2]
+        residual = self._residual(image_xy, problem, items)
         return (residual**2).sum(axis=(1, 2)), (prior_diagonal(self.layout, problem.energy) * chi**2).sum(axis=1)
 
     def linearize(
@@ -110,7 +110,7 @@ class HostTerms:
         hessian[:, moving[:, None], moving] = transposed @ jacobian
         hessian[:, np.arange(layout.count), np.arange(layout.count)] += diagonal
         # As `cost` sums them, so that the two agree to the last bit.
-        cost = (residual.reshape(-1, 68, 2) ** 2).sum(axis=(1, 2)), (diagonal * chi[items] ** 2).sum(axis=1)
+        cost = (residual.reshape(-1, LANDMARK_COUNT, 2) ** 2).sum(axis=(1, 2)), (diagonal * chi[items] ** 2).sum(axis=1)
         return cost, gradient, hessian
 
     def landmark_rows(
@@ -119,35 +119,30 @@ class HostTerms:
         """Landmark residuals (items, 136) in the energy's scale, x and y of point after point; their derivative
         (items, 136, P)."""
         residual, moving = self._rows_of(chi[items], points, problem, items)
-        jacobian = np.zeros((len(items), 136, self.layout.count))
+        jacobian = np.zeros((len(items), 2 * LANDMARK_COUNT, self.layout.count))
         jacobian[:, :, self._moving] = moving
         return residual, jacobian
 
     def _rows_of(
         self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Residuals (items, 136), and their derivative (items, 136, K + 6) by shape and pose."""
-        layout, count = self.layout, self.layout.shape_count
+        """Residuals (items, 136), and their derivative by shape and pose, (items, 136, K + the camera's parameters)."""
+        count = self.layout.shape_count
         place, weights = self._place[points.vertices[items]], points.weights[items]
-        scale = layout.scale(chi)[:, None]
-        rotation = rotation_matrix(chi[:, layout.rotation])
-        basis = np.zeros((len(chi), 68, 3, count))
+        basis = np.zeros((len(chi), LANDMARK_COUNT, 3, count))
         for k in range(3):
             basis += weights[:, :, k, None, None] * self._basis[place[:, :, k]]
-        marks = self._marks(chi, points, items)
-        x, y, z = np.moveaxis(marks, 2, 0)
-        zero, one = np.zeros_like(x), np.ones_like(x)
-        jacobian = np.empty((len(chi), 68, 2, count + 6))
-        for d, sign in enumerate((1.0, -1.0)):
-            row = (sign * scale * rotation[:, d])[:, None, :, None]
-            jacobian[:, :, d, :count] = row[:, :, 0] * basis[:, :, 0] + row[:, :, 1] * basis[:, :, 1]
-            jacobian[:, :, d, :count] += row[:, :, 2] * basis[:, :, 2]
-        # log s, a turn about each axis (dw x turned), and t.
-        jacobian[:, :, 0, count:] = np.stack([x, zero, z, -y, one, zero], axis=2)
-        jacobian[:, :, 1, count:] = np.stack([-y, z, zero, -x, zero, one], axis=2)
+        camera, marks = self.layout.cameras(chi), self._marks(chi, points, items)
+        screen = camera.screen_jacobian(marks)[..., None]
+        jacobian = np.empty((len(chi), LANDMARK_COUNT, 2, len(self._moving)))
+        for d in range(2):
+            jacobian[:, :, d, :count] = screen[:, :, d, 0] * basis[:, :, 0] + screen[:, :, d, 1] * basis[:, :, 1]
+            jacobian[:, :, d, :count] += screen[:, :, d, 2] * basis[:, :, 2]
+        jacobian[..., count:] = camera.pose_columns(marks)
         jacobian *= self._factor(problem, items)[:, :, None, None]
-        residual = self._residual(marks, chi, problem, items)
-        return residual.reshape(-1, 136), jacobian.reshape(-1, 136, count + 6)
+        rows = 2 * LANDMARK_COUNT
+        residual = self._residual(camera.project(marks)[..., :2], problem, items)
+        return residual.reshape(-1, rows), jacobian.reshape(-1, rows, len(self._moving))
 
     def _shape(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """(B, M, 3) mm of the vertices that can be landmarks."""
@@ -157,32 +152,22 @@ class HostTerms:
         shape: NDArray[np.float64] = self._mean + moved.reshape(-1, rows // 3, 3)
         return shape
 
-    def _turned(self, shape: NDArray[np.float64], chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (B, L, 3) mm, turned and scaled: px in the camera frame, y up, before the translation."""
-        turned = shape @ rotation_matrix(chi[:, self.layout.rotation]).transpose(0, 2, 1)
-        scaled: NDArray[np.float64] = self.layout.scale(chi)[:, None, None] * turned
-        return scaled
-
-    def _image(self, turned: NDArray[np.float64], chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where turned points are in the image, (B, L, 2) px."""
-        xy: NDArray[np.float64] = turned[:, :, :2] * [1.0, -1.0] + chi[:, None, self.layout.translation]
-        return xy
-
     def _marks(self, chi: NDArray[np.float64], points: LandmarkPoints, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(items, 68, 3) the landmark points, as `_turned` has them."""
+        """(items, 68, 3) mm the landmark points, model space."""
         corners = self._shape(chi)[np.arange(len(chi))[:, None, None], self._place[points.vertices[items]]]
-        return self._turned((points.weights[items][..., None] * corners).sum(axis=2), chi)
+        marks: NDArray[np.float64] = (points.weights[items][..., None] * corners).sum(axis=2)
+        return marks
 
     def _factor(self, problem: Problem, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """(items, 68)."""
-        weight = problem.energy.landmarks / 68 * problem.landmark_weights[items]
+        weight = problem.energy.landmarks / LANDMARK_COUNT * problem.landmark_weights[items]
         factor: NDArray[np.float64] = np.sqrt(weight) / problem.eye_distance[items, None]
         return factor
 
     def _residual(
-        self, marks: NDArray[np.float64], chi: NDArray[np.float64], problem: Problem, items: NDArray[np.int64]
+        self, image_xy: NDArray[np.float64], problem: Problem, items: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """(items, 68, 2)."""
-        gap = self._image(marks, chi) - problem.landmarks[items]
+        """(items, 68, 2) of landmark points (items, 68, 2) px."""
+        gap = image_xy - problem.landmarks[items]
         residual: NDArray[np.float64] = gap * self._factor(problem, items)[..., None]
         return residual

@@ -1,23 +1,24 @@
-"""What an engine is: the abstract renderer and differentiator, and the records that pass between them.
+"""What an engine is: all that its author must read, and implement.
 
 An engine holds one face model on one device. `engine.differentiator(problem)` binds it to a batch of photos. The
-driver (`faceinv.fitting.solver`) sees only an objective built on top; it never sees an array library.
-
-Arrays in these records belong to the engine's own library and device unless a field says *host* (NumPy). The leading
-axis is always the batch, B.
+records that pass between them are in `faceinv.engine.records`. The driver (`faceinv.fitting.solver`) sees only an
+objective built on top; it never sees an array library. `docs/ENGINES.md` walks through an engine of one's own.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from faceinv.engine.blas import one_blas_thread
+from faceinv.engine.evaluation import explained, photometric_rmse
 from faceinv.engine.host_solve import solve_on_host
 from faceinv.engine.records import (
     Array,
-    CostParts,
+    Cost,
     EngineSettings,
     Frozen,
     Geometry,
@@ -74,8 +75,9 @@ class AbstractDifferentiator(ABC):
     Where the energy's photometric weight is 0, F is empty and nothing is drawn: landmarks and priors alone.
     """
 
-    renderer: AbstractRenderer
-    problem: Problem
+    def __init__(self, renderer: Any, problem: Problem) -> None:
+        self.renderer = renderer
+        self.problem = problem
 
     @abstractmethod
     def freeze(self, chi: NDArray[np.float64]) -> Frozen:
@@ -86,7 +88,7 @@ class AbstractDifferentiator(ABC):
         """Cost, g and H at chi (B, P); items with `active` (B,) false are left zero."""
 
     @abstractmethod
-    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> CostParts:
+    def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Cost:
         """The cost alone; equal to `linearize(...).cost` at the same chi."""
 
     @abstractmethod
@@ -95,20 +97,18 @@ class AbstractDifferentiator(ABC):
     ) -> ResidualJacobian:
         """Chosen photometric rows (all when None) of one item: pixels row by row, each with R, G, B."""
 
-    @abstractmethod
-    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> AbstractDifferentiator:
-        """The same photos without what covers the face in them: hair, hands.
+    # What follows has defaults that work on the host; an engine may do it on its device.
 
-        Inside the landmarks' hull everything counts (Huber's cost bears glasses and beards). Outside of it, on forehead
-        and temples, a face pixel counts if the face explains its surroundings about as well as it explains the hull:
-        if the mean over channels of |radiance - photo|, averaged over the face pixels of the window of
-        max(3, H // 20) px around it, is at most `threshold` times the median of those averages inside the hull.
-        """
+    @one_blas_thread()
+    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> Self:
+        """The same photos without what covers the face in them, by `evaluation.explained`."""
+        mask = explained(self.renderer, self.problem, chi, threshold)
+        return type(self)(self.renderer, replace(self.problem, mask=mask))
 
-    @abstractmethod
+    @one_blas_thread()
     def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(B,) root mean square of radiance - photo in linear RGB with white at 1, over the face mask's pixels inside
-        the hull of the landmarks and the photo's mask; NaN where there are none."""
+        """(B,) how far radiance and photo are apart, by `evaluation.photometric_rmse`."""
+        return photometric_rmse(self.renderer, self.problem, chi)
 
     def solve(self, linearization: Linearization, damping: NDArray[np.float64], free: NDArray[np.bool_]) -> Step:
         """Solve `(H + damping diag(H)) delta = -g` over the entries of chi that are free (P,)."""
@@ -124,6 +124,8 @@ class Engine(ABC):
     description: str
     """Library and version, device and dtype, for people."""
     renderer: AbstractRenderer
+    batch_size: int = 1
+    """Photos that a run over many gives to `differentiator` at once."""
 
     @abstractmethod
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:

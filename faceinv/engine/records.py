@@ -6,6 +6,7 @@ batch, B.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
@@ -23,7 +24,7 @@ __all__ = [
     "SNAP",
     "Array",
     "Assembly",
-    "CostParts",
+    "Cost",
     "DType",
     "Energy",
     "EngineSettings",
@@ -169,30 +170,31 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class CostParts:
-    """E and its terms, each (B,) float64 on the host."""
+class Cost:
+    """A sum of squares for each item of a batch, and the terms it is made of."""
 
-    photometric: NDArray[np.float64]
-    landmarks: NDArray[np.float64]
-    prior: NDArray[np.float64]
+    total: NDArray[np.float64]
+    """(B,) float64 on the host."""
+    terms: Mapping[str, NDArray[np.float64]]
+    """Name to (B,) float64 on the host. Of the energy: `photometric`, `landmarks`, `prior`."""
 
-    @property
-    def total(self) -> NDArray[np.float64]:
-        """E."""
-        return self.photometric + self.landmarks + self.prior
+    @classmethod
+    def of(cls, **terms: NDArray[np.float64]) -> Cost:
+        """The sum of terms, in the order in which they are given."""
+        return cls(np.asarray(sum(terms.values())), terms)
 
 
 @dataclass(frozen=True)
 class Linearization:
     """E = |r|^2 and its Gauss-Newton model at one chi: with J = dr/dchi, `E(chi + d) ~ E + 2 g.d + d.H.d`."""
 
-    cost: CostParts
+    cost: Cost
     gradient: Array
     """(B, P) float64: g = J^T r, half the derivative of E."""
     hessian: Array
     """(B, P, P) float64: H = J^T J, half the Gauss-Newton Hessian of E."""
     rows: NDArray[np.int64]
-    """(B,) photometric rows, 3 |F|; host."""
+    """(B,) residual rows that depend on the state, for people: 3 |F|; host."""
 
 
 @dataclass(frozen=True)

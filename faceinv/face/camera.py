@@ -6,8 +6,9 @@ larger is nearer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -77,36 +78,102 @@ def euler_angles(rotation: NDArray[np.float64]) -> tuple[float, float, float]:
     return pitch, yaw, roll
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeakPerspective:
-    """Scaled orthographic projection.
+    """Scaled orthographic projection; one camera, or several along leading axes.
+
+    As unknowns a camera is a vector of `PARAMETER_COUNT` numbers, `[log s, w (3), t (2)]` with `R = exp([w]x)`: so the
+    scale stays positive, and steps turn on the manifold, `R <- exp([dw]x) R`. A derivative with respect to w is
+    one with respect to dw at zero; Euler angles would lock at profile views.
 
     Raises:
-        ValueError: when the scale is not positive.
+        ValueError: when a scale is not positive.
     """
 
-    scale: float
-    """px per mm."""
+    PARAMETER_COUNT: ClassVar[int] = 6
+    ROTATION: ClassVar[slice] = slice(1, 4)
+    """Where w is among the parameters."""
+
+    scale: float | NDArray[np.float64]
+    """(...,) px per mm."""
     rotation: NDArray[np.float64]
-    """(3, 3), model to camera."""
+    """(..., 3, 3), model to camera."""
     translation: NDArray[np.float64]
-    """(2,) px."""
+    """(..., 2) px."""
 
     def __post_init__(self) -> None:
-        if not self.scale > 0:
+        if not np.all(np.asarray(self.scale) > 0):
             raise ValueError(f"scale is {self.scale}; expected a positive number of pixels per millimetre.")
 
+    # ---- as unknowns
+
+    @classmethod
+    def unpack(cls, parameters: NDArray[np.float64]) -> WeakPerspective:
+        """The cameras of parameter vectors (..., 6)."""
+        # Not np.exp: NumPy 1.26 computes it one of two ways, by where in memory the result happens to lie.
+        scale = np.array([math.exp(value) for value in parameters[..., 0].ravel()]).reshape(parameters.shape[:-1])
+        rotation = rotation_matrix(parameters[..., cls.ROTATION])
+        return cls(scale if scale.ndim else float(scale), rotation, parameters[..., 4:6].copy())
+
+    def pack(self) -> NDArray[np.float64]:
+        """(..., 6) the parameter vectors."""
+        scale = np.asarray(self.scale, np.float64)
+        logs = np.array([math.log(value) for value in scale.ravel()]).reshape(*scale.shape, 1)
+        return np.concatenate([logs, axis_angle(self.rotation), self.translation], axis=-1)
+
+    @classmethod
+    def retract(cls, parameters: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Parameter vectors (B, 6) moved by tangent steps (B, 6): addition everywhere but for the rotation."""
+        moved, turning = parameters + step, step[:, cls.ROTATION].any(axis=1)
+        if turning.any():
+            moved[turning, cls.ROTATION] = turned(step[turning, cls.ROTATION], parameters[turning, cls.ROTATION])
+        return moved
+
+    @staticmethod
+    def resized(parameters: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:
+        """Parameter vectors (..., 6) of the same view in an image `ratio` times as large, the images' edges meeting."""
+        moved = parameters.copy()
+        moved[..., 0] += math.log(ratio)
+        moved[..., 4:6] = (moved[..., 4:6] + 0.5) * ratio - 0.5
+        return moved
+
+    # ---- geometry
+
+    def turned(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Points (..., N, 3) mm in the camera's frame, px: x right, y up, z to the viewer, before the translation."""
+        turned_points: NDArray[np.float64] = np.asarray(self.scale)[..., None, None] * (
+            np.asarray(points, np.float64) @ np.swapaxes(self.rotation, -1, -2)
+        )
+        return turned_points
+
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(N, 3) mm to (N, 3): x px, y px, depth px (larger is nearer)."""
-        turned = np.asarray(points, np.float64) @ self.rotation.T
-        x = self.scale * turned[:, 0] + self.translation[0]
-        y = -self.scale * turned[:, 1] + self.translation[1]
-        return np.stack([x, y, self.scale * turned[:, 2]], axis=1)
+        """Points (..., N, 3) mm to (..., N, 3): x px, y px, depth px (larger is nearer)."""
+        projected = self.turned(points) * [1.0, -1.0, 1.0]
+        projected[..., :2] += np.asarray(self.translation)[..., None, :]
+        return projected
+
+    def screen_jacobian(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(..., N, 2, 3) px per mm: how the image positions of points (..., N, 3) move with the points."""
+        rows = np.asarray(self.scale)[..., None, None] * self.rotation[..., :2, :] * [[1.0], [-1.0]]
+        return np.broadcast_to(rows[..., None, :, :], (*np.shape(points)[:-1], 2, 3))
+
+    def pose_columns(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(..., N, 2, 6): how the image positions of points (..., N, 3) mm move with the camera's parameters."""
+        x, y, z = np.moveaxis(self.turned(points), -1, 0)
+        zero, one = np.zeros_like(x), np.ones_like(x)
+        # log s, a turn about each axis (dw x turned), and t.
+        return np.stack(
+            [np.stack([x, zero, z, -y, one, zero], axis=-1), np.stack([-y, z, zero, -x, zero, one], axis=-1)], axis=-2
+        )
 
     def moved(self, zoom: float, offset: NDArray[np.floating] | tuple[float, float]) -> WeakPerspective:
         """The camera whose pixels are `zoom * xy + offset` of this one's."""
         shift = np.asarray(offset, np.float64)
         return WeakPerspective(self.scale * zoom, self.rotation, zoom * self.translation + shift)
+
+    def item(self, index: int) -> WeakPerspective:
+        """One camera of several."""
+        return WeakPerspective(float(np.asarray(self.scale)[index]), self.rotation[index], self.translation[index])
 
 
 def fit_weak_perspective(

@@ -14,14 +14,12 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from faceinv.errors import ModelError
+from faceinv.face.landmarks68 import CHIN, JAW_COUNT
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["JAW_LANDMARK_COUNT", "jaw_contour"]
-
-JAW_LANDMARK_COUNT: Final = 17
-"""Landmarks 0 to 16 of the 68 lie on the jaw; 8 is the chin."""
+__all__ = ["jaw_contour"]
 
 _REACH: Final = 0.5
 """How far a row runs: this fraction of the way to the nose tip, seen from the front."""
@@ -52,8 +50,8 @@ def jaw_contour(mean: ArrayLike, triangles: ArrayLike, jaw_vertices: ArrayLike) 
     points = np.asarray(mean, dtype=np.float64)
     faces = np.asarray(triangles, dtype=np.int64)
     jaw = np.asarray(jaw_vertices, dtype=np.int64)
-    if jaw.shape != (JAW_LANDMARK_COUNT,):
-        raise ModelError(f"jaw_vertices has shape {jaw.shape}, expected ({JAW_LANDMARK_COUNT},).")
+    if jaw.shape != (JAW_COUNT,):
+        raise ModelError(f"jaw_vertices has shape {jaw.shape}, expected ({JAW_COUNT},).")
     if jaw.min() < 0 or jaw.max() >= len(points):
         raise ModelError(f"jaw_vertices has indices {jaw.min()}..{jaw.max()}, expected 0..{len(points) - 1}.")
 
@@ -62,7 +60,7 @@ def jaw_contour(mean: ArrayLike, triangles: ArrayLike, jaw_vertices: ArrayLike) 
     tip = _nose_tip(points, edges, jaw)
     width = float(np.ptp(points[jaw, 0])) or 1.0
     rows = [_row(points, edges, lengths, int(start), tip, width) for start in jaw]
-    contour = np.empty((JAW_LANDMARK_COUNT, max(map(len, rows))), dtype=np.int32)
+    contour = np.empty((JAW_COUNT, max(map(len, rows))), dtype=np.int32)
     for index, row in enumerate(rows):
         contour[index, : len(row)] = row
         contour[index, len(row) :] = row[-1]
@@ -81,9 +79,9 @@ def _edges(triangles: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 def _nose_tip(points: NDArray[np.float64], edges: NDArray[np.int64], jaw: NDArray[np.int64]) -> NDArray[np.float64]:
     """The foremost skin point (3,) between chin and ears, near the middle of the jaw."""
     outline = points[jaw]
-    low, high = np.sort([outline[8, 1], outline[[0, 16], 1].mean()])
+    low, high = np.sort([outline[CHIN, 1], outline[[0, 16], 1].mean()])
     middle, width = outline[[0, 16], 0].mean(), np.ptp(outline[:, 0])
-    skin = _connected(len(points), edges, int(jaw[8]))
+    skin = _connected(len(points), edges, int(jaw[CHIN]))
     band = skin & (points[:, 1] > low) & (points[:, 1] < high) & (np.abs(points[:, 0] - middle) < 0.15 * width)
     candidates = np.flatnonzero(band if band.any() else skin)
     tip: NDArray[np.float64] = points[candidates[np.argmax(points[candidates, 2])]]

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from faceinv.face.camera import WeakPerspective
+from faceinv.face.lighting import LIGHTING_COUNT, SH_COUNT, unpack_lighting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.face.model import MorphableModel
 
-__all__ = ["LIGHTING_COUNT", "POSE_COUNT", "ParameterLayout"]
-
-POSE_COUNT: Final = 6
-"""log s, axis-angle (3), translation (2)."""
-LIGHTING_COUNT: Final = 27
-"""Nine spherical-harmonics coefficients for red, then green, then blue."""
+__all__ = ["ParameterLayout"]
 
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """chi = [identity | expression | albedo | log s, w (3), t (2) | gamma R (9), G (9), B (9)], float64, length P.
+    """chi = [identity | expression | albedo | camera | lighting], float64, length P.
 
-    A rotation is stored as an axis-angle vector w with `R = exp([w]x)`; steps act on the manifold,
-    `R <- exp([dw]x) R`, so a derivative with respect to w is one with respect to dw at zero.
+    The camera's part is `WeakPerspective.pack`, the lighting's `pack_lighting`. `Face.pack` fills a chi.
     """
 
     identity_count: int
+    """Ki."""
     expression_count: int
+    """Ke."""
     albedo_count: int
+    """Ka."""
+    camera: type[WeakPerspective] = WeakPerspective
+    """The kind of camera."""
 
     @classmethod
     def of(cls, model: MorphableModel) -> ParameterLayout:
@@ -42,7 +43,8 @@ class ParameterLayout:
     @cached_property
     def count(self) -> int:
         """P."""
-        return self.shape_count + self.albedo_count + POSE_COUNT + LIGHTING_COUNT
+        stop: int = self.lighting.stop
+        return stop
 
     @cached_property
     def shape_count(self) -> int:
@@ -71,28 +73,24 @@ class ParameterLayout:
 
     @cached_property
     def pose(self) -> slice:
-        """log s, w, t."""
-        return slice(self.log_scale, self.log_scale + POSE_COUNT)
-
-    @cached_property
-    def log_scale(self) -> int:
-        """The index of log s."""
-        return self.shape_count + self.albedo_count
+        """Where the camera's parameters are."""
+        return slice(self.albedo.stop, self.albedo.stop + self.camera.PARAMETER_COUNT)
 
     @cached_property
     def rotation(self) -> slice:
-        """The axis-angle vector."""
-        return slice(self.pose.start + 1, self.pose.start + 4)
-
-    @cached_property
-    def translation(self) -> slice:
-        """t, px."""
-        return slice(self.pose.start + 4, self.pose.start + 6)
+        """Where the camera's axis-angle vector is."""
+        part = self.camera.ROTATION
+        return slice(self.pose.start + part.start, self.pose.start + part.stop)
 
     @cached_property
     def lighting(self) -> slice:
         """gamma, channel after channel."""
         return slice(self.pose.stop, self.pose.stop + LIGHTING_COUNT)
+
+    @cached_property
+    def ambient(self) -> slice:
+        """The constant coefficient of each channel's lighting."""
+        return slice(self.lighting.start, self.lighting.stop, SH_COUNT)
 
     def mask(self, *parts: slice) -> NDArray[np.bool_]:
         """(P,) true for the entries of the given parts."""
@@ -101,21 +99,16 @@ class ParameterLayout:
             chosen[part] = True
         return chosen
 
-    def scale(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """s of the camera, px per mm, (...) for chi (..., P)."""
-        # Not np.exp: NumPy 1.26 computes it one of two ways, by where in memory the result happens to lie.
-        logs = chi[..., self.log_scale]
-        return np.array([math.exp(value) for value in np.ravel(logs)]).reshape(np.shape(logs))
+    def cameras(self, chi: NDArray[np.float64]) -> WeakPerspective:
+        """The cameras of chi (..., P)."""
+        return self.camera.unpack(chi[..., self.pose])
 
     def gamma(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The lighting as (..., 9, 3)."""
-        return np.swapaxes(chi[..., self.lighting].reshape(*chi.shape[:-1], 3, 9), -1, -2)
+        """The lighting of chi (..., P): (..., 9, 3)."""
+        return unpack_lighting(chi[..., self.lighting])
 
     def retract(self, chi: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Move chi (B, P) by a tangent step (B, P): addition everywhere but for the rotation."""
-        from faceinv.face.camera import turned
-
-        moved, turns = chi + step, step[:, self.rotation].any(axis=1)
-        if turns.any():
-            moved[turns, self.rotation] = turned(step[turns, self.rotation], chi[turns, self.rotation])
+        """Move chi (B, P) by a tangent step (B, P): addition everywhere but for the camera."""
+        moved = chi + step
+        moved[:, self.pose] = self.camera.retract(chi[:, self.pose], step[:, self.pose])
         return moved

@@ -14,7 +14,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SH_CONSTANTS", "ambient", "sh_basis"]
+__all__ = ["LIGHTING_COUNT", "SH_CONSTANTS", "SH_COUNT", "ambient", "pack_lighting", "sh_basis", "unpack_lighting"]
+
+SH_COUNT: Final = 9
+"""Basis functions of the first three bands."""
+LIGHTING_COUNT: Final = 3 * SH_COUNT
+"""Numbers of a lighting: nine coefficients for red, then green, then blue."""
 
 SH_CONSTANTS: Final = (
     0.5 / np.sqrt(np.pi),
@@ -45,3 +50,13 @@ def ambient(radiance: float = 1.0) -> NDArray[np.float64]:
     gamma = np.zeros((9, 3))
     gamma[0] = radiance / SH_CONSTANTS[0]
     return gamma
+
+
+def pack_lighting(gamma: NDArray[np.float64]) -> NDArray[np.float64]:
+    """gamma (..., 9, 3) as unknowns (..., 27), channel after channel."""
+    return np.swapaxes(gamma, -1, -2).reshape(*gamma.shape[:-2], LIGHTING_COUNT)
+
+
+def unpack_lighting(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """gamma (..., 9, 3) of unknowns (..., 27)."""
+    return np.swapaxes(parameters.reshape(*parameters.shape[:-1], 3, SH_COUNT), -1, -2)

@@ -12,7 +12,7 @@ import numpy as np
 
 from faceinv.errors import ModelError
 from faceinv.face.arrays import all_finite
-from faceinv.face.landmarks68 import LANDMARK_COUNT
+from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,7 @@ class MorphableModel:
         convert("landmark_vertices", np.int32, LANDMARK_COUNT, 3)
         convert("landmark_weights", np.float32, LANDMARK_COUNT, 3)
         convert("face_mask", np.bool_, t)
-        convert("jaw_contour", np.int32, 17, None)
+        convert("jaw_contour", np.int32, JAW_COUNT, None)
         convert("uv", np.float32, None, 2)
         convert("uv_triangles", np.int32, t, 3)
         convert("mirror", np.int32, n)

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,51 +21,60 @@ __all__ = ["FitConfig"]
 class FitConfig:
     """Settings of a fit. The defaults suit the default model and photos of any origin.
 
+    Attributes:
+        photometric_weight: w_photo: of the mean over face pixels of the squared colour difference (linear RGB in [0,
+            1]).
+        landmark_weight: w_land: of the mean squared landmark distance, in units of the distance between the outer eye
+            corners.
+        identity_weight: w_id: of the sum of squared identity coefficients, in standard deviations.
+        expression_weight: w_ex: the same for expression.
+        albedo_weight: w_al: the same for albedo.
+        lighting_weight: w_li: of the sum of squared lighting coefficients above the constant ones; keeps unseen sides
+            evenly lit.
+        jaw_weight: omega of the 17 jaw landmarks, which slide on the model's contour; the inner 51 have 1 but for the
+            brows.
+        brow_weight: omega of the 10 brow landmarks: brows grow where they like, so they say little about the bone
+            below.
+        huber_delta: Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares.
+        occlusion_threshold: Outside the landmarks' hull, face pixels whose surroundings differ from the render by more
+            than this many times what is usual inside are left out (hair, hands), anew at each level. 0 keeps all.
+        landmark_prior_factor: How much stronger priors are while only landmarks are fitted: 68 points alone must not
+            bend the face.
+        size: Pixels across the face crop at the finest level.
+        levels: Image sizes from coarse to fine, each twice the one before.
+        iterations: Linearisations at most at the finest level.
+        coarse_iterations: The same at each coarser level.
+        cost_tolerance: Stop a level when a step lowers the cost by less than this fraction.
+        margin: Side of the square crop over the larger side of the landmarks' bounding box.
+        normals: `smooth` or `flat`.
+        assembly: How engines form J^T J: `auto`, `rows` or `vertices`.
+        pixel_units: Colours from 0 to 255 and landmark distances in pixels, as in the paper; weights then mean what
+            they do there.
+
     Raises:
         ConfigError: for a value out of its range.
     """
 
     photometric_weight: float = 1.0
-    """w_photo: of the mean over face pixels of the squared colour difference (linear RGB in [0, 1])."""
     landmark_weight: float = 3.0
-    """w_land: of the mean squared landmark distance, in units of the distance between the outer eye corners."""
     identity_weight: float = 7e-5
-    """w_id: of the sum of squared identity coefficients, in standard deviations."""
     expression_weight: float = 7e-5
-    """w_ex: the same for expression."""
     albedo_weight: float = 2e-5
-    """w_al: the same for albedo."""
     lighting_weight: float = 1e-4
-    """w_li: of the sum of squared lighting coefficients above the constant ones; keeps unseen sides evenly lit."""
     jaw_weight: float = 0.3
-    """omega of the 17 jaw landmarks, which slide on the model's contour; the inner 51 have 1 but for the brows."""
     brow_weight: float = 0.3
-    """omega of the 10 brow landmarks: brows grow where they like, so they say little about the bone below."""
     huber_delta: float = 0.2
-    """Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares."""
     occlusion_threshold: float = 2.5
-    """Outside the landmarks' hull, face pixels whose surroundings differ from the render by more than this many times
-    what is usual inside are left out (hair, hands), anew at each level. 0 keeps all."""
     landmark_prior_factor: float = 20.0
-    """How much stronger priors are while only landmarks are fitted: 68 points alone must not bend the face."""
     size: int = 224
-    """Pixels across the face crop at the finest level."""
     levels: int = 3
-    """Image sizes from coarse to fine, each twice the one before."""
     iterations: int = 25
-    """Linearisations at most at the finest level."""
     coarse_iterations: int = 8
-    """The same at each coarser level."""
     cost_tolerance: float = 1e-3
-    """Stop a level when a step lowers the cost by less than this fraction."""
     margin: float = 1.35
-    """Side of the square crop over the larger side of the landmarks' bounding box."""
     normals: Normals = "smooth"
-    """`smooth` or `flat`."""
     assembly: Assembly = "auto"
-    """How engines form J^T J: `auto`, `rows` or `vertices`."""
     pixel_units: bool = False
-    """Colours from 0 to 255 and landmark distances in pixels, as in the paper; weights then mean what they do there."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -91,6 +101,22 @@ class FitConfig:
             occlusion_threshold=0.0,
             normals="flat",
             pixel_units=True,
+        )
+
+    @classmethod
+    def of(cls, config: FitConfig | Mapping[str, Any] | None) -> FitConfig:
+        """A configuration from itself, from a mapping of its fields, or the defaults for None.
+
+        Raises:
+            ConfigError: for anything else, unknown keys or values out of range.
+        """
+        if config is None or isinstance(config, FitConfig):
+            return config or cls()
+        if isinstance(config, Mapping):
+            return cls.from_dict(dict(config))
+        raise ConfigError(
+            f"config is {type(config).__name__} {config!r}; expected a FitConfig, a mapping of its fields, or None. "
+            "Read a file with FitConfig.from_toml."
         )
 
     @classmethod

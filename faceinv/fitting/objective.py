@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.engine.interface import AbstractDifferentiator
-    from faceinv.engine.records import CostParts, Frozen, Linearization, Step
+    from faceinv.engine.records import Cost, Frozen, Linearization, Step
     from faceinv.face.layout import ParameterLayout
 
 __all__ = ["FaceObjective"]
@@ -34,7 +34,7 @@ class FaceObjective(AbstractObjective):
         """See `AbstractDifferentiator.linearize`."""
         return self.differentiator.linearize(x, state, active)
 
-    def cost(self, x: NDArray[np.float64], state: Frozen, active: NDArray[np.bool_]) -> CostParts:
+    def cost(self, x: NDArray[np.float64], state: Frozen, active: NDArray[np.bool_]) -> Cost:
         """See `AbstractDifferentiator.cost`."""
         return self.differentiator.cost(x, state, active)
 

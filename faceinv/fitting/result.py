@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.records import Normals
-from faceinv.errors import InputError
+from faceinv.errors import InputError, ModelError
 from faceinv.face.camera import WeakPerspective
 from faceinv.face.layout import ParameterLayout
+from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
+from faceinv.face.state import Face
 from faceinv.files import read_arrays, write_whole
 from faceinv.fitting.solver import Iteration, Status
 
@@ -23,9 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from faceinv.render.texture import Texture
+
 __all__ = ["FitResult", "load_result"]
 
-Texture = Literal["albedo", "photo"]
 _NUMBERS: Final = ("cost", "cost_photometric", "cost_landmarks", "cost_prior", "photometric_rmse", "landmark_error")
 _TEXTS: Final = ("shading", "backend", "version")
 
@@ -35,53 +39,97 @@ class FitResult:
     """A fitted face. Positions in the image are in the pixels of the photo that was given (after its EXIF turn):
     x right, y down, 0-based, pixel centres at integers. Model space is in millimetres: x to the image's right for a
     frontal face, y up, z towards the viewer.
+
+    Attributes:
+        face: The fitted face: identity, expression, albedo, camera and lighting, in the frame of the photo.
+        landmarks_target: (68, 2) px: the landmarks that were given or detected.
+        landmarks2d: (68, 2) px: the model's landmarks; those of the jaw where the silhouette has them in this view.
+        landmarks3d: (68, 3) mm, model space: the same points.
+        cost: E, see `faceinv.engine.interface.Energy`.
+        cost_photometric: The part of E that compares colours.
+        cost_landmarks: The part of E that compares landmarks.
+        cost_prior: The part of E that says how unlikely the coefficients are.
+        photometric_rmse: Root mean square colour difference over the face mask's pixels inside the landmarks' hull,
+            linear RGB.
+        landmark_error: Mean distance of the 51 inner landmarks over the distance of the outer eye corners.
+        status: Why the fit stopped; its value is a sentence, its `success` says whether the result can be used.
+        model: The face model.
+        model_source: What `model` was named: `default` or a path.
+        shading: How pictures of the result get their normals: `smooth` or `flat`, as in the fit.
+        backend: The engine, `engine[:device][:dtype]`.
+        version: Of faceinv.
+        image_size: (width, height) px of the photo.
+        hessian: (P, P): J^T J at the result in the unknowns of `faceinv.face.layout`, in pixels of the inner crop.
+        prior_weight: The weight of identity's prior in the energy, which sets the unit of `hessian`.
+        history: Every iteration, level after level from coarse to fine; empty for a result read from a file.
+        timings: Seconds by stage.
+        photo: (H, W, 3) RGB, sRGB-encoded in [0, 1]; None for a result read from a file.
+        warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
     """
 
-    identity: NDArray[np.float64]
-    """(Ki,) in standard deviations."""
-    expression: NDArray[np.float64]
-    """(Ke,) in standard deviations."""
-    albedo_coefficients: NDArray[np.float64]
-    """(Ka,) in standard deviations."""
-    camera: WeakPerspective
-    """Scale in px per mm, rotation (3, 3), translation (2,) px of the photo."""
-    lighting: NDArray[np.float64]
-    """(9, 3) spherical-harmonics coefficients in the camera frame; see `faceinv.face.lighting`."""
+    face: Face
     landmarks_target: NDArray[np.float64]
-    """(68, 2) px: the landmarks that were given or detected."""
     landmarks2d: NDArray[np.float64]
-    """(68, 2) px: the model's landmarks; those of the jaw where the silhouette has them in this view."""
     landmarks3d: NDArray[np.float64]
-    """(68, 3) mm, model space: the same points."""
     cost: float
-    """E, see `faceinv.engine.interface.Energy`."""
     cost_photometric: float
     cost_landmarks: float
     cost_prior: float
     photometric_rmse: float
-    """Root mean square colour difference over the face mask's pixels inside the landmarks' hull, linear RGB."""
     landmark_error: float
-    """Mean distance of the 51 inner landmarks over the distance of the outer eye corners."""
     status: Status
     model: MorphableModel = field(repr=False)
     model_source: str
-    """What `model` was named: `default` or a path."""
     shading: Normals
-    """How pictures of the result get their normals: `smooth` or `flat`, as in the fit."""
     backend: str
     version: str
     image_size: tuple[int, int]
-    """(width, height) px of the photo."""
     hessian: NDArray[np.float64] = field(repr=False)
-    """(P, P): J^T J at the result in the unknowns of `faceinv.face.layout`, in pixels of the inner crop."""
     prior_weight: float
-    """The weight of identity's prior in the energy, which sets the unit of `hessian`."""
     history: tuple[Iteration, ...] = field(default=(), repr=False)
-    """Every iteration, level after level from coarse to fine; empty for a result read from a file."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds by stage."""
     photo: NDArray[np.float32] | None = field(default=None, repr=False)
-    """(H, W, 3) sRGB-encoded in [0, 1]; None for a result read from a file."""
+    warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        width, height = self.image_size
+        return (
+            f"<FitResult of a photo of {width} x {height} px: {self.status.name.lower()}, landmarks off by "
+            f"{self.landmark_error:.1%} of the eye distance, photometric RMSE {self.photometric_rmse:.3f}>"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the overlay."""
+        if self.photo is None:
+            return None
+        stream = io.BytesIO()
+        self.overlay().save(stream, "PNG")
+        return stream.getvalue()
+
+    @property
+    def identity(self) -> NDArray[np.float64]:
+        """(Ki,) in standard deviations: the face's."""
+        return self.face.identity
+
+    @property
+    def expression(self) -> NDArray[np.float64]:
+        """(Ke,) in standard deviations: the face's."""
+        return self.face.expression
+
+    @property
+    def albedo_coefficients(self) -> NDArray[np.float64]:
+        """(Ka,) in standard deviations: the face's `albedo`."""
+        return self.face.albedo
+
+    @property
+    def camera(self) -> WeakPerspective:
+        """The face's: scale in px per mm, rotation (3, 3), translation (2,) px of the photo."""
+        return self.face.camera
+
+    @property
+    def lighting(self) -> NDArray[np.float64]:
+        """(9, 3) spherical-harmonics coefficients in the camera frame: the face's."""
+        return self.face.lighting
 
     @property
     def triangles(self) -> NDArray[np.int32]:
@@ -91,24 +139,17 @@ class FitResult:
     @cached_property
     def vertices(self) -> NDArray[np.float64]:
         """(N, 3) mm, model space."""
-        return self.model.vertices(self.identity, self.expression)
+        return self.face.vertices(self.model)
 
     @cached_property
     def normals(self) -> NDArray[np.float64]:
         """(N, 3) unit, area-weighted, model space."""
-        corners = self.vertices[self.triangles]
-        face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        summed = np.zeros_like(self.vertices)
-        for k in range(3):
-            for axis in range(3):
-                summed[:, axis] += np.bincount(self.triangles[:, k], face[:, axis], minlength=len(summed))
-        length = np.linalg.norm(summed, axis=1, keepdims=True)
-        return np.where(length > 1e-12, summed / np.maximum(length, 1e-12), [0.0, 0.0, 1.0])
+        return vertex_normals(self.vertices, self.triangles)
 
     @cached_property
     def vertex_albedo(self) -> NDArray[np.float64]:
-        """(N, 3) reflectance in the model's albedo space, not clipped."""
-        return self.model.mean_albedo + self.model.albedo_basis @ self.albedo_coefficients
+        """(N, 3) RGB reflectance in the model's albedo space, not clipped."""
+        return self.face.vertex_albedo(self.model)
 
     @cached_property
     def _projected(self) -> NDArray[np.float64]:
@@ -153,9 +194,10 @@ class FitResult:
 
     def render(self) -> NDArray[np.float32]:
         """(H, W, 4) float32 in the frame of the photo: linear RGB under the fitted light, and coverage 0 or 1."""
-        from faceinv.render.scene import render_result
+        from faceinv.render.scene import render_face
 
-        return render_result(self)
+        width, height = self.image_size
+        return render_face(self.model, self.face, (height, width), self.shading)
 
     def overlay(self, photo: Any = None) -> Image.Image:
         """Photo, landmarks, render over photo, shaded geometry and residual side by side.
@@ -168,7 +210,13 @@ class FitResult:
         """
         from faceinv.output.overlay import draw_overlay
 
-        return draw_overlay(self.with_photo(photo))
+        shown = self.with_photo(photo).photo
+        if shown is None:
+            raise InputError(
+                "an overlay needs the photo, and this result was read from a file. "
+                "Give the photo: result.overlay(photo)."
+            )
+        return draw_overlay(self.model, self.face, shown, self.landmarks_target, self.landmarks2d, self.shading)
 
     def export(self, path: str | Path, texture: Texture = "albedo") -> None:
         """Write the face as `.glb`, `.obj` (with `.mtl` and texture) or `.ply`, by suffix; see `faceinv.output.export`.
@@ -176,9 +224,14 @@ class FitResult:
         Raises:
             InputError: for another suffix, a folder that cannot be written, or a photo texture without a photo.
         """
-        from faceinv.output.export import export_result
+        from faceinv.output.export import export_face
 
-        export_result(self, Path(path), texture)
+        if texture == "photo" and self.photo is None:
+            raise InputError(
+                "a photo texture needs the photo, and this result was read from a file. "
+                "Use result.with_photo(photo) first."
+            )
+        export_face(self.model, self.face, Path(path), texture, self.photo)
 
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).
@@ -237,35 +290,32 @@ class FitResult:
             "image_size": np.array(self.image_size),
             "hessian": self.hessian,
             "prior_weight": self.prior_weight,
+            "warnings": np.array(self.warnings, np.str_),
         }
 
 
-def load_result(path: str | Path, model: MorphableModel | None = None) -> FitResult:
+def load_result(path: str | Path, model: str | Path | MorphableModel | None = None) -> FitResult:
     """Read a result that `FitResult.save` wrote. Pickles are refused.
 
     Args:
         path: the `.npz`.
-        model: the face model, where the file it was fitted with has moved.
+        model: the face model or its path, where the file it was fitted with has moved.
 
     Raises:
         InputError: when the file is missing, damaged or not a result, or the model is another than at the time.
         ModelError: when its model cannot be loaded.
     """
-    from faceinv.face.formats import load_model
-
     path = Path(path)
     stored = read_arrays(path, "result", InputError)
-    arrays = (
-        *("identity", "expression", "albedo_coefficients", "lighting"),
-        *("landmarks_target", "landmarks2d", "landmarks3d", "hessian"),
-    )
+    arrays = ("landmarks_target", "landmarks2d", "landmarks3d", "hessian")
+    coefficients = ("identity", "expression", "albedo_coefficients", "lighting")
     numbers = (*_NUMBERS, "scale", "prior_weight")
-    needed = (*arrays, *numbers, "rotation", "translation", "image_size")
+    needed = (*coefficients, *arrays, *numbers, "rotation", "translation", "image_size")
     missing = [key for key in (*needed, "status", "model", "model_fingerprint", *_TEXTS) if key not in stored]
     if missing:
         raise InputError(f"'{path}' is not a saved result: it lacks {', '.join(missing)}.")
     source = str(stored["model"])
-    chosen = model if model is not None else load_model(source)
+    chosen = model if isinstance(model, MorphableModel) else _model_of(path, source, model)
     if chosen.fingerprint != str(stored["model_fingerprint"]):
         raise InputError(
             f"'{path}' was fitted with another state of model '{source}'. Give the model it was fitted with as `model`."
@@ -299,11 +349,34 @@ def load_result(path: str | Path, model: MorphableModel | None = None) -> FitRes
     fields: dict[str, Any] = {key: stored[key] for key in arrays}
     fields |= {key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")}
     fields |= {key: str(stored[key]) for key in _TEXTS}
+    face = Face(
+        identity=stored["identity"],
+        expression=stored["expression"],
+        albedo=stored["albedo_coefficients"],
+        camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
+        lighting=stored["lighting"],
+    )
     return FitResult(
         **fields,
-        camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
+        face=face,
         status=Status[str(stored["status"])],
         model=chosen,
         model_source=source,
         image_size=(width, height),
+        warnings=tuple(str(line) for line in stored.get("warnings", ())),
     )
+
+
+def _model_of(path: Path, source: str, given: str | Path | None) -> MorphableModel:
+    """The model of a result, from the path that is given or the one that the result names."""
+    from faceinv.face.formats import load_model
+
+    if given is not None:
+        return load_model(given)
+    try:
+        return load_model(source)
+    except ModelError as error:
+        raise ModelError(
+            f"'{path}' was fitted with the model '{source}', which cannot be loaded: {error} "
+            "Where the model has moved, say so: load_result(path, model=PATH)."
+        ) from None

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.engine.records import CostParts, Linearization, Step
+    from faceinv.engine.records import Cost, Step
 
 __all__ = ["AbstractObjective", "Iteration", "Solution", "SolverSettings", "Status", "gauss_newton"]
 
@@ -50,20 +50,32 @@ class AbstractObjective(ABC):
         """The state at x (B, P); a function of x alone, so that items which did not move get theirs again."""
 
     @abstractmethod
-    def linearize(self, x: NDArray[np.float64], state: Any, active: NDArray[np.bool_]) -> Linearization:
-        """Cost, g and H at x; parts of inactive items are ignored."""
+    def linearize(self, x: NDArray[np.float64], state: Any, active: NDArray[np.bool_]) -> Any:
+        """A `Linearization` at x; parts of inactive items are ignored."""
 
     @abstractmethod
-    def cost(self, x: NDArray[np.float64], state: Any, active: NDArray[np.bool_]) -> CostParts:
+    def cost(self, x: NDArray[np.float64], state: Any, active: NDArray[np.bool_]) -> Cost:
         """The cost alone, in the same state."""
 
     @abstractmethod
-    def solve(self, linearization: Linearization, damping: NDArray[np.float64]) -> Step:
+    def solve(self, linearization: Any, damping: NDArray[np.float64]) -> Step:
         """Damped steps."""
 
     @abstractmethod
     def retract(self, x: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
         """Move x by a tangent step."""
+
+
+class Linearization(Protocol):
+    """A model of the cost around one x. All else in it is between the objective's `linearize` and `solve`."""
+
+    @property
+    def cost(self) -> Cost:
+        """At x."""
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(B,) residual rows, for the record."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +106,8 @@ class Iteration:
     index: int
     cost: float
     """E before the step."""
-    photometric: float
-    landmarks: float
-    prior: float
+    terms: Mapping[str, float]
+    """What `cost` is the sum of."""
     trial_cost: float
     """E after the step, in the same frozen state."""
     step: float
@@ -106,7 +117,7 @@ class Iteration:
     """Actual over predicted decrease."""
     accepted: bool
     rows: int
-    """Photometric rows."""
+    """Residual rows."""
     seconds: float
     """Wall time of the whole batch's iteration."""
 
@@ -118,10 +129,10 @@ class Solution:
     x: NDArray[np.float64]
     """(B, P)."""
     status: tuple[Status, ...]
-    cost: CostParts
+    cost: Cost
     """At `x`, or at the last linearisation where no final one was asked for."""
     history: tuple[Iteration, ...]
-    linearization: Linearization
+    linearization: Any
     """The last one, for covariances; without a final one, items that had stopped before are missing from it."""
     state: Any
     """The state it was made in."""
@@ -190,7 +201,7 @@ def _judge(
     index: int,
     linearization: Linearization,
     step: Step,
-    trial_cost: CostParts,
+    trial_cost: Cost,
     damping: NDArray[np.float64],
     seconds: float,
 ) -> list[Iteration]:
@@ -199,7 +210,6 @@ def _judge(
     before, after, predicted = (x[items].tolist() for x in (cost.total, trial_cost.total, step.predicted_decrease))
     columns = (
         items,
-        *(part[items] for part in _parts(cost)),
         np.sqrt((step.delta[items] ** 2).sum(axis=1)),
         damping[items],
         step.solved[items],
@@ -210,9 +220,7 @@ def _judge(
             item=item,
             index=index,
             cost=was,
-            photometric=photometric,
-            landmarks=landmarks,
-            prior=prior,
+            terms={name: float(term[item]) for name, term in cost.terms.items()},
             trial_cost=now,
             step=length,
             damping=damped,
@@ -221,7 +229,7 @@ def _judge(
             rows=rows,
             seconds=seconds,
         )
-        for was, now, promised, item, photometric, landmarks, prior, length, damped, solved, rows in zip(
+        for was, now, promised, item, length, damped, solved, rows in zip(
             before, after, predicted, *(column.tolist() for column in columns), strict=True
         )
     ]
@@ -242,10 +250,7 @@ def _verdict(record: Iteration, step: Step, damping: float, settings: SolverSett
     return Status.NO_DECREASE if damping > settings.max_damping else None
 
 
-def _parts(cost: CostParts) -> tuple[NDArray[np.float64], ...]:
-    return cost.photometric, cost.landmarks, cost.prior
-
-
-def _merge(old: CostParts, new: CostParts, chosen: NDArray[np.bool_]) -> CostParts:
+def _merge(old: Cost, new: Cost, chosen: NDArray[np.bool_]) -> Cost:
     """Items of `new` where chosen, of `old` elsewhere."""
-    return type(old)(*(np.where(chosen, b, a) for a, b in zip(_parts(old), _parts(new), strict=True)))
+    terms = {name: np.where(chosen, term, old.terms[name]) for name, term in new.terms.items()}
+    return type(old)(np.where(chosen, new.total, old.total), terms)

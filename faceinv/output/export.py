@@ -8,7 +8,7 @@
 
 Axes are those of the model in all three, right-handed: x to the image's right for a frontal face (the person's left),
 y up, z from the face towards the viewer. So a GLB opens upright and facing the viewer, as glTF asks (+y up, +z front).
-The head is not turned as in the photo: pose and camera are in `FitResult.camera`. OBJ and PLY say unit and axes in
+The head is not turned as in the photo: pose and camera are in `Face.camera`. OBJ and PLY say unit and axes in
 their comments. The material is rough and not metallic; with a photo texture, which has its light painted in, the GLB
 asks viewers not to light it (`KHR_materials_unlit`). Both sides of the surface are shown.
 """
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,29 +26,66 @@ import numpy as np
 from PIL import Image
 
 from faceinv.errors import InputError
+from faceinv.face.mesh import vertex_normals
 from faceinv.files import write_whole
 from faceinv.output.picture import save_image
-from faceinv.render.texture import check_texture, texture_image, texture_layout, vertex_colours
+from faceinv.render.texture import texture_image, vertex_colours
+from faceinv.render.uv import texture_layout
+from faceinv.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.fitting.result import FitResult, Texture
+    from faceinv.face.model import MorphableModel
+    from faceinv.face.state import Face
+    from faceinv.render.texture import Texture
 
-__all__ = ["SUFFIXES", "export_result"]
+__all__ = ["SUFFIXES", "export_face"]
 
 SUFFIXES: Final = (".glb", ".obj", ".ply")
 
 _AXES: Final = "x to the image's right, y up, z towards the viewer"
 
 
-def export_result(result: FitResult, path: Path, texture: Texture = "albedo") -> None:
-    """Write the face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
+@dataclass(frozen=True)
+class _Content:
+    """What is written."""
+
+    model: MorphableModel
+    face: Face
+    texture: Texture
+    photo: NDArray[np.float32] | None
+
+    @cached_property
+    def vertices(self) -> NDArray[np.float64]:
+        """(N, 3) mm."""
+        return self.face.vertices(self.model)
+
+    @cached_property
+    def normals(self) -> NDArray[np.float64]:
+        """(N, 3)."""
+        return vertex_normals(self.vertices, self.model.triangles)
+
+    def image(self) -> NDArray[np.uint8]:
+        """(S, S, 3) the texture."""
+        return texture_image(self.model, self.face, self.texture, self.photo)
+
+
+def export_face(
+    model: MorphableModel,
+    face: Face,
+    path: Path,
+    texture: Texture = "albedo",
+    photo: NDArray[np.float32] | None = None,
+) -> None:
+    """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
 
     Args:
-        result: the face.
+        model: the model.
+        face: the face; for a photo texture, in the frame of the photo.
         path: its suffix chooses the format; missing folders are made.
         texture: `albedo` (reflectance, without light) or `photo` (the photo's own colours).
+        photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
 
     Raises:
         InputError: for another suffix or texture, a place that cannot be written, or a photo texture without a photo.
@@ -55,66 +94,65 @@ def export_result(result: FitResult, path: Path, texture: Texture = "albedo") ->
     if suffix not in SUFFIXES:
         given = f"has the suffix '{path.suffix}'" if path.suffix else "has no suffix"
         raise InputError(f"'{path.name}' {given}; faces are exported as {', '.join(SUFFIXES)}.")
-    check_texture(result, texture)
     if path.is_dir():
         raise InputError(f"cannot write '{path}': it is a folder. Give a file name in it.")
-    {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](result, path, texture)
+    {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](_Content(model, face, texture, photo), path)
 
 
-def _write_glb(result: FitResult, path: Path, texture: Texture) -> None:
+def _write_glb(content: _Content, path: Path) -> None:
     trimesh: Any = importlib.import_module("trimesh")
-    model = result.model
+    model, texture = content.model, content.texture
     # A corner of glTF has one index for everything: vertices on a seam of the texture are written once for each side.
     corners = np.stack([model.triangles.ravel(), model.uv_triangles.ravel()], axis=1)
     pairs, index = np.unique(corners, axis=0, return_inverse=True)
     material = trimesh.visual.material.PBRMaterial(
         name=texture,
-        baseColorTexture=Image.fromarray(texture_image(result, texture)),
+        baseColorTexture=Image.fromarray(content.image()),
         baseColorFactor=[255, 255, 255, 255],
         metallicFactor=0.0,
         roughnessFactor=1.0,
         doubleSided=True,
     )
     mesh = trimesh.Trimesh(
-        vertices=result.vertices[pairs[:, 0]] / 1000,
+        vertices=content.vertices[pairs[:, 0]] / 1000,
         faces=index.reshape(-1, 3),
-        vertex_normals=result.normals[pairs[:, 0]],
+        vertex_normals=content.normals[pairs[:, 0]],
         visual=trimesh.visual.TextureVisuals(uv=texture_layout(model)[pairs[:, 1]], material=material),
         process=False,
     )
 
     def finish(tree: dict[str, Any]) -> None:
-        tree["asset"]["generator"] = f"faceinv {result.version}"
+        tree["asset"]["generator"] = f"faceinv {__version__}"
         tree["asset"]["extras"] = {"unit": "metre", "axes": _AXES, "texture": texture}
         if texture == "photo":
             tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), "KHR_materials_unlit"})
             for entry in tree["materials"]:
                 entry.setdefault("extensions", {})["KHR_materials_unlit"] = {}
 
-    content = trimesh.exchange.gltf.export_glb(
+    encoded = trimesh.exchange.gltf.export_glb(
         trimesh.Scene({"face": mesh}), include_normals=True, tree_postprocessor=finish
     )
     with write_whole(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(encoded)
 
 
-def _write_obj(result: FitResult, path: Path, texture: Texture) -> None:
-    model = result.model
+def _write_obj(content: _Content, path: Path) -> None:
+    model, texture = content.model, content.texture
     # Readers split these names at blanks, and a texture named like the photo beside it would overwrite the photo.
     stem = re.sub(r"\s+", "_", path.stem)
     material_file, texture_file = f"{stem}.mtl", f"{stem}_texture.png"
-    save_image(path.with_name(texture_file), texture_image(result, texture))
+    save_image(path.with_name(texture_file), content.image())
     lit = "illum 1" if texture == "albedo" else "illum 0"
-    material = [f"# faceinv {result.version}", f"newmtl {texture}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", lit]
+    material = [f"# faceinv {__version__}", f"newmtl {texture}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", lit]
     with write_whole(path.with_name(material_file)) as temporary:
         temporary.write_text("\n".join([*material, f"map_Kd {texture_file}", ""]), encoding="utf-8", newline="\n")
     vertex, uv = model.triangles + 1, model.uv_triangles + 1
     faces = np.stack([vertex, uv, vertex], axis=2).reshape(-1, 9)
     parts = [
-        f"# faceinv {result.version}\n# unit: millimetre; axes: {_AXES}\nmtllib {material_file}\no face\n",
-        _lines("v %.5f %.5f %.5f", result.vertices),
+        f"# faceinv {__version__}\n# unit: millimetre; axes: {_AXES}\nmtllib {material_file}\no face\n",
+        _lines("v %.5f %.5f %.5f", content.vertices),
         _lines("vt %.6f %.6f", texture_layout(model)),
-        _lines("vn %.5f %.5f %.5f", result.normals),
+        _lines("vn %.5f %.5f %.5f", content.normals),
         f"usemtl {texture}\n",
         _lines("f %d/%d/%d %d/%d/%d %d/%d/%d", faces),
     ]
@@ -126,20 +164,21 @@ def _lines(pattern: str, rows: NDArray[Any]) -> str:
     return ((pattern + "\n") * len(rows)) % tuple(rows.ravel().tolist())
 
 
-def _write_ply(result: FitResult, path: Path, texture: Texture) -> None:
-    count = result.model.vertex_count
+def _write_ply(content: _Content, path: Path) -> None:
+    model, texture = content.model, content.texture
+    count = model.vertex_count
     vertex = np.empty(count, [(n, "<f4") for n in ("x", "y", "z", "nx", "ny", "nz")] + [(n, "u1") for n in "rgb"])
     for k, axis in enumerate("xyz"):
-        vertex[axis], vertex["n" + axis] = result.vertices[:, k], result.normals[:, k]
-    colours = np.rint(255 * vertex_colours(result, texture)).astype(np.uint8)
+        vertex[axis], vertex["n" + axis] = content.vertices[:, k], content.normals[:, k]
+    colours = np.rint(255 * vertex_colours(model, content.face, texture, content.photo)).astype(np.uint8)
     for k, channel in enumerate("rgb"):
         vertex[channel] = colours[:, k]
-    face = np.empty(len(result.triangles), [("count", "u1"), ("index", "<i4", 3)])
-    face["count"], face["index"] = 3, result.triangles
+    face = np.empty(len(model.triangles), [("count", "u1"), ("index", "<i4", 3)])
+    face["count"], face["index"] = 3, model.triangles
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        f"comment faceinv {result.version}",
+        f"comment faceinv {__version__}",
         f"comment unit: millimetre; axes: {_AXES}",
         f"comment colours: {texture}, sRGB",
         f"element vertex {count}",

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from faceinv.engine.records import EngineSettings
-from faceinv.engine.registry import build_engine
-from faceinv.errors import InputError
+from faceinv.face.landmarks68 import CURVES
+from faceinv.face.mesh import vertex_normals
 from faceinv.photo.color import linear_to_srgb
 from faceinv.photo.crop import FaceCrop
-from faceinv.render.scene import pack
+from faceinv.render.scene import draw_faces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.fitting.result import FitResult
+    from faceinv.engine.records import Normals
+    from faceinv.face.model import MorphableModel
+    from faceinv.face.state import Face
 
 __all__ = ["PANEL", "RESIDUAL_RANGE", "draw_overlay"]
 
@@ -52,34 +53,38 @@ _HEAT: Final = np.array(
 )
 """From no difference to `RESIDUAL_RANGE`, evenly spaced; lightness rises all the way."""
 
-# Runs of landmarks that are joined by lines; closed ones end where they begin.
-_CURVES: Final = (
-    *(range(0, 17), range(17, 22), range(22, 27), range(27, 31), range(31, 36)),
-    *((*range(36, 42), 36), (*range(42, 48), 42), (*range(48, 60), 48), (*range(60, 68), 60)),
-)
 
-
-def draw_overlay(result: FitResult, panel: int = PANEL) -> Image.Image:
+def draw_overlay(
+    model: MorphableModel,
+    face: Face,
+    photo: NDArray[np.float32],
+    given: NDArray[np.float64],
+    fitted: NDArray[np.float64],
+    normals: Normals = "smooth",
+    panel: int = PANEL,
+) -> Image.Image:
     """The five panels, each `panel` px square, with a caption under each.
 
-    Raises:
-        InputError: when the result holds no photo.
+    Args:
+        model: the model.
+        face: the face, in the frame of the photo.
+        photo: (H, W, 3) sRGB-encoded in [0, 1].
+        given: (68, 2) px: the landmarks that were given or detected.
+        fitted: (68, 2) px: the model's landmarks.
+        normals: `smooth` or `flat`.
+        panel: px.
     """
-    if result.photo is None:
-        raise InputError(
-            "an overlay needs the photo, and this result was read from a file. Give the photo: result.overlay(photo)."
-        )
-    crop = FaceCrop.around(result.landmarks_target, _MARGIN, panel)
-    photo = _photo(result.photo, crop)
-    drawn = _draw(result, crop)
-    over = _blend(photo, drawn.colours, drawn.face)
-    error = np.sqrt(((drawn.colours - photo) ** 2).mean(axis=2))
-    dimmed = 0.35 * photo.mean(axis=2, keepdims=True) + np.full(3, 0.45)
+    crop = FaceCrop.around(given, _MARGIN, panel)
+    shown = _photo(photo, crop)
+    drawn = _draw(model, face, crop, normals)
+    over = _blend(shown, drawn.colours, drawn.face)
+    error = np.sqrt(((drawn.colours - shown) ** 2).mean(axis=2))
+    dimmed = 0.35 * shown.mean(axis=2, keepdims=True) + np.full(3, 0.45)
     residual = _bar(_blend(dimmed, _heat(error / RESIDUAL_RANGE), drawn.face))
     background = np.linspace(0.97, 0.86, panel)[:, None, None] * np.ones((1, panel, 3))
     panels = [
-        ("photo", _picture(photo)),
-        ("landmarks", _landmarks(_picture(photo), result, crop)),
+        ("photo", _picture(shown)),
+        ("landmarks", _landmarks(_picture(shown), given, fitted, crop)),
         ("render over photo", _picture(over)),
         ("geometry", _picture(_blend(background, drawn.clay, drawn.covered))),
         (f"residual, sRGB 0 to {RESIDUAL_RANGE:g}", _picture(residual)),
@@ -101,26 +106,18 @@ class _Drawn:
     """(S, S) the share that shows its face, which is what is fitted to the photo."""
 
 
-def _draw(result: FitResult, crop: FaceCrop) -> _Drawn:
+def _draw(model: MorphableModel, face: Face, crop: FaceCrop, normals: Normals) -> _Drawn:
     size = _SUPER * crop.size
-    camera = crop.at(size).camera_to_crop(result.camera)
-    renderer = build_engine("numpy", result.model, EngineSettings(normals=result.shading)).renderer
-    chi = pack(result, camera)
-    geometry = renderer.geometry(chi)
-    visibility = renderer.rasterize(geometry, (size, size))
-    colours = np.clip(renderer.to_host(renderer.shade(geometry, visibility, chi))[0], 0.0, 1.0)
-    if result.model.albedo_space == "linear":
-        colours = linear_to_srgb(colours)
-    triangle, weights = renderer.to_host(visibility.triangle)[0], renderer.to_host(visibility.barycentric)[0]
-    covered = triangle >= 0
-    face = covered & result.model.face_mask[triangle]
-    normals = result.normals @ camera.rotation.T
-    clay = _clay(np.einsum("hwk,hwkd->hwd", weights, normals[result.triangles[triangle]]))
+    camera = crop.at(size).camera_to_crop(face.camera)
+    scene = draw_faces(model, [replace(face, camera=camera)], (size, size), normals)[0]
+    skin = scene.covered & model.face_mask[scene.triangle]
+    turned = vertex_normals(face.vertices(model), model.triangles) @ camera.rotation.T
+    clay = _clay(scene.interpolate(model, turned))
     return _Drawn(
-        _averaged(colours, face),
-        _averaged(clay, covered),
-        _averaged(covered.astype(float)),
-        _averaged(face.astype(float)),
+        _averaged(scene.srgb, skin),
+        _averaged(clay, scene.covered),
+        _averaged(scene.covered.astype(float)),
+        _averaged(skin.astype(float)),
     )
 
 
@@ -173,20 +170,21 @@ def _photo(photo: NDArray[np.float32], crop: FaceCrop) -> NDArray[np.float64]:
     return np.where(inside[..., None], np.clip(pixels, 0.0, 1.0), np.array(_OUTSIDE)).astype(np.float64)
 
 
-def _landmarks(picture: Image.Image, result: FitResult, crop: FaceCrop) -> Image.Image:
+def _landmarks(
+    picture: Image.Image, given: NDArray[np.float64], fitted: NDArray[np.float64], crop: FaceCrop
+) -> Image.Image:
     """The given landmarks as dots, the model's as outlines with rings, drawn large and shrunk for smooth edges."""
     scale = 3
     large = picture.resize((scale * crop.size, scale * crop.size), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(large, "RGBA")
-    given = (crop.to_crop(result.landmarks_target) + 0.5) * scale
-    model = (crop.to_crop(result.landmarks2d) + 0.5) * scale
-    for curve in _CURVES:
+    marks, model = ((crop.to_crop(points) + 0.5) * scale for points in (given, fitted))
+    for curve in CURVES:
         draw.line([(float(x), float(y)) for x, y in model[list(curve)]], fill=(*_MODEL, 150), width=scale)
-    for (x, y), (u, v) in zip(given.tolist(), model.tolist(), strict=True):
+    for (x, y), (u, v) in zip(marks.tolist(), model.tolist(), strict=True):
         draw.line([(x, y), (u, v)], fill=(255, 255, 255, 210), width=scale)
     for x, y in model.tolist():
         _ring(draw, x, y, 3.1 * scale, None, (*_MODEL, 255), round(1.2 * scale))
-    for x, y in given.tolist():
+    for x, y in marks.tolist():
         _ring(draw, x, y, 2.5 * scale, (*_GIVEN, 255), (10, 60, 20, 255), max(1, scale // 3))
     small = large.resize(picture.size, Image.Resampling.LANCZOS)
     return _legend(small, (("given", _GIVEN, True), ("model", _MODEL, False)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.face.camera import WeakPerspective
+from faceinv.face.landmarks68 import INNER, OUTER_EYES
 from faceinv.photo.resample import crop_square
 
 if TYPE_CHECKING:
@@ -74,6 +75,6 @@ def eye_distance(landmarks: NDArray[np.float64]) -> float:
     Turned heads show it shortened, so it is taken to be at least .45 of the diagonal of the inner landmarks' box,
     which is what a frontal face has at the least.
     """
-    inner = landmarks[17:]
+    inner = landmarks[INNER]
     diagonal = float(np.linalg.norm(inner.max(axis=0) - inner.min(axis=0)))
-    return max(float(np.linalg.norm(landmarks[36] - landmarks[45])), 0.45 * diagonal)
+    return max(float(np.linalg.norm(landmarks[OUTER_EYES[0]] - landmarks[OUTER_EYES[1]])), 0.45 * diagonal)

@@ -1,69 +1,101 @@
-"""Pictures of a result in the frame of its photo."""
+"""A face drawn on the CPU, in the frame of its camera."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from faceinv.engine.records import EngineSettings
+from faceinv.engine.records import EngineSettings, Normals
 from faceinv.engine.registry import build_engine
-from faceinv.face.camera import axis_angle
-from faceinv.face.layout import ParameterLayout
-from faceinv.photo.color import srgb_to_linear
+from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.face.camera import WeakPerspective
-    from faceinv.fitting.result import FitResult
+    from faceinv.engine.interface import AbstractRenderer
+    from faceinv.face.model import MorphableModel
+    from faceinv.face.state import Face
 
-__all__ = ["pack", "render_result", "window"]
+__all__ = ["Scene", "draw_faces", "render_face", "renderer_of"]
 
-
-def pack(result: FitResult, camera: WeakPerspective) -> NDArray[np.float64]:
-    """chi (1, P) of a result, seen by another camera."""
-    layout = ParameterLayout.of(result.model)
-    chi = np.zeros((1, layout.count))
-    chi[0, layout.identity] = result.identity
-    chi[0, layout.expression] = result.expression
-    chi[0, layout.albedo] = result.albedo_coefficients
-    chi[0, layout.log_scale] = math.log(camera.scale)
-    chi[0, layout.rotation] = axis_angle(camera.rotation)
-    chi[0, layout.translation] = camera.translation
-    chi[0, layout.lighting] = result.lighting.T.ravel()
-    return chi
+_renderers: WeakKeyDictionary[MorphableModel, dict[Normals, AbstractRenderer]] = WeakKeyDictionary()
 
 
-def window(result: FitResult) -> tuple[int, int, int, int]:
-    """The part of the photo that the face covers: left, top, right, bottom in px, right and bottom exclusive.
+@dataclass(frozen=True)
+class Scene:
+    """A picture of a face and what it shows; (H, W, ...) host arrays, zeros for the background."""
 
-    All zero for a face outside of the photo.
-    """
-    width, height = result.image_size
-    low = np.floor(result.image_xy.min(axis=0)).astype(int)
-    high = np.ceil(result.image_xy.max(axis=0)).astype(int) + 1
-    left, top = int(np.clip(low[0], 0, width)), int(np.clip(low[1], 0, height))
-    right, bottom = int(np.clip(high[0], 0, width)), int(np.clip(high[1], 0, height))
-    return (left, top, right, bottom) if right > left and bottom > top else (0, 0, 0, 0)
+    triangle: NDArray[np.int32]
+    """(H, W), -1 for the background."""
+    barycentric: NDArray[np.float64]
+    """(H, W, 3)."""
+    radiance: NDArray[np.float64]
+    """(H, W, 3) RGB in the model's albedo space, not clipped."""
+    linear: bool
+    """Whether radiance is linear light instead of sRGB values."""
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """(H, W) where the model is seen."""
+        return self.triangle >= 0
+
+    @property
+    def srgb(self) -> NDArray[np.float64]:
+        """(H, W, 3) sRGB-encoded, clipped to [0, 1]."""
+        clipped = np.clip(self.radiance, 0.0, 1.0)
+        return linear_to_srgb(clipped) if self.linear else clipped
+
+    @property
+    def light(self) -> NDArray[np.float64]:
+        """(H, W, 3) linear RGB, at least 0."""
+        light = self.radiance if self.linear else srgb_to_linear(np.clip(self.radiance, 0.0, 1.0))
+        return np.maximum(light, 0.0)
+
+    def interpolate(self, model: MorphableModel, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(H, W, D) of per-vertex values (N, D)."""
+        corners = model.triangles[self.triangle]
+        interpolated: NDArray[np.float64] = np.einsum("hwk,hwkd->hwd", self.barycentric, np.asarray(values)[corners])
+        return interpolated
 
 
-def render_result(result: FitResult) -> NDArray[np.float32]:
-    """(H, W, 4) float32: linear RGB and coverage. Only the window of the face is drawn, so large photos stay cheap."""
-    width, height = result.image_size
-    out = np.zeros((height, width, 4), np.float32)
-    left, top, right, bottom = window(result)
-    if right == 0:
-        return out
-    renderer = build_engine("numpy", result.model, EngineSettings(normals=result.shading)).renderer
-    chi = pack(result, result.camera.moved(1.0, (-left, -top)))
+def renderer_of(model: MorphableModel, normals: Normals = "smooth") -> AbstractRenderer:
+    """The CPU's renderer of a model; made once for as long as the model lives."""
+    known = _renderers.setdefault(model, {})
+    if normals not in known:
+        known[normals] = build_engine("numpy", model, EngineSettings(normals=normals)).renderer
+    return known[normals]
+
+
+def draw_faces(
+    model: MorphableModel, faces: list[Face], size: tuple[int, int], normals: Normals = "smooth"
+) -> list[Scene]:
+    """Draw faces of one model in images of size (H, W), each in the frame of its own camera."""
+    renderer = renderer_of(model, normals)
+    chi = np.stack([face.pack(renderer.layout) for face in faces])
     geometry = renderer.geometry(chi)
-    visibility = renderer.rasterize(geometry, (bottom - top, right - left))
-    colours = renderer.to_host(renderer.shade(geometry, visibility, chi))[0]
-    if result.model.albedo_space == "srgb":
-        colours = srgb_to_linear(np.clip(colours, 0.0, 1.0))
-    covered = renderer.to_host(visibility.triangle)[0] >= 0
-    out[top:bottom, left:right, :3] = np.where(covered[..., None], np.maximum(colours, 0.0), 0.0)
-    out[top:bottom, left:right, 3] = covered
-    return out
+    visibility = renderer.rasterize(geometry, size)
+    radiance = renderer.to_host(renderer.shade(geometry, visibility, chi))
+    triangle, barycentric = renderer.to_host(visibility.triangle), renderer.to_host(visibility.barycentric)
+    linear = model.albedo_space == "linear"
+    return [Scene(*item, linear) for item in zip(triangle, barycentric, radiance, strict=True)]
+
+
+def render_face(
+    model: MorphableModel, face: Face, size: tuple[int, int], normals: Normals = "smooth"
+) -> NDArray[np.float32]:
+    """(H, W, 4) float32: linear RGB and coverage 0 or 1. Only the window of the face is drawn, so large images stay
+    cheap."""
+    picture = np.zeros((*size, 4), np.float32)
+    xy = face.camera.project(face.vertices(model))[:, :2]
+    left, top = (int(n) for n in np.clip(np.floor(xy.min(axis=0)), 0, size[::-1]))
+    right, bottom = (int(n) for n in np.clip(np.ceil(xy.max(axis=0)) + 1, 0, size[::-1]))
+    if right > left and bottom > top:
+        shifted = replace(face, camera=face.camera.moved(1.0, (-left, -top)))
+        scene = draw_faces(model, [shifted], (bottom - top, right - left), normals)[0]
+        window = picture[top:bottom, left:right]
+        window[..., :3] = np.where(scene.covered[..., None], scene.light, 0.0)
+        window[..., 3] = scene.covered
+    return picture

@@ -8,28 +8,30 @@ no seam shows. Hair or a hand in front of the face is painted onto it: only the 
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from faceinv.errors import InputError
 from faceinv.face.lighting import sh_basis
+from faceinv.face.mesh import vertex_normals
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
+from faceinv.render.raster import rasterize_triangles
+from faceinv.render.uv import texture_layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.face.model import MorphableModel
-    from faceinv.fitting.result import FitResult, Texture
+    from faceinv.face.state import Face
 
-__all__ = ["check_texture", "rasterize_triangles", "texture_image", "texture_layout", "vertex_colours"]
+__all__ = ["Texture", "texture_image", "vertex_colours"]
+
+Texture = Literal["albedo", "photo"]
 
 _SIZES: Final = (1024, 2048)
 """Texels along each side of a texture image: the first for albedo, and for photos in which the face is small enough."""
-_ISLAND_GAP: Final = 0.01
-"""Between islands of the texture, over the side of a square as large as all of them."""
 
 _DARKEST: Final = 0.004
 """Linear. Ratios of colours are taken above this."""
@@ -45,57 +47,57 @@ _RIM: Final = 0.012
 _DEPTH_MAP_HEIGHT: Final = 768
 
 
-def check_texture(result: FitResult, texture: str) -> None:
-    """Refuse a texture that is unknown or cannot be made.
-
-    Raises:
-        InputError: for another name than `albedo` or `photo`, and for `photo` when the result holds no photo.
-    """
-    if texture not in ("albedo", "photo"):
-        raise InputError(f"texture is {texture!r}; expected 'albedo' or 'photo'.")
-    if texture == "photo" and result.photo is None:
-        raise InputError(
-            "a photo texture needs the photo, and this result was read from a file. Use result.with_photo(photo) first."
-        )
-
-
-def vertex_colours(result: FitResult, texture: Texture = "albedo") -> NDArray[np.float64]:
+def vertex_colours(
+    model: MorphableModel, face: Face, texture: Texture = "albedo", photo: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
     """(N, 3) sRGB-encoded colours in [0, 1] of the vertices.
 
+    Args:
+        model: the model.
+        face: the face, in the frame of the photo.
+        texture: `albedo` or `photo`.
+        photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
+
     Raises:
-        InputError: see `check_texture`.
+        InputError: for another texture, or one of a photo that is not given.
     """
-    check_texture(result, texture)
-    index = np.arange(result.model.vertex_count)
+    index = np.arange(model.vertex_count)
     points = _Points(np.repeat(index[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (len(index), 1)))
-    return _colours(result, texture, points)
+    return _colours(model, face, texture, photo, points)
 
 
-def texture_image(result: FitResult, texture: Texture = "albedo", size: int | None = None) -> NDArray[np.uint8]:
+def texture_image(
+    model: MorphableModel,
+    face: Face,
+    texture: Texture = "albedo",
+    photo: NDArray[np.float32] | None = None,
+    size: int | None = None,
+) -> NDArray[np.uint8]:
     """(size, size, 3) sRGB texture for `texture_layout`; row 0 is v = 1. Gaps hold the nearest colour.
 
     Args:
-        result: the face.
+        model: the model.
+        face: the face, in the frame of the photo.
         texture: `albedo` or `photo`.
+        photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
         size: texels along each side; None for 1024, or 2048 where a photo has more to show.
 
     Raises:
-        InputError: see `check_texture`.
+        InputError: for another texture, or one of a photo that is not given.
     """
     from scipy.ndimage import distance_transform_edt
 
-    check_texture(result, texture)
-    model = result.model
     uv = texture_layout(model)
     if size is None:
-        size = _texture_size(result, uv) if texture == "photo" else _SIZES[0]
+        size = _texture_size(model, face, uv) if texture == "photo" else _SIZES[0]
     xy = np.stack([uv[:, 0] * size - 0.5, (1 - uv[:, 1]) * size - 0.5], axis=1)
     triangle, barycentric = rasterize_triangles(
         xy, np.zeros(len(xy)), model.uv_triangles, (size, size), both_sides=True
     )
     covered = triangle >= 0
     image = np.zeros((size, size, 3))
-    image[covered] = _colours(result, texture, _Points(model.triangles[triangle[covered]], barycentric[covered]))
+    points = _Points(model.triangles[triangle[covered]], barycentric[covered])
+    image[covered] = _colours(model, face, texture, photo, points)
     if covered.any() and not covered.all():
         nearest = distance_transform_edt(~covered, return_distances=False, return_indices=True)
         image = image[nearest[0], nearest[1]]
@@ -103,11 +105,11 @@ def texture_image(result: FitResult, texture: Texture = "albedo", size: int | No
     return rounded
 
 
-def _texture_size(result: FitResult, uv: NDArray[np.float64]) -> int:
+def _texture_size(model: MorphableModel, face: Face, uv: NDArray[np.float64]) -> int:
     """The smallest size at which the face has as many texels as pixels in the photo, or the largest."""
-    face = result.model.face_mask
-    texels = _area(uv, result.model.uv_triangles[face])
-    pixels = _area(result.image_xy, result.triangles[face])
+    skin = model.face_mask
+    texels = _area(uv, model.uv_triangles[skin])
+    pixels = _area(face.camera.project(face.vertices(model))[:, :2], model.triangles[skin])
     return next((size for size in _SIZES if texels * size**2 >= pixels), _SIZES[-1])
 
 
@@ -115,81 +117,6 @@ def _area(xy: NDArray[np.float64], triangles: NDArray[np.int32]) -> float:
     a, b, c = (xy[triangles[:, k]] for k in range(3))
     double = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     return float(np.abs(double).sum()) / 2
-
-
-def texture_layout(model: MorphableModel) -> NDArray[np.float64]:
-    """(U, 2) texture coordinates for `model.uv_triangles`: the model's islands, packed to fill the unit square.
-
-    Islands keep their proportions and directions; only where they lie changes, and one scale for all. The same for
-    every fit with one model. The parts of the model's own layout that the surface does not use would waste most of it.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    uv, triangles = model.uv.astype(np.float64), model.uv_triangles
-    ends = (triangles[:, [0, 1]].T.ravel(), triangles[:, [1, 2]].T.ravel())
-    links = coo_array((np.ones(2 * len(triangles)), ends), shape=(len(uv), len(uv)))
-    used = np.unique(triangles)
-    _, label = np.unique(connected_components(links, directed=False)[1][used], return_inverse=True)
-    low, high = np.full((label.max() + 1, 2), np.inf), np.full((label.max() + 1, 2), -np.inf)
-    np.minimum.at(low, label, uv[used])
-    np.maximum.at(high, label, uv[used])
-    box = high - low
-    gap = _ISLAND_GAP * float(np.sqrt(max(box.prod(axis=1).sum(), 1e-24)))
-    placed, side = min((_shelves(box + gap, width) for width in _shelf_widths(box + gap)), key=lambda found: found[1])
-    result = np.zeros_like(uv)
-    result[used] = (uv[used] - low[label] + placed[label] + gap / 2) / max(side, 1e-12)
-    return result
-
-
-def _shelf_widths(box: NDArray[np.float64]) -> NDArray[np.float64]:
-    start = max(float(box[:, 0].max()), float(np.sqrt(box.prod(axis=1).sum())))
-    return start * np.linspace(1.0, 2.0, 41)
-
-
-def _shelves(box: NDArray[np.float64], width: float) -> tuple[NDArray[np.float64], float]:
-    """Place boxes (M, 2) on shelves of a width, the tallest first: lower left corners, and the side of the square."""
-    corner = np.zeros_like(box)
-    x = y = shelf = 0.0
-    for index in np.lexsort((-box[:, 0], -box[:, 1])):
-        if x > 0 and x + box[index, 0] > width * (1 + 1e-9):
-            x, y, shelf = 0.0, y + shelf, 0.0
-        corner[index] = x, y
-        x += box[index, 0]
-        shelf = max(shelf, float(box[index, 1]))
-    return corner, max(float((corner + box).max()), 1e-12)
-
-
-def rasterize_triangles(
-    xy: NDArray[np.float64],
-    depth: NDArray[np.float64],
-    triangles: NDArray[np.int32],
-    size: tuple[int, int],
-    both_sides: bool = False,
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Which triangle each pixel of an image of size (H, W) shows, by the engines' rules.
-
-    Args:
-        xy: (V, 2) px.
-        depth: (V,) larger is nearer.
-        triangles: (T, 3), shown from the side on which they run counter-clockwise as seen by a viewer.
-        size: (H, W).
-        both_sides: show every triangle, whichever way it turns.
-
-    Returns:
-        (H, W) int32 triangle, -1 for none, and (H, W, 3) its barycentric coordinates.
-    """
-    kernel: Any = importlib.import_module("faceinv.backends.numpy_numba.raster").rasterize
-    turned = np.zeros(len(triangles), np.bool_)
-    if both_sides:
-        a, b, c = (xy[triangles[:, k]] for k in range(3))
-        turned = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0]) > 0
-    shown = np.where(turned[:, None], triangles[:, [0, 2, 1]], triangles).astype(np.int32)
-    triangle, barycentric = np.empty(size, np.int32), np.empty((*size, 3))
-    kernel(np.ascontiguousarray(xy, np.float64), np.ascontiguousarray(depth, np.float64), shown, triangle, barycentric)
-    back = (triangle >= 0) & turned[triangle]
-    barycentric[back] = barycentric[back][:, [0, 2, 1]]
-    return triangle, barycentric
 
 
 @dataclass(frozen=True)
@@ -213,95 +140,98 @@ class _Points:
         return _Points(mirror[self.corners], self.weights)
 
 
-def _colours(result: FitResult, texture: Texture, points: _Points) -> NDArray[np.float64]:
+def _colours(
+    model: MorphableModel, face: Face, texture: str, photo: NDArray[np.float32] | None, points: _Points
+) -> NDArray[np.float64]:
     """(M, 3) sRGB-encoded in [0, 1]."""
+    if texture not in ("albedo", "photo"):
+        raise InputError(f"texture is {texture!r}; expected 'albedo' or 'photo'.")
     if texture == "photo":
-        return _PhotoColours(result).at(points)
-    albedo = np.clip(points.of(result.vertex_albedo), 0.0, 1.0)
-    return linear_to_srgb(albedo) if result.model.albedo_space == "linear" else albedo
+        if photo is None:
+            raise InputError("a photo texture needs the photo; give it.")
+        return _PhotoColours(model, face, photo).at(points)
+    albedo = np.clip(points.of(face.vertex_albedo(model)), 0.0, 1.0)
+    return linear_to_srgb(albedo) if model.albedo_space == "linear" else albedo
 
 
 class _PhotoColours:
     """The photo on the surface, and what stands for it where it is hidden. Colours inside are linear light."""
 
-    def __init__(self, result: FitResult) -> None:
-        assert result.photo is not None  # the callers checked
-        self.photo = result.photo
-        self.result = result
-        self.normals = result.normals @ result.camera.rotation.T
+    def __init__(self, model: MorphableModel, face: Face, photo: NDArray[np.float32]) -> None:
+        self.model, self.face, self.photo = model, face, photo
+        vertices = face.vertices(model)
+        projected = face.camera.project(vertices)
+        self.image_xy, self.depth = projected[:, :2], projected[:, 2]
+        self.normals = vertex_normals(vertices, model.triangles) @ face.camera.rotation.T
         self._draw_depth()
-        index = np.arange(result.model.vertex_count)
-        vertices = _Points(np.repeat(index[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (len(index), 1)))
+        index = np.arange(model.vertex_count)
+        points = _Points(np.repeat(index[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (len(index), 1)))
         self.fitted = self._fitted_colours()
-        here, seen = self._sample(vertices)
-        there, seen_there = self._sample(vertices.mirrored(result.model.mirror))
-        edges = result.model.triangles
-        self.gain_fitted = _smooth_gain(edges, _log_ratio(here, self.fitted), seen)
-        self.gain_mirror = _smooth_gain(edges, _log_ratio(here, there), seen * seen_there)
+        here, seen = self._sample(points)
+        mirrored, seen_mirrored = self._sample(points.mirrored(model.mirror))
+        self.gain_fitted = _smooth_gain(model.triangles, _log_ratio(here, self.fitted), seen)
+        self.gain_mirror = _smooth_gain(model.triangles, _log_ratio(here, mirrored), seen * seen_mirrored)
 
     def at(self, points: _Points) -> NDArray[np.float64]:
         """(M, 3) sRGB-encoded in [0, 1]."""
         here, seen = self._sample(points)
-        there, seen_there = self._sample(points.mirrored(self.result.model.mirror))
-        there *= np.exp(points.of(self.gain_mirror))
+        mirrored, seen_mirrored = self._sample(points.mirrored(self.model.mirror))
+        mirrored *= np.exp(points.of(self.gain_mirror))
         fitted = points.of(self.fitted) * np.exp(points.of(self.gain_fitted))
-        hidden = seen_there[:, None] * there + (1 - seen_there[:, None]) * fitted
+        hidden = seen_mirrored[:, None] * mirrored + (1 - seen_mirrored[:, None]) * fitted
         return linear_to_srgb(np.clip(seen[:, None] * here + (1 - seen[:, None]) * hidden, 0.0, 1.0))
 
     def _draw_depth(self) -> None:
         """The depth of the nearest surface around the face, and how far inside of its outlines each pixel lies."""
         from scipy.ndimage import distance_transform_edt, grey_erosion, minimum_filter
 
-        result = self.result
-        low, high = result.image_xy.min(axis=0), result.image_xy.max(axis=0)
+        low, high = self.image_xy.min(axis=0), self.image_xy.max(axis=0)
         self.zoom = _DEPTH_MAP_HEIGHT / max(float((high - low).max()), 1e-9)
         self.corner = low - 2 / self.zoom
         width, height = (int(n) for n in np.ceil((high - low) * self.zoom) + 5)
         triangle, barycentric = rasterize_triangles(
-            (result.image_xy - self.corner) * self.zoom, result.depth * self.zoom, result.triangles, (height, width)
+            (self.image_xy - self.corner) * self.zoom, self.depth * self.zoom, self.model.triangles, (height, width)
         )
-        depth = (barycentric * (result.depth * self.zoom)[result.triangles[triangle]]).sum(axis=2)
+        depth = (barycentric * (self.depth * self.zoom)[self.model.triangles[triangle]]).sum(axis=2)
         depth[triangle < 0] = -np.inf
         # The lowest depth around a pixel: a point passes if it is not far behind any of them.
-        self.depth = minimum_filter(np.where(np.isfinite(depth), depth, 1e30), 3)
+        self.nearest = minimum_filter(np.where(np.isfinite(depth), depth, 1e30), 3)
         step = depth - grey_erosion(np.where(np.isfinite(depth), depth, -1e30), (3, 3))
-        jump = 6.0 * result.camera.scale * self.zoom
+        jump = 6.0 * float(self.face.camera.scale) * self.zoom
         self.rim = distance_transform_edt((triangle >= 0) & (step < jump))
 
     def _sample(self, points: _Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Colours (M, 3) of the photo at points, linear, and how much they are to be trusted (M,), 0 to 1."""
         from scipy.ndimage import map_coordinates
 
-        result = self.result
-        xy, depth = points.of(result.image_xy), points.of(result.depth[:, None])[:, 0]
+        xy, depth = points.of(self.image_xy), points.of(self.depth[:, None])[:, 0]
         rows_columns = [xy[:, 1], xy[:, 0]]
         colours = np.stack(
             [map_coordinates(self.photo[..., c], rows_columns, order=1, mode="nearest") for c in range(3)], 1
         )
-        width, height = result.image_size
+        height, width = self.photo.shape[:2]
         inside = np.minimum.reduce([xy[:, 0], xy[:, 1], width - 1 - xy[:, 0], height - 1 - xy[:, 1]])
         place = (xy - self.corner) * self.zoom
-        column = np.clip(np.rint(place[:, 0]).astype(int), 0, self.depth.shape[1] - 1)
-        row = np.clip(np.rint(place[:, 1]).astype(int), 0, self.depth.shape[0] - 1)
-        slack = _DEPTH_SLACK_MM * result.camera.scale * self.zoom
-        nearest = depth * self.zoom >= self.depth[row, column] - slack
+        column = np.clip(np.rint(place[:, 0]).astype(int), 0, self.nearest.shape[1] - 1)
+        row = np.clip(np.rint(place[:, 1]).astype(int), 0, self.nearest.shape[0] - 1)
+        slack = _DEPTH_SLACK_MM * float(self.face.camera.scale) * self.zoom
+        in_front = depth * self.zoom >= self.nearest[row, column] - slack
         rim = map_coordinates(self.rim, [place[:, 1], place[:, 0]], order=1, mode="nearest")
         facing = points.of(self.normals)
         facing = facing[:, 2] / np.maximum(np.linalg.norm(facing, axis=1), 1e-9)
         trust = _ramp(facing, *_FACING) * _ramp(rim, 1.0, 1.0 + _RIM * _DEPTH_MAP_HEIGHT) * _ramp(inside, 0.0, 2.0)
-        return srgb_to_linear(colours.astype(np.float64)), trust * nearest
+        return srgb_to_linear(colours.astype(np.float64)), trust * in_front
 
     def _fitted_colours(self) -> NDArray[np.float64]:
         """(N, 3) the fitted face under the fitted light, which is believed only where the camera could have seen it."""
-        result = self.result
         normals = self.normals.copy()
         normals[:, 2] = np.abs(normals[:, 2])
-        shade = sh_basis(normals) @ result.lighting
+        shade = sh_basis(normals) @ self.face.lighting
         seen = shade[self.normals[:, 2] > _FACING[1]]
         if len(seen):
             shade = np.clip(shade, np.maximum(np.percentile(seen, 5, axis=0), 0.0), np.percentile(seen, 95, axis=0))
-        colours = np.clip(result.vertex_albedo * shade, 0.0, 1.0)
-        if result.model.albedo_space == "srgb":
+        colours = np.clip(self.face.vertex_albedo(self.model) * shade, 0.0, 1.0)
+        if self.model.albedo_space == "srgb":
             colours = srgb_to_linear(colours)
         return np.maximum(colours, _DARKEST)
 

@@ -18,7 +18,8 @@ from faceinv.files import write_whole
 
 if TYPE_CHECKING:
     from faceinv.fitting.config import FitConfig
-    from faceinv.fitting.result import FitResult, Texture
+    from faceinv.fitting.result import FitResult
+    from faceinv.render.texture import Texture
 
 __all__ = [
     "SUFFIXES",

@@ -10,9 +10,11 @@ import numpy as np
 
 from faceinv.engine.records import Energy, EngineSettings, Problem
 from faceinv.engine.registry import build_engine
+from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
 from faceinv.face.model import MorphableModel
+from faceinv.face.state import Face
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,13 +112,12 @@ def toy_chi(batch: int, model: MorphableModel | None = None, size: tuple[int, in
     rng = np.random.default_rng(7)
     chi = np.zeros((batch, layout.count))
     for item in range(batch):
-        one = chi[item]
-        one[layout.shape] = 0.7 * rng.normal(size=layout.shape_count)
-        one[layout.albedo] = 0.7 * rng.normal(size=layout.albedo_count)
-        one[layout.log_scale] = np.log(min(size) * 0.85 / 210)
-        one[layout.rotation] = (0.1, 0.45 - 0.9 * item, -0.1 + 0.15 * item)
-        one[layout.translation] = size[1] / 2 + 0.3, size[0] / 2 - 0.2
-        one[layout.lighting] = (ambient(0.9) + 0.15 * rng.normal(size=(9, 3))).T.ravel()
+        shape, albedo = 0.7 * rng.normal(size=layout.shape_count), 0.7 * rng.normal(size=layout.albedo_count)
+        turn = rotation_matrix(np.array([0.1, 0.45 - 0.9 * item, -0.1 + 0.15 * item]))
+        middle = np.array([size[1] / 2 + 0.3, size[0] / 2 - 0.2])
+        camera = WeakPerspective(min(size) * 0.85 / 210, turn, middle)
+        light = ambient(0.9) + 0.15 * rng.normal(size=(9, 3))
+        chi[item] = Face(shape[layout.identity], shape[layout.expression], albedo, camera, light).pack(layout)
     return chi
 
 

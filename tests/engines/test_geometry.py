@@ -9,7 +9,6 @@ from tolerances import SAME, assert_agrees
 
 from faceinv.engine.records import EngineSettings, Normals
 from faceinv.engine.registry import build_engine
-from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 
 
@@ -28,9 +27,7 @@ def test_projection_is_the_cameras(engine_name: str) -> None:
     layout = ParameterLayout.of(toy_model())
     renderer = build_engine(engine_name, toy_model()).renderer
     geometry = renderer.geometry(chi)
-    camera = WeakPerspective(
-        float(np.exp(chi[0, layout.log_scale])), rotation_matrix(chi[0, layout.rotation]), chi[0, layout.translation]
-    )
+    camera = layout.cameras(chi[0])
     vertices = toy_model().vertices(chi[0, layout.identity], chi[0, layout.expression])
     projected = camera.project(vertices)
     assert_agrees(renderer.to_host(geometry.vertices)[0], vertices, SAME, "vertices")

@@ -34,9 +34,9 @@ def inputs(torch: Any, size: tuple[int, int]) -> dict[str, Any]:
         "vertices": model.vertices(chi[layout.identity], chi[layout.expression]),
         "albedo": model.mean_albedo + model.albedo_basis.astype(np.float64) @ chi[layout.albedo],
         "lighting": layout.gamma(chi),
-        "scale": np.exp(chi[layout.log_scale]),
+        "scale": layout.cameras(chi).scale,
         "rotation": chi[layout.rotation],
-        "translation": chi[layout.translation],
+        "translation": layout.cameras(chi).translation,
     }
     tensors = {name: torch.tensor(array, dtype=torch.float64) for name, array in arrays.items()}
     return {**tensors, "triangles": torch.tensor(model.triangles), "size": size}

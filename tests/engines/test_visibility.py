@@ -101,5 +101,5 @@ def test_values_that_are_not_finite(engine_name: str) -> None:
     model = flat_scene(SQUARE, [(0, 1, 2), (0, 2, 3)])
     layout = ParameterLayout.of(model)
     chi = np.zeros((1, layout.count))
-    chi[0, layout.translation] = np.nan
+    chi[0, layout.pose.stop - 2 : layout.pose.stop] = np.nan
     assert (draw(engine_name, model, chi, (14, 17))[0] == -1).all()

@@ -12,11 +12,11 @@ from toy_head import write_basel
 
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
-from faceinv.face.camera import axis_angle, rotation_from_euler
+from faceinv.face.camera import WeakPerspective, rotation_from_euler
 from faceinv.face.formats import load_model
 from faceinv.face.formats.basel2009 import ALBEDO_DEFAULT, IDENTITY_DEFAULT
 from faceinv.face.layout import ParameterLayout
-from faceinv.face.lighting import ambient
+from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.face.model import MorphableModel
 from faceinv.fitting.config import FitConfig
 from faceinv.fitting.fitter import Fitter
@@ -47,10 +47,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     chi = np.zeros((1, layout.count))
     chi[:, layout.shape] = random.normal(0, 0.15, layout.shape_count)
     chi[:, layout.albedo] = random.normal(0, 0.15, layout.albedo_count)
-    chi[:, layout.log_scale] = np.log(0.75)
-    chi[:, layout.rotation] = axis_angle(rotation_from_euler(0.05, 0.1, -0.04))
-    chi[:, layout.translation] = SIZE / 2
-    chi[:, layout.lighting] = (ambient(0.8) + random.normal(0, 0.1, (9, 3))).T.ravel()
+    turn = rotation_from_euler(0.05, 0.1, -0.04)
+    chi[:, layout.pose] = WeakPerspective(0.75, turn, np.full(2, SIZE / 2)).pack()
+    chi[:, layout.lighting] = pack_lighting(ambient(0.8) + random.normal(0, 0.1, (9, 3)))
     renderer = build_engine("numpy:float64", model, EngineSettings(normals="flat")).renderer
     geometry = renderer.geometry(chi)
     colours = renderer.to_host(renderer.shade(geometry, renderer.rasterize(geometry, (SIZE, SIZE)), chi))[0]
@@ -94,7 +93,7 @@ def test_a_picture_of_the_model_gives_the_face_back(scene: Scene, backend: str) 
     assert result.landmark_error < 0.002
     assert result.photometric_rmse < 0.03, "in sRGB values from 0 to 1, whatever the units of the fit"
     # Light and albedo share their scale; the light alone shows that colours went back from 0..255 to 0..1.
-    assert np.abs(result.lighting.T.ravel() - scene.chi[layout.lighting]).max() < 0.5
+    assert np.abs(pack_lighting(result.lighting) - scene.chi[layout.lighting]).max() < 0.5
     assert np.isfinite(result.vertices).all()
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from faceinv.backends.numpy_numba import build, surface
 from faceinv.engine.records import Energy, EngineSettings, Problem
+from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.formats import load_model
 from faceinv.face.layout import ParameterLayout
-from faceinv.face.lighting import ambient
+from faceinv.face.lighting import ambient, pack_lighting
 
 if TYPE_CHECKING:
     from typing import Any
@@ -41,10 +42,9 @@ def faces(batch: int) -> NDArray[np.float64]:
     chi = np.zeros((batch, layout.count))
     chi[:, layout.shape] = rng.normal(0, 0.7, (batch, layout.shape_count))
     chi[:, layout.albedo] = rng.normal(0, 0.7, (batch, layout.albedo_count))
-    chi[:, layout.log_scale] = np.log(SIZE / 200)
-    chi[:, layout.rotation] = rng.normal(0, 0.15, (batch, 3))
-    chi[:, layout.translation] = SIZE / 2 + rng.uniform(-1, 1, (batch, 2))
-    chi[:, layout.lighting] = (ambient(0.8) + rng.normal(0, 0.15, (9, 3))).T.ravel()
+    turns, middles = rotation_matrix(rng.normal(0, 0.15, (batch, 3))), SIZE / 2 + rng.uniform(-1, 1, (batch, 2))
+    chi[:, layout.pose] = WeakPerspective(np.full(batch, SIZE / 200), turns, middles).pack()
+    chi[:, layout.lighting] = pack_lighting(ambient(0.8) + rng.normal(0, 0.15, (9, 3)))
     return chi
 
 

@@ -11,7 +11,6 @@ from faceinv.engine.interface import AbstractRenderer
 from faceinv.engine.local_autodiff.patterns import NormalDerivativePattern, corner_rows
 from faceinv.engine.local_autodiff.raster import rasterize
 from faceinv.engine.records import Geometry, Visibility
-from faceinv.face.camera import rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import SH_CONSTANTS
 
@@ -137,8 +136,9 @@ class LocalAutodiffRenderer(AbstractRenderer):
         summed = ops.combine(self._around, self._ones, ops.stack(face, 1))
         normals, inverse = self._normalised([summed[:, d] for d in range(3)])
         xyz = [rows[:, d] for d in range(3)]
-        rotation, scale = rotation_matrix(chi[layout.rotation]), float(layout.scale(chi))
-        tx, ty = (float(t) for t in chi[layout.translation])
+        view = layout.cameras(chi)
+        rotation, scale = view.rotation, float(view.scale)
+        tx, ty = (float(t) for t in view.translation)
         turned = [axis * scale for axis in turn(rotation, xyz)]
         x, y = turned[0] + tx, ty - turned[1]
         columns = [x, y, turned[2], albedo[:, 0], albedo[:, 1], albedo[:, 2]]
@@ -163,7 +163,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
             gamma=uploaded[-27:],
             rotation=rotation,
             scale=scale,
-            translation=chi[layout.translation].copy(),
+            translation=view.translation,
         )
         self._latest = [(key, made), *self._latest[:1]]
         return made
@@ -235,7 +235,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
         height, width = visibility.triangle.shape[1:3]
         images = []
         for item in range(len(chi)):
-            rotation = rotation_matrix(chi[item, self.layout.rotation])
+            rotation = self.layout.cameras(chi[item]).rotation
             gamma = self.layout.gamma(chi[item])
             columns = [geometry.albedo[item], None]
             vertices, normals = geometry.vertices[item], geometry.normals[item]

@@ -16,31 +16,12 @@ __all__ = [
     "cylindrical_uv",
     "mirror_vertices",
     "quads_to_triangles",
-    "triangle_normals",
-    "vertex_normals",
     "vertex_parts",
     "winding_conflicts",
 ]
 
 Points = NDArray[np.float64]
 Triangles = NDArray[np.int64]
-
-
-def triangle_normals(vertices: Points, triangles: Triangles) -> Points:
-    """(T, 3) normals whose length is twice the triangle's area; outward where the winding is counter-clockwise."""
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    return np.cross(b - a, c - a)
-
-
-def vertex_normals(vertices: Points, triangles: Triangles) -> Points:
-    """(N, 3) area-weighted unit normals; zero at a vertex that no triangle uses."""
-    faces = triangle_normals(vertices, triangles)
-    total = np.stack(
-        [np.bincount(triangles.ravel(), np.repeat(faces[:, axis], 3), minlength=len(vertices)) for axis in range(3)],
-        axis=1,
-    )
-    unit: Points = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
-    return unit
 
 
 def winding_conflicts(triangles: Triangles) -> float:

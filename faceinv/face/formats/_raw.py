@@ -23,16 +23,11 @@ from faceinv.face.formats._landmarks import (
     jaw_order,
     read_landmark_table,
 )
-from faceinv.face.formats._mesh import (
-    cylindrical_uv,
-    mirror_vertices,
-    triangle_normals,
-    vertex_parts,
-    winding_conflicts,
-)
+from faceinv.face.formats._mesh import cylindrical_uv, mirror_vertices, vertex_parts, winding_conflicts
 from faceinv.face.formats._regions import face_mask
 from faceinv.face.formats._register import find_landmarks
 from faceinv.face.jaw_contour import jaw_contour
+from faceinv.face.mesh import triangle_normals
 from faceinv.face.model import MorphableModel
 
 __all__ = ["ModeCounts", "RawModel", "finish"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from faceinv.face.formats._mesh import triangle_normals, vertex_normals
+from faceinv.face.mesh import triangle_normals, vertex_normals
 
 __all__ = ["face_mask", "face_region"]
 

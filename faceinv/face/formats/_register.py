@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from faceinv.face.formats._landmarks import Landmarks
-from faceinv.face.formats._mesh import Surface, vertex_normals
+from faceinv.face.formats._mesh import Surface
+from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 
 __all__ = ["Registration", "find_landmarks", "register"]

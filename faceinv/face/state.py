@@ -1,0 +1,69 @@
+"""A face: everything that is fitted, in one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faceinv.face.camera import WeakPerspective
+from faceinv.face.lighting import pack_lighting
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.face.layout import ParameterLayout
+    from faceinv.face.model import MorphableModel
+
+__all__ = ["Face"]
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face of a model, as seen by a camera under a light. `dataclasses.replace` makes another pose or expression."""
+
+    identity: NDArray[np.float64]
+    """(Ki,) coefficients in standard deviations."""
+    expression: NDArray[np.float64]
+    """(Ke,) coefficients in standard deviations."""
+    albedo: NDArray[np.float64]
+    """(Ka,) coefficients in standard deviations."""
+    camera: WeakPerspective
+    """Scale px per mm, rotation (3, 3), translation (2,) px."""
+    lighting: NDArray[np.float64]
+    """(9, 3) spherical-harmonics coefficients in the camera frame; see `faceinv.face.lighting`."""
+
+    @classmethod
+    def mean(cls, model: MorphableModel, camera: WeakPerspective, lighting: NDArray[np.float64]) -> Face:
+        """A model's mean face."""
+        identity, expression = np.zeros(model.identity_count), np.zeros(model.expression_count)
+        return cls(identity, expression, np.zeros(model.albedo_count), camera, lighting)
+
+    def pack(self, layout: ParameterLayout) -> NDArray[np.float64]:
+        """chi (P,)."""
+        chi = np.empty(layout.count)
+        chi[layout.identity], chi[layout.expression], chi[layout.albedo] = self.identity, self.expression, self.albedo
+        chi[layout.pose] = self.camera.pack()
+        chi[layout.lighting] = pack_lighting(self.lighting)
+        return chi
+
+    @classmethod
+    def unpack(cls, layout: ParameterLayout, chi: NDArray[np.float64]) -> Face:
+        """The face of chi (P,)."""
+        return cls(
+            identity=chi[layout.identity].copy(),
+            expression=chi[layout.expression].copy(),
+            albedo=chi[layout.albedo].copy(),
+            camera=layout.cameras(chi),
+            lighting=layout.gamma(chi).copy(),
+        )
+
+    def vertices(self, model: MorphableModel) -> NDArray[np.float64]:
+        """(N, 3) mm, model space."""
+        return model.vertices(self.identity, self.expression)
+
+    def vertex_albedo(self, model: MorphableModel) -> NDArray[np.float64]:
+        """(N, 3) reflectance in the model's albedo space, not clipped."""
+        vertex_albedo: NDArray[np.float64] = model.mean_albedo + model.albedo_basis @ self.albedo
+        return vertex_albedo

@@ -1,0 +1,201 @@
+"""The schedule: landmarks -> light -> everything together, from coarse to fine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from faceinv.engine.blas import one_blas_thread
+from faceinv.engine.records import Energy, LandmarkPoints, Problem
+from faceinv.face.camera import fit_weak_perspective
+from faceinv.face.landmarks68 import BROWS, INNER, JAW, LANDMARK_COUNT
+from faceinv.face.lighting import ambient, pack_lighting
+from faceinv.fitting.objective import FaceObjective
+from faceinv.fitting.solver import Iteration, Solution, SolverSettings, gauss_newton
+from faceinv.photo.crop import eye_distance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.engine.interface import Engine
+    from faceinv.fitting.config import FitConfig
+    from faceinv.photo.prepare import Prepared
+
+__all__ = ["Fitted", "Progress", "fit_stages", "level_sizes", "white_of"]
+
+_POSE_ITERATIONS: Final = 15
+_SHAPE_ITERATIONS: Final = 15
+_LANDMARK_TOLERANCE: Final = 1e-3
+"""Of the cost: the stage only begins a fit. One of 1e-4 took half as many steps again and ended in faces as good."""
+_LIGHT_ITERATIONS: Final = 4
+_START_RADIANCE: Final = 0.8
+_COARSEST: Final = 28
+
+Progress = Callable[[str, float], None]
+"""Called with the name of the stage and the fraction of the fit that is done."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the stages give for a batch, in pixels of the finest crops; host arrays."""
+
+    solution: Solution
+    """Of the finest level; `x` (B, P)."""
+    history: tuple[tuple[Iteration, ...], ...]
+    """Of each item, level after level."""
+    landmarks3d: NDArray[np.float64]
+    """(B, 68, 3) mm, model space: the landmark points on the mesh."""
+    hessian: NDArray[np.float64]
+    """(B, P, P)."""
+    photometric_rmse: NDArray[np.float64]
+    """(B,)."""
+    seconds: dict[str, float]
+    """By stage, of the whole batch."""
+
+
+@dataclass
+class _Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _began: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._began
+        self._began = now
+
+
+def white_of(config: FitConfig) -> float:
+    """The value of white in problems."""
+    return 255.0 if config.pixel_units else 1.0
+
+
+def level_sizes(config: FitConfig) -> tuple[int, ...]:
+    """Image sizes from coarse to fine, each twice the one before; at least `_COARSEST` where there are several.
+
+    The finest is the configured size, rounded to what halves evenly.
+    """
+    levels = config.levels
+    while levels > 1 and config.size / 2 ** (levels - 1) < _COARSEST:
+        levels -= 1
+    coarsest = round(config.size / 2 ** (levels - 1))
+    return tuple(coarsest * 2**k for k in range(levels))
+
+
+@one_blas_thread()
+def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], tell: Progress) -> Fitted:
+    """Fit a batch of prepared photos."""
+    clock, sizes, layout = _Clock(), level_sizes(config), engine.renderer.layout
+    problems = [_problem(config, photos, level) for level in range(len(sizes))]
+    chi = _from_landmarks(engine, config, problems[0])
+    clock.lap("landmark fit")
+    solution: Solution | None = None
+    history: list[list[Iteration]] = [[] for _ in photos]
+    for level, (size, problem) in enumerate(zip(sizes, problems, strict=True)):
+        tell(f"{size} px", (level + 1) / (len(sizes) + 1))
+        if level:
+            chi = chi.copy()
+            chi[:, layout.pose] = layout.camera.resized(chi[:, layout.pose], size / sizes[level - 1])
+        else:
+            chi = _from_ambient_light(engine, config, problem, chi)
+            clock.lap("lighting")
+        differentiator = whole = engine.differentiator(problem)
+        if config.occlusion_threshold:
+            differentiator = whole.without_occluders(chi, config.occlusion_threshold)
+        finest = level + 1 == len(sizes)
+        settings = SolverSettings(
+            max_iterations=config.iterations if finest else config.coarse_iterations,
+            cost_tolerance=config.cost_tolerance,
+            final_linearization=finest,
+        )
+        if finest or config.coarse_iterations:
+            solution = gauss_newton(FaceObjective(differentiator), chi, settings)
+            chi = solution.x
+            for record in solution.history:
+                history[record.item].append(record)
+        clock.lap(f"{size} px")
+    assert solution is not None  # the finest level always runs
+    rmse = whole.photometric_rmse(chi)
+    # What may lie on a device comes to the host once for all items.
+    hessian = engine.renderer.to_host(solution.linearization.hessian)
+    landmarks3d = _on_mesh(engine, chi, solution.state.points)
+    clock.lap("result")
+    return Fitted(solution, tuple(map(tuple, history)), landmarks3d, hessian, rmse, clock.seconds)
+
+
+def _problem(config: FitConfig, photos: Sequence[Prepared], level: int) -> Problem:
+    """The photos at a level, 0 being the coarsest."""
+    size = level_sizes(config)[level]
+    points = [photo.crop.at(size).to_crop(photo.landmarks) for photo in photos]
+    weights = np.ones((len(photos), LANDMARK_COUNT))
+    weights[:, JAW] = config.jaw_weight
+    weights[:, BROWS] = config.brow_weight
+    unit = [1.0 if config.pixel_units else eye_distance(p) for p in points]
+    return Problem(
+        image=np.stack([photo.levels[level][0] for photo in photos]),
+        mask=np.stack([photo.levels[level][1] for photo in photos]),
+        landmarks=np.stack(points),
+        landmark_weights=weights,
+        eye_distance=np.array(unit),
+        energy=Energy(
+            photometric=config.photometric_weight,
+            landmarks=config.landmark_weight,
+            identity=config.identity_weight,
+            expression=config.expression_weight,
+            albedo=config.albedo_weight,
+            lighting=config.lighting_weight,
+            huber_delta=config.huber_delta * white_of(config),
+        ),
+        white=white_of(config),
+    )
+
+
+def _from_landmarks(engine: Engine, config: FitConfig, problem: Problem) -> NDArray[np.float64]:
+    """Pose, then shape, from the 68 points alone, under stronger priors."""
+    layout, model, factor = engine.renderer.layout, engine.renderer.model, config.landmark_prior_factor
+    chi = np.zeros((len(problem.landmarks), layout.count))
+    mean_points = model.landmarks(model.mean)
+    for item, (points, weights) in enumerate(zip(problem.landmarks, problem.landmark_weights, strict=True)):
+        chi[item, layout.pose] = fit_weak_perspective(mean_points[INNER], points[INNER], weights[INNER]).pack()
+    energy = replace(
+        problem.energy,
+        photometric=0.0,
+        identity=factor * problem.energy.identity,
+        expression=factor * problem.energy.expression,
+    )
+    bare = engine.differentiator(replace(problem, energy=energy))
+    for iterations, free in (
+        (_POSE_ITERATIONS, layout.mask(layout.pose)),
+        (_SHAPE_ITERATIONS, layout.mask(layout.shape, layout.pose)),
+    ):
+        settings = SolverSettings(iterations, _LANDMARK_TOLERANCE, final_linearization=False)
+        chi = gauss_newton(FaceObjective(bare, free), chi, settings).x
+    return chi
+
+
+def _from_ambient_light(
+    engine: Engine, config: FitConfig, problem: Problem, chi: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Lighting alone, from even light; where occluders matter, by the pixels that are sure to be face."""
+    layout = engine.renderer.layout
+    chi = chi.copy()
+    chi[:, layout.lighting] = pack_lighting(ambient(_START_RADIANCE * problem.white))
+    sure = replace(problem, mask=problem.mask & problem.hull) if config.occlusion_threshold else problem
+    objective = FaceObjective(engine.differentiator(sure), layout.mask(layout.lighting))
+    settings = SolverSettings(_LIGHT_ITERATIONS, 1e-3, initial_damping=0.0, final_linearization=False)
+    return gauss_newton(objective, chi, settings).x
+
+
+def _on_mesh(engine: Engine, chi: NDArray[np.float64], points: LandmarkPoints) -> NDArray[np.float64]:
+    """(B, 68, 3) mm: the landmark points, from the vertices that carry them alone."""
+    model, layout = engine.renderer.model, engine.renderer.layout
+    marks = []
+    for x, at, weights in zip(chi, points.vertices, points.weights, strict=True):
+        moved = model.identity_basis[at] @ x[layout.identity] + model.expression_basis[at] @ x[layout.expression]
+        marks.append((weights[..., None] * (model.mean[at] + moved)).sum(axis=1))
+    return np.stack(marks)
