@@ -20,7 +20,7 @@ def test_costs(found: Run, reference: Run) -> None:
     assert list(ours.terms) == ["photometric", "landmarks", "prior"]
     for got, want in ((ours.total, theirs.total), *((ours.terms[name], theirs.terms[name]) for name in ours.terms)):
         assert got.dtype == np.float64
-        assert_agrees(got, want, SAME, part)
+        assert_agrees(got, want, SAME, "cost")
     assert np.array_equal(found.linearization.rows, reference.linearization.rows)
 
 
