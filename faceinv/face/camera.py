@@ -6,8 +6,9 @@ larger is nearer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class WeakPerspective:
         ValueError: when the scale is not positive.
     """
 
-    scale: float
+    scale: Any
     """px per mm."""
     rotation: NDArray[np.float64]
     """(3, 3), model to camera."""
@@ -93,8 +94,15 @@ class WeakPerspective:
     """(2,) px."""
 
     def __post_init__(self) -> None:
-        if not self.scale > 0:
+        if not np.all(np.asarray(self.scale) > 0):
             raise ValueError(f"scale is {self.scale}; expected a positive number of pixels per millimetre.")
+
+    @classmethod
+    def unpack(cls, parameters: NDArray[np.float64]) -> WeakPerspective:
+        """Of parameters (..., 6): log s, w (3), t (2)."""
+        logs = parameters[..., 0]
+        scale = np.array([math.exp(value) for value in np.ravel(logs)]).reshape(np.shape(logs))
+        return cls(scale, rotation_matrix(parameters[..., 1:4]), parameters[..., 4:6].copy())
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(N, 3) mm to (N, 3): x px, y px, depth px (larger is nearer)."""

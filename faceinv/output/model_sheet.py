@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image, ImageDraw
 
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.registry import build_engine
 from faceinv.face.camera import axis_angle, rotation_from_euler
 from faceinv.face.layout import ParameterLayout
@@ -99,7 +100,7 @@ def _draw(
     renderer = build_engine("numpy", model).renderer
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, (size, size))
-    colours = np.clip(renderer.to_host(renderer.shade(geometry, visibility, chi)), 0.0, 1.0)
+    colours = np.clip(radiance(renderer, geometry, visibility, chi), 0.0, 1.0)
     if model.albedo_space == "linear":
         colours = linear_to_srgb(colours)
     triangles = renderer.to_host(visibility.triangle)

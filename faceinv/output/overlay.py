@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
@@ -108,7 +109,7 @@ def _draw(result: FitResult, crop: FaceCrop) -> _Drawn:
     chi = pack(result, camera)
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, (size, size))
-    colours = np.clip(renderer.to_host(renderer.shade(geometry, visibility, chi))[0], 0.0, 1.0)
+    colours = np.clip(radiance(renderer, geometry, visibility, chi)[0], 0.0, 1.0)
     if result.model.albedo_space == "linear":
         colours = linear_to_srgb(colours)
     triangle, weights = renderer.to_host(visibility.triangle)[0], renderer.to_host(visibility.barycentric)[0]

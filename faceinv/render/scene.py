@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.face.camera import axis_angle
@@ -60,7 +61,7 @@ def render_result(result: FitResult) -> NDArray[np.float32]:
     chi = pack(result, result.camera.moved(1.0, (-left, -top)))
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, (bottom - top, right - left))
-    colours = renderer.to_host(renderer.shade(geometry, visibility, chi))[0]
+    colours = radiance(renderer, geometry, visibility, chi)[0]
     if result.model.albedo_space == "srgb":
         colours = srgb_to_linear(np.clip(colours, 0.0, 1.0))
     covered = renderer.to_host(visibility.triangle)[0] >= 0
