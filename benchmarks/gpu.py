@@ -26,6 +26,7 @@ import numpy as np
 import faceinv
 from faceinv.backends.cupy_cuda.device import Device
 from faceinv.backends.cupy_cuda.engine import CudaEngine
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.engine.records import DType, Energy, EngineSettings, Problem
 from faceinv.engine.registry import build_engine
@@ -229,7 +230,7 @@ def evaluate(engine: Engine, problem: Problem, chi: np.ndarray, active: np.ndarr
         "triangle": renderer.to_host(frozen.visibility.triangle),
         "pixels": frozen.pixels,
         "points": frozen.points.weights,
-        "radiance": renderer.to_host(renderer.shade(renderer.geometry(chi), frozen.visibility, chi)),
+        "radiance": radiance(renderer, renderer.geometry(chi), frozen.visibility, chi),
         "cost": linearization.cost.total,
         "cost alone": differentiator.cost(chi, frozen, active).total,
         "gradient": renderer.to_host(linearization.gradient),

@@ -22,6 +22,7 @@ from report import save, table
 from surfaces import similarity_of_points
 
 from faceinv import FitConfig
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.host_terms import HostTerms
 from faceinv.face.camera import WeakPerspective, rotation_from_euler
 from faceinv.face.lighting import pack_lighting
@@ -99,15 +100,15 @@ def make_case(fitter: Fitter, seed: int) -> Case:
     renderer = fitter.engine.renderer
     geometry = renderer.geometry(chi[None])
     visibility = renderer.rasterize(geometry, (config.size, config.size))
-    radiance = renderer.to_host(renderer.shade(geometry, visibility, chi[None]))[0].astype(np.float64)
+    picture = radiance(renderer, geometry, visibility, chi[None])[0]
     triangle = renderer.to_host(visibility.triangle)[0]
     covered = triangle >= 0
     y, x = np.mgrid[0 : config.size, 0 : config.size] / config.size
     waves = np.sin(7 * x * rng.uniform(0.5, 2) + 5 * y * rng.uniform(-2, 2) + rng.uniform(0, 6, 3)[:, None, None])
     background = rng.uniform(0.1, 0.4, 3) + 0.08 * np.moveaxis(waves, 0, -1)
-    shown = np.where(covered[..., None], radiance, background)
+    shown = np.where(covered[..., None], picture, background)
     encoded = linear_to_srgb(np.clip(shown, 0, 1)) if model.albedo_space == "linear" else np.clip(shown, 0, 1)
-    return Case(encoded, radiance, covered & model.face_mask[triangle], landmarks, chi)
+    return Case(encoded, picture, covered & model.face_mask[triangle], landmarks, chi)
 
 
 def measure(fitter: Fitter, case: Case, result: FitResult) -> dict[str, Any]:

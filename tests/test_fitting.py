@@ -13,6 +13,7 @@ from small import few_modes
 
 import faceinv
 from faceinv import FitConfig, FitResult, Fitter, Status
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.registry import build_engine
 from faceinv.face.camera import WeakPerspective, axis_angle, euler_angles, rotation_from_euler
 from faceinv.face.layout import ParameterLayout
@@ -221,7 +222,7 @@ def synthetic(
     renderer = build_engine("numpy", model).renderer
     geometry = renderer.geometry(chi)
     seen = renderer.rasterize(geometry, (size, size))
-    image = renderer.to_host(renderer.shade(geometry, seen, chi))[0]
+    image = radiance(renderer, geometry, seen, chi)[0]
     image[renderer.to_host(seen.triangle)[0] < 0] = 0.2
     vertices = model.vertices(chi[0, layout.identity], chi[0, layout.expression])
     landmarks = camera.project(model.landmarks(vertices))[:, :2]

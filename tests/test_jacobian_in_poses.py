@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from small import few_modes, posed, some_problem
 
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.host_terms import HostTerms
 from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.engine.records import Assembly, DType, EngineSettings, Normals
@@ -136,7 +137,7 @@ def test_residuals_are_the_render_minus_the_photo(normals: Normals) -> None:
     d, chi = bound(normals), posed(SIZE, 0.1, 0.6)[None]
     frozen = d.freeze(chi)
     renderer = d.renderer
-    image = renderer.to_host(renderer.shade(renderer.geometry(chi), frozen.visibility, chi))[0]
+    image = radiance(renderer, renderer.geometry(chi), frozen.visibility, chi)[0]
     residual = d.residual_jacobian(chi, frozen, 0).residual.reshape(-1, 3)
     unit = np.sqrt(d.problem.energy.photometric / frozen.pixels[0])
     triangle = renderer.to_host(frozen.visibility.triangle)[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small import few_modes, posed, some_problem
 
-from faceinv.engine.evaluation import occlusion_window
+from faceinv.engine.evaluation import occlusion_window, radiance
 from faceinv.engine.registry import build_engine
 
 
@@ -20,7 +20,7 @@ def test_explained_pixels_follow_the_rule(size: int) -> None:
     found = engine.differentiator(problem).without_occluders(chi, threshold).problem.mask
     geometry = engine.renderer.geometry(chi)
     visibility = engine.renderer.rasterize(geometry, problem.size)
-    off = np.abs(engine.renderer.shade(geometry, visibility, chi) - problem.image).mean(axis=-1)
+    off = np.abs(radiance(engine.renderer, geometry, visibility, chi) - problem.image).mean(axis=-1)
     face = (visibility.triangle >= 0) & few_modes().face_mask[visibility.triangle] & problem.mask
     window = occlusion_window(size)
     for item in range(2):
@@ -44,7 +44,7 @@ def test_a_stripe_over_the_forehead_is_left_out() -> None:
     geometry = engine.renderer.geometry(chi)
     visibility = engine.renderer.rasterize(geometry, problem.size)
     rng = np.random.default_rng(0)
-    image = engine.renderer.shade(geometry, visibility, chi) + 0.02 * rng.normal(size=(1, size, size, 3))
+    image = radiance(engine.renderer, geometry, visibility, chi) + 0.02 * rng.normal(size=(1, size, size, 3))
     xy = few_modes().landmarks(geometry.image_xy[0])
     problem = replace(problem, landmarks=xy[None])
     top, mouth = int(xy[17:27, 1].min()), int(xy[62, 1])

@@ -13,15 +13,17 @@ from faceinv.backends.numpy_numba.mesh import Mesh
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.host_differentiator import HostTermsDifferentiator
 from faceinv.engine.interface import AbstractDifferentiator, AbstractRenderer, Engine
-from faceinv.engine.records import Frozen, Geometry, ResidualJacobian, Visibility
+from faceinv.engine.records import PIXEL_QUANTITIES, Frozen, Geometry, Pixels, ResidualJacobian, Visibility
 from faceinv.errors import BackendError
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import LIGHTING_COUNT
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
-    from faceinv.engine.records import EngineSettings, Problem
+    from faceinv.engine.records import EngineSettings, PixelQuantity, Problem
     from faceinv.face.model import MorphableModel
 
 __all__ = ["build"]
@@ -101,6 +103,7 @@ class NumbaRenderer(AbstractRenderer):
         self.albedo_basis = np.array(model.albedo_basis, self.real, order="C")
         # Writable copies: Numba would compile kernels once more for read-only arrays.
         self.mean, self.mean_albedo = model.mean.copy(), model.mean_albedo.copy()
+        self.uv, self.uv_triangles = model.uv.astype(np.float64), model.uv_triangles.copy()
         self.flat = settings.normals == "flat"
         self._latest: list[tuple[bytes, _Surface]] = []
 
@@ -154,6 +157,7 @@ class NumbaRenderer(AbstractRenderer):
             albedo=np.stack([s.albedo for s in made]),
             image_xy=np.stack([s.image_xy for s in made]),
             depth=np.stack([s.camera[:, 2] for s in made]),
+            camera=self.layout.cameras(chi),
         )
 
     def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
@@ -166,22 +170,55 @@ class NumbaRenderer(AbstractRenderer):
         return Visibility(triangle, barycentric)
 
     @one_blas_thread()
-    def shade(self, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """See `AbstractRenderer.shade`."""
+    def interpolate(
+        self, geometry: Geometry, visibility: Visibility, quantities: Collection[PixelQuantity] = PIXEL_QUANTITIES
+    ) -> Pixels:
+        """See `AbstractRenderer.interpolate`."""
+        tables: dict[str, tuple[NDArray[np.int32], NDArray[np.float64]]] = {
+            "position": (self.mesh.triangles, geometry.vertices),
+            "albedo": (self.mesh.triangles, geometry.albedo),
+            "depth": (self.mesh.triangles, geometry.depth[..., None]),
+            "uv": (self.uv_triangles, np.broadcast_to(self.uv, (len(visibility.triangle), *self.uv.shape))),
+        }
+        mixed: dict[str, NDArray[np.float64]] = {}
+        for name, (corners, values) in tables.items():
+            if name in quantities:
+                mixed[name] = np.empty((*visibility.triangle.shape, values.shape[2]))
+                for item, out in enumerate(mixed[name]):
+                    table = np.array(values[item], order="C")
+                    shading.mix(visibility.triangle[item], visibility.barycentric[item], corners, table, out)
+        return Pixels(
+            triangle=visibility.triangle,
+            position=mixed.get("position"),
+            normal=self._normals(geometry, visibility) if "normal" in quantities else None,
+            albedo=mixed.get("albedo"),
+            depth=mixed["depth"][..., 0] if "depth" in mixed else None,
+            uv=mixed.get("uv"),
+        )
+
+    def _normals(self, geometry: Geometry, visibility: Visibility) -> NDArray[np.float64]:
+        """(B, H, W, 3) unit normals in the camera frame."""
         out = np.empty((*visibility.triangle.shape, 3))
-        for item in range(len(chi)):
-            _, _, camera, normals = self._turned(chi[item], geometry.vertices[item], geometry.normals[item])
-            shading.radiance(
+        for item, normals in enumerate(out):
+            rotation = geometry.camera.rotation[item]
+            shading.mix_normals(
                 self.flat,
                 visibility.triangle[item],
                 visibility.barycentric[item],
                 self.mesh.triangles,
-                camera,
+                float(geometry.camera.scale[item]) * (geometry.vertices[item] @ rotation.T),
+                geometry.normals[item] @ rotation.T,
                 normals,
-                np.array(geometry.albedo[item], order="C"),
-                np.ascontiguousarray(self.layout.gamma(chi[item])),
-                out[item],
             )
+        return out
+
+    def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AbstractRenderer.shade`."""
+        normal, albedo = pixels.needed("normal"), pixels.needed("albedo")
+        out = np.empty((*pixels.triangle.shape, 3))
+        for item, colours in enumerate(out):
+            gamma = np.array(lighting[item], np.float64, order="C")
+            shading.radiance(pixels.triangle[item], normal[item], albedo[item], gamma, colours)
         return out
 
     def to_host(self, array: NDArray[Any]) -> NDArray[Any]:

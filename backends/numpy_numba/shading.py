@@ -91,25 +91,50 @@ def _huber(r, delta, scale):
     return delta / size, scale * scale * (2.0 * delta * size - delta * delta)
 
 
-@njit(parallel=True, cache=True)
-def radiance(flat, triangle_image, barycentric, triangles, camera, normals, albedo, gamma, out):
-    """out (H, W, 3): the model's radiance where a triangle is seen, zero elsewhere."""
-    for y in prange(triangle_image.shape[0]):
+@njit(cache=True)
+def mix(triangle_image, barycentric, corners, values, out):
+    """out (H, W, D): values (M, D) mixed over the corners (T, 3) of each pixel's triangle, zeros for the background."""
+    for y in range(triangle_image.shape[0]):
         for x in range(triangle_image.shape[1]):
             t = triangle_image[y, x]
             if t < 0:
+                for c in range(out.shape[2]):
+                    out[y, x, c] = 0.0
+                continue
+            i0, i1, i2 = corners[t, 0], corners[t, 1], corners[t, 2]
+            b0, b1, b2 = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
+            for c in range(out.shape[2]):
+                out[y, x, c] = b0 * values[i0, c] + b1 * values[i1, c] + b2 * values[i2, c]
+
+
+@njit(cache=True)
+def mix_normals(flat, triangle_image, barycentric, triangles, camera, normals, out):
+    """out (H, W, 3): unit normals in the camera frame, zeros for the background."""
+    for y in range(triangle_image.shape[0]):
+        for x in range(triangle_image.shape[1]):
+            t = triangle_image[y, x]
+            nx = ny = nz = 0.0
+            if t >= 0:
+                i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+                if flat:
+                    nx, ny, nz, _ = _face_normal(camera, i0, i1, i2)
+                else:
+                    b0, b1, b2 = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
+                    nx, ny, nz, _ = _mixed_normal(normals, i0, i1, i2, b0, b1, b2)
+            out[y, x, 0], out[y, x, 1], out[y, x, 2] = nx, ny, nz
+
+
+@njit(cache=True)
+def radiance(triangle_image, normal, albedo, gamma, out):
+    """out (H, W, 3): normals and albedo (H, W, 3) under the light, zeros for the background."""
+    for y in range(triangle_image.shape[0]):
+        for x in range(triangle_image.shape[1]):
+            if triangle_image[y, x] < 0:
                 out[y, x, 0] = out[y, x, 1] = out[y, x, 2] = 0.0
                 continue
-            i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            b0, b1, b2 = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
-            if flat:
-                nx, ny, nz, _ = _face_normal(camera, i0, i1, i2)
-            else:
-                nx, ny, nz, _ = _mixed_normal(normals, i0, i1, i2, b0, b1, b2)
-            basis = _harmonics(nx, ny, nz)
+            basis = _harmonics(normal[y, x, 0], normal[y, x, 1], normal[y, x, 2])
             for c in range(3):
-                rho = b0 * albedo[i0, c] + b1 * albedo[i1, c] + b2 * albedo[i2, c]
-                out[y, x, c] = rho * _shade(gamma, c, basis)
+                out[y, x, c] = albedo[y, x, c] * _shade(gamma, c, basis)
 
 
 @njit(parallel=True, cache=True)

@@ -102,11 +102,13 @@ def _finite_differences(fitter: Fitter, start: Start, rounds: int) -> dict[str, 
         WatchedDifferentiator(fitter.engine.differentiator(start.problem)),
     )
     seconds, active, count = [], np.ones(1, np.bool_), fitter.layout.count
+    lighting = fitter.layout.gamma(start.chi)
     for number in range(rounds + 1):
         chi = start.chi + 1e-9 * (number + 1)  # nothing remembered serves
         began = time.perf_counter()
         geometry = renderer.geometry(chi)
-        renderer.shade(geometry, renderer.rasterize(geometry, start.problem.size), chi)
+        visibility = renderer.rasterize(geometry, start.problem.size)
+        renderer.shade(renderer.interpolate(geometry, visibility, ("normal", "albedo")), lighting)
         renderer.synchronize()
         seconds.append(time.perf_counter() - began)
         moved = chi + 5e-10

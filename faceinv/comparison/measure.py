@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.comparison.watched import WatchedEngine
+from faceinv.engine.evaluation import radiance
 from faceinv.face.camera import WeakPerspective, rotation_from_euler
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
@@ -146,7 +147,7 @@ def synthetic_case(fitter: Fitter, size: int, seed: int = 0) -> Case:
     chi = face.pack(layout)[None]
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, (size, size))
-    drawn = renderer.to_host(renderer.shade(geometry, visibility, chi))[0]
+    drawn = radiance(renderer, geometry, visibility, chi)[0]
     covered = renderer.to_host(visibility.triangle)[0] >= 0
     encoded = np.clip(drawn, 0, 1)
     if model.albedo_space == "linear":

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.engine.interface import AbstractRenderer
-    from faceinv.engine.records import Problem
+    from faceinv.engine.records import Geometry, Problem, Visibility
 
-__all__ = ["explained", "occlusion_window", "photometric_rmse"]
+__all__ = ["explained", "occlusion_window", "photometric_rmse", "radiance"]
 
 
 def occlusion_window(height: int) -> int:
@@ -33,8 +33,8 @@ def explained(
     mean over channels of |radiance - photo|, averaged over the face pixels of the window of max(3, H // 20) px around
     it, is at most `threshold` times the median of those averages inside the hull.
     """
-    radiance, face = _drawn(renderer, problem, chi)
-    difference = np.abs(radiance - problem.image).mean(axis=-1) * face
+    picture, face = _drawn(renderer, problem, chi)
+    difference = np.abs(picture - problem.image).mean(axis=-1) * face
     width = occlusion_window(problem.size[0])
     share = uniform_filter(face.astype(np.float64), (0, width, width), mode="constant")
     local = uniform_filter(difference, (0, width, width), mode="constant") / np.maximum(share, 1e-6)
@@ -49,13 +49,21 @@ def explained(
 def photometric_rmse(renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64]) -> NDArray[np.float64]:
     """(B,) root mean square of radiance - photo in linear RGB with white at 1, over the face mask's pixels inside the
     hull of the landmarks and the photo's mask; NaN where there are none."""
-    radiance, face = _drawn(renderer, problem, chi)
-    shown, target = radiance / problem.white, problem.image.astype(np.float64) / problem.white
+    picture, face = _drawn(renderer, problem, chi)
+    shown, target = picture / problem.white, problem.image.astype(np.float64) / problem.white
     if renderer.model.albedo_space == "srgb":
         shown, target = srgb_to_linear(np.clip(shown, 0, 1)), srgb_to_linear(target)
     squared = ((shown - target) ** 2).mean(axis=-1)
     chosen = face & problem.hull
     return np.array([np.sqrt(s[c].mean()) if c.any() else np.nan for s, c in zip(squared, chosen, strict=True)])
+
+
+def radiance(
+    renderer: AbstractRenderer, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The model's picture under the light of chi (B, P): (B, H, W, 3), zeros for the background."""
+    pixels = renderer.interpolate(geometry, visibility, ("normal", "albedo"))
+    return renderer.to_host(renderer.shade(pixels, renderer.layout.gamma(chi)))
 
 
 def _drawn(
@@ -64,6 +72,6 @@ def _drawn(
     """Radiance (B, H, W, 3), and the pixels of the photo's mask that show the face mask (B, H, W)."""
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, problem.size)
-    radiance = renderer.to_host(renderer.shade(geometry, visibility, chi))
     triangle = renderer.to_host(visibility.triangle)
-    return radiance, (triangle >= 0) & renderer.model.face_mask[triangle] & problem.mask
+    picture = radiance(renderer, geometry, visibility, chi)
+    return picture, (triangle >= 0) & renderer.model.face_mask[triangle] & problem.mask

@@ -17,12 +17,15 @@ from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.evaluation import explained, photometric_rmse
 from faceinv.engine.host_solve import solve_on_host
 from faceinv.engine.records import (
+    PIXEL_QUANTITIES,
     Array,
     Cost,
     EngineSettings,
     Frozen,
     Geometry,
     Linearization,
+    PixelQuantity,
+    Pixels,
     Problem,
     ResidualJacobian,
     Step,
@@ -31,6 +34,8 @@ from faceinv.engine.records import (
 from faceinv.face.layout import ParameterLayout
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from faceinv.face.model import MorphableModel
@@ -58,8 +63,18 @@ class AbstractRenderer(ABC):
         """
 
     @abstractmethod
-    def shade(self, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]) -> Array:
-        """Radiance (B, H, W, 3) float64; zeros for the background."""
+    def interpolate(
+        self, geometry: Geometry, visibility: Visibility, quantities: Collection[PixelQuantity] = PIXEL_QUANTITIES
+    ) -> Pixels:
+        """What each pixel shows of the surface, by its triangle's barycentric weights; only what is asked for."""
+
+    @abstractmethod
+    def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> Array:
+        """Radiance (B, H, W, 3) float64 of normals and albedo under lighting (B, 9, 3), host; zeros for the background.
+
+        Raises:
+            ValueError: when the pixels lack normals or albedo.
+        """
 
     @abstractmethod
     def to_host(self, array: Array) -> NDArray[Any]:

@@ -16,10 +16,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.face.camera import WeakPerspective
 
 __all__ = [
     "DEPTH_UNITS",
     "MIN_DOUBLE_AREA",
+    "PIXEL_QUANTITIES",
     "RASTER_LIMIT",
     "SNAP",
     "Array",
@@ -33,6 +35,8 @@ __all__ = [
     "LandmarkPoints",
     "Linearization",
     "Normals",
+    "PixelQuantity",
+    "Pixels",
     "Problem",
     "ResidualJacobian",
     "Step",
@@ -53,6 +57,9 @@ Array: TypeAlias = Any
 DType: TypeAlias = Literal["float32", "float64"]
 Normals: TypeAlias = Literal["smooth", "flat"]
 Assembly: TypeAlias = Literal["auto", "rows", "vertices"]
+PixelQuantity: TypeAlias = Literal["position", "normal", "albedo", "depth", "uv"]
+PIXEL_QUANTITIES: Final[tuple[PixelQuantity, ...]] = ("position", "normal", "albedo", "depth", "uv")
+"""All that `AbstractRenderer.interpolate` can give."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,8 @@ class Geometry:
     """(B, N, 2) px, float64."""
     depth: Array
     """(B, N) px, larger is nearer, float64."""
+    camera: WeakPerspective
+    """The cameras that see it; host: scale (B,), rotation (B, 3, 3), translation (B, 2)."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,39 @@ class Visibility:
     """(B, H, W) int32, -1 for the background."""
     barycentric: Array
     """(B, H, W, 3) float64 from the unsnapped vertices; zeros for the background."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What each pixel shows of the surface: float64, zeros for the background; None where it was not asked for."""
+
+    triangle: Array
+    """(B, H, W) int32, -1 for the background."""
+    position: Array | None
+    """(B, H, W, 3) mm, model space."""
+    normal: Array | None
+    """(B, H, W, 3) unit, camera frame: interpolated from the vertices, or the triangle's own for flat normals."""
+    albedo: Array | None
+    """(B, H, W, 3)."""
+    depth: Array | None
+    """(B, H, W) px, larger is nearer."""
+    uv: Array | None
+    """(B, H, W, 2) the model's own texture coordinates: `uv` through `uv_triangles`."""
+
+    def needed(self, quantity: PixelQuantity) -> Array:
+        """One of the quantities.
+
+        Raises:
+            ValueError: when it was not asked for.
+        """
+        array = getattr(self, quantity)
+        if array is None:
+            given = [name for name in PIXEL_QUANTITIES if getattr(self, name) is not None]
+            raise ValueError(
+                f"these pixels hold {', '.join(given) or 'no quantity'}, not {quantity}; "
+                f"name '{quantity}' among the quantities that `interpolate` is asked for."
+            )
+        return array
 
 
 @dataclass(frozen=True)

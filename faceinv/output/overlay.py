@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from faceinv.face.landmarks68 import CURVES
-from faceinv.face.mesh import vertex_normals
 from faceinv.photo.color import linear_to_srgb
 from faceinv.photo.crop import FaceCrop
 from faceinv.render.scene import draw_faces
@@ -111,11 +110,9 @@ def _draw(model: MorphableModel, face: Face, crop: FaceCrop, normals: Normals) -
     camera = crop.at(size).camera_to_crop(face.camera)
     scene = draw_faces(model, [replace(face, camera=camera)], (size, size), normals)[0]
     skin = scene.covered & model.face_mask[scene.triangle]
-    turned = vertex_normals(face.vertices(model), model.triangles) @ camera.rotation.T
-    clay = _clay(scene.interpolate(model, turned))
     return _Drawn(
         _averaged(scene.srgb, skin),
-        _averaged(clay, scene.covered),
+        _averaged(_clay(scene.normal), scene.covered),
         _averaged(scene.covered.astype(float)),
         _averaged(skin.astype(float)),
     )

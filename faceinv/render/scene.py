@@ -30,8 +30,8 @@ class Scene:
 
     triangle: NDArray[np.int32]
     """(H, W), -1 for the background."""
-    barycentric: NDArray[np.float64]
-    """(H, W, 3)."""
+    normal: NDArray[np.float64]
+    """(H, W, 3) unit, camera frame: x right, y up, z to the viewer."""
     radiance: NDArray[np.float64]
     """(H, W, 3) RGB in the model's albedo space, not clipped."""
     linear: bool
@@ -54,12 +54,6 @@ class Scene:
         light = self.radiance if self.linear else srgb_to_linear(np.clip(self.radiance, 0.0, 1.0))
         return np.maximum(light, 0.0)
 
-    def interpolate(self, model: MorphableModel, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(H, W, D) of per-vertex values (N, D)."""
-        corners = model.triangles[self.triangle]
-        interpolated: NDArray[np.float64] = np.einsum("hwk,hwkd->hwd", self.barycentric, np.asarray(values)[corners])
-        return interpolated
-
 
 def renderer_of(model: MorphableModel, normals: Normals = "smooth") -> AbstractRenderer:
     """The CPU's renderer of a model; made once for as long as the model lives."""
@@ -77,10 +71,11 @@ def draw_faces(
     chi = np.stack([face.pack(renderer.layout) for face in faces])
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, size)
-    radiance = renderer.to_host(renderer.shade(geometry, visibility, chi))
-    triangle, barycentric = renderer.to_host(visibility.triangle), renderer.to_host(visibility.barycentric)
+    pixels = renderer.interpolate(geometry, visibility, ("normal", "albedo"))
+    radiance = renderer.shade(pixels, np.stack([face.lighting for face in faces]))
+    arrays = (renderer.to_host(array) for array in (pixels.triangle, pixels.needed("normal"), radiance))
     linear = model.albedo_space == "linear"
-    return [Scene(*item, linear) for item in zip(triangle, barycentric, radiance, strict=True)]
+    return [Scene(*item, linear) for item in zip(*arrays, strict=True)]
 
 
 def render_face(

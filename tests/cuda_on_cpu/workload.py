@@ -69,6 +69,8 @@ def results(device: CpuDevice, dtype: DType = "float64", normals: Normals = "smo
     free[3:6] = False
     step = differentiator.solve(linearization, np.full(_BATCH, 1e-3), free)
     geometry = engine.renderer.geometry(chi)
+    assert frozen.visibility is not None
+    pixels = engine.renderer.interpolate(geometry, frozen.visibility)
     rows = differentiator.residual_jacobian(chi, frozen, 1)
     cost = differentiator.cost(chi, frozen, every)
     kept = differentiator.without_occluders(chi, 1.0).problem.mask
@@ -76,7 +78,8 @@ def results(device: CpuDevice, dtype: DType = "float64", normals: Normals = "smo
         *(geometry.vertices, geometry.normals, geometry.albedo, geometry.image_xy, geometry.depth),
         *(frozen.visibility.triangle, frozen.visibility.barycentric, frozen.pixels),
         *(frozen.points.vertices, frozen.points.weights),
-        engine.renderer.shade(geometry, frozen.visibility, chi),
+        *(pixels.position, pixels.normal, pixels.albedo, pixels.depth, pixels.uv),
+        engine.renderer.shade(pixels, engine.renderer.layout.gamma(chi)),
         *(linearization.cost.total, linearization.gradient, linearization.hessian, cost.total),
         *(step.delta, step.predicted_decrease, step.gradient_norm),
         *rows,

@@ -23,12 +23,11 @@ def main() -> None:
     for normals in get_args(Normals):
         made = run("numpy:float64", normals)
         residual, jacobian, weight = made.differentiator.residual_jacobian(made.chi, made.frozen, 0, ROWS)
-        renderer = made.engine.renderer
         np.savez_compressed(
             GOLDEN / f"{normals}.npz",
             triangle=made.frozen.visibility.triangle,
             image_xy=made.geometry.image_xy[:, ::10],
-            radiance=renderer.shade(made.geometry, made.frozen.visibility, made.chi)[:, ::4, ::4],
+            radiance=made.radiance[:, ::4, ::4],
             cost=made.linearization.cost.total,
             gradient=made.linearization.gradient,
             hessian=made.linearization.hessian,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.engine.interface import AbstractDifferentiator, Engine
-    from faceinv.engine.records import Frozen, Geometry, Linearization, Normals
+    from faceinv.engine.records import Frozen, Geometry, Linearization, Normals, Pixels
 
 __all__ = ["SIZE", "Run", "flat_scene", "run", "toy_chi", "toy_model", "toy_problem"]
 
@@ -162,6 +162,18 @@ class Run:
     def host(self, array: Any) -> NDArray[Any]:
         """A NumPy copy."""
         return self.engine.renderer.to_host(array)
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """All that each pixel shows, in the frozen visibility."""
+        assert self.frozen.visibility is not None
+        return self.engine.renderer.interpolate(self.geometry, self.frozen.visibility)
+
+    @cached_property
+    def radiance(self) -> NDArray[np.float64]:
+        """(B, H, W, 3) of these pixels, on the host."""
+        renderer = self.engine.renderer
+        return self.host(renderer.shade(self.pixels, renderer.layout.gamma(self.chi)))
 
 
 @cache

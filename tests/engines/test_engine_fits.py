@@ -11,6 +11,7 @@ import pytest
 from problems import toy_chi, toy_model
 from tolerances import FIT_RMS_MM
 
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.records import DType, EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.face.layout import ParameterLayout
@@ -31,8 +32,8 @@ def synthetic_fit(backend: str) -> FitResult:
     chi = toy_chi(1, model, SIZE)
     renderer = build_engine("numpy:float64", model, EngineSettings()).renderer
     geometry = renderer.geometry(chi)
-    radiance = renderer.to_host(renderer.shade(geometry, renderer.rasterize(geometry, SIZE), chi))[0]
-    photo = linear_to_srgb(np.clip(radiance, 0, 1).astype(np.float32))
+    picture = radiance(renderer, geometry, renderer.rasterize(geometry, SIZE), chi)[0]
+    photo = linear_to_srgb(np.clip(picture, 0, 1).astype(np.float32))
     points = model.landmarks(renderer.to_host(geometry.image_xy)[0])
     assert layout.count == chi.shape[1]
     return Fitter(model, backend, CONFIG).fit(photo, points)

@@ -7,6 +7,7 @@ import pytest
 from problems import SIZE, Run, toy_chi, toy_model
 from tolerances import SAME, assert_agrees
 
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.records import EngineSettings, Normals
 from faceinv.engine.registry import build_engine
 from faceinv.face.layout import ParameterLayout
@@ -36,8 +37,8 @@ def test_projection_is_the_cameras(engine_name: str) -> None:
 
 
 def test_shading(found: Run, reference: Run) -> None:
-    got = found.host(found.engine.renderer.shade(found.geometry, found.frozen.visibility, found.chi))
-    want = reference.engine.renderer.shade(reference.geometry, reference.frozen.visibility, reference.chi)
+    got = found.radiance
+    want = reference.radiance
     assert got.shape == (2, *SIZE, 3)
     assert got.dtype == np.float64
     assert_agrees(got, want, SAME, "radiance")
@@ -53,5 +54,5 @@ def test_models_without_some_modes(engine_name: str, normals: Normals) -> None:
         for backend in (engine_name, "numpy"):
             renderer = build_engine(backend, model, EngineSettings(normals=normals)).renderer
             geometry = renderer.geometry(chi)
-            images.append(renderer.to_host(renderer.shade(geometry, renderer.rasterize(geometry, SIZE), chi)))
+            images.append(radiance(renderer, geometry, renderer.rasterize(geometry, SIZE), chi))
         assert_agrees(images[0], images[1], SAME, f"radiance with {counts} modes")

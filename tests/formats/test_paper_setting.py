@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from toy_head import write_basel
 
+from faceinv.engine.evaluation import radiance
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.face.camera import WeakPerspective, rotation_from_euler
@@ -52,7 +53,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     chi[:, layout.lighting] = pack_lighting(ambient(0.8) + random.normal(0, 0.1, (9, 3)))
     renderer = build_engine("numpy:float64", model, EngineSettings(normals="flat")).renderer
     geometry = renderer.geometry(chi)
-    colours = renderer.to_host(renderer.shade(geometry, renderer.rasterize(geometry, (SIZE, SIZE)), chi))[0]
+    colours = radiance(renderer, geometry, renderer.rasterize(geometry, (SIZE, SIZE)), chi)[0]
     points = model.landmarks(renderer.to_host(geometry.image_xy)[0])
     return Scene(model, np.clip(colours, 0, 1).astype(np.float32), points, chi[0])
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from faceinv.engine.host_differentiator import HostTermsDifferentiator
 from faceinv.engine.local_autodiff.raster import rasterize
-from faceinv.engine.local_autodiff.renderer import dot, sh_terms
+from faceinv.engine.local_autodiff.renderer import dot, sh_terms, unit
 from faceinv.engine.records import MIN_DOUBLE_AREA, ResidualJacobian, Visibility
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         total: Array = None
         for first in range(0, seen.count, BLOCK_PIXELS):
             block = self._block(surface, seen, first)
-            basis = renderer.ops.stack(sh_terms(renderer.ops, block.normal), 0)
+            basis = renderer.ops.stack(sh_terms(unit(renderer.ops, block.normal)), 0)
             colours = [
                 dot(block.weights, block.read.albedo[c]) * (self._gamma(surface, c) * basis).sum(axis=0)
                 for c in range(3)
@@ -213,7 +213,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
                 normal = [block.normal[d] + m[d] for d in range(3)]
             else:
                 normal = [dot(weights, block.read.normals[d]) + m[d] for d in range(3)]
-            basis = ops.stack(sh_terms(ops, normal), 0)
+            basis = ops.stack(sh_terms(unit(ops, normal)), 0)
             return [
                 (dot(weights, block.read.albedo[c]) + rho[0]) * (gamma * basis).sum(axis=0)
                 for c, (rho, gamma) in enumerate(own)

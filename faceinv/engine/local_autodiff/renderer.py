@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,22 +11,22 @@ import numpy as np
 from faceinv.engine.interface import AbstractRenderer
 from faceinv.engine.local_autodiff.patterns import NormalDerivativePattern, corner_rows
 from faceinv.engine.local_autodiff.raster import rasterize
-from faceinv.engine.records import Geometry, Visibility
+from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import SH_CONSTANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
     from faceinv.engine.local_autodiff.ops import Array, ArrayOps
-    from faceinv.engine.records import EngineSettings
+    from faceinv.engine.records import EngineSettings, PixelQuantity
     from faceinv.face.model import MorphableModel
 
-__all__ = ["LocalAutodiffRenderer", "PixelCorners", "Surface", "dot", "sh_terms"]
+__all__ = ["LocalAutodiffRenderer", "PixelCorners", "Surface", "dot", "sh_terms", "unit"]
 
-_SHADE_PIXELS: Final = 1 << 15
+_BLOCK_PIXELS: Final = 1 << 15
 _NO_NORMAL: Final = 1e-12
 """mm^2. A vertex whose triangles have no area has no normal; it gets (0, 0, 1) in the model frame."""
 
@@ -219,6 +220,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
             albedo=self.ops.stack([s.albedo for s in made], 0),
             image_xy=self.ops.stack([s.image_xy for s in made], 0),
             depth=self.ops.stack([s.depth for s in made], 0),
+            camera=self.layout.cameras(chi),
         )
 
     def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
@@ -229,43 +231,103 @@ class LocalAutodiffRenderer(AbstractRenderer):
         ]
         return Visibility(*(self.ops.stack(part, 0) for part in zip(*drawn, strict=True)))
 
-    def shade(self, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]) -> Array:
-        """See `AbstractRenderer.shade`."""
+    def interpolate(
+        self, geometry: Geometry, visibility: Visibility, quantities: Collection[PixelQuantity] = PIXEL_QUANTITIES
+    ) -> Pixels:
+        """See `AbstractRenderer.interpolate`."""
         ops = self.ops
         height, width = visibility.triangle.shape[1:3]
-        images = []
-        for item in range(len(chi)):
-            rotation = self.layout.cameras(chi[item]).rotation
-            gamma = self.layout.gamma(chi[item])
-            columns = [geometry.albedo[item], None]
-            vertices, normals = geometry.vertices[item], geometry.normals[item]
-            faces = None
-            if self.flat:
-                c = [[ops.take(vertices[:, d], self.triangles[:, k]) for k in range(3)] for d in range(3)]
-                face = _cross([axis[1] - axis[0] for axis in c], [axis[2] - axis[0] for axis in c])
-                faces = ops.stack(turn(rotation, self._normalised(face)[0]), 1)
-            columns[1] = ops.stack(turn(rotation, [normals[:, d] for d in range(3)]), 1)
-            table = ops.concatenate(columns, 1)
+        images: dict[str, list[Array]] = {name: [] for name in PIXEL_QUANTITIES if name in quantities}
+        for item in range(visibility.triangle.shape[0]):
+            tables = self._pixel_tables(geometry, item, images)
+            faces = self._face_normals(geometry, item) if self.flat and "normal" in images else None
             triangle = ops.cast(visibility.triangle[item].reshape((-1,)), "int64")
             weights = visibility.barycentric[item].reshape((-1, 3))
-            parts = []
-            for first in range(0, height * width, _SHADE_PIXELS):
-                block = triangle[first : first + _SHADE_PIXELS]
+            parts: dict[str, list[Array]] = {name: [] for name in images}
+            for first in range(0, height * width, _BLOCK_PIXELS):
+                block = triangle[first : first + _BLOCK_PIXELS]
                 seen = ops.flag(block >= 0)
                 chosen = ops.where(seen, block, 0)
-                b = [weights[first : first + _SHADE_PIXELS, k] for k in range(3)]
-                read = ops.take(table, ops.take(self.triangles, chosen))
-                value = [dot(b, [read[:, k, i] for k in range(3)]) for i in range(6)]
+                b = [weights[first : first + _BLOCK_PIXELS, k] for k in range(3)]
+                mixed: dict[str, list[Array]] = {}
+                for corners, columns in tables:
+                    read = ops.take(ops.concatenate(list(columns.values()), 1), ops.take(corners, chosen))
+                    column = 0
+                    for name, table in columns.items():
+                        end = column + table.shape[1]
+                        mixed[name] = [dot(b, [read[:, k, i] for k in range(3)]) for i in range(column, end)]
+                        column = end
                 if faces is not None:
-                    face_normal = ops.take(faces, chosen)
-                    value[3:] = [face_normal[:, d] for d in range(3)]
-                basis = sh_terms(ops, value[3:])
-                colours = []
+                    face = ops.take(faces, chosen)
+                    mixed["normal"] = [face[:, d] for d in range(3)]
+                if "normal" in mixed:
+                    mixed["normal"] = unit(ops, mixed["normal"])
+                for name, values in mixed.items():
+                    parts[name].append(ops.stack([ops.where(seen, value, 0.0) for value in values], 1))
+            for name, blocks in parts.items():
+                images[name].append(ops.concatenate(blocks, 0).reshape((height, width, -1)))
+        done = {name: ops.stack(pictures, 0) for name, pictures in images.items()}
+        return Pixels(
+            triangle=visibility.triangle,
+            position=done.get("position"),
+            normal=done.get("normal"),
+            albedo=done.get("albedo"),
+            depth=done["depth"][:, :, :, 0] if "depth" in done else None,
+            uv=done.get("uv"),
+        )
+
+    def _pixel_tables(
+        self, geometry: Geometry, item: int, quantities: Collection[str]
+    ) -> list[tuple[Array, dict[str, Array]]]:
+        """What is mixed over triangles: tables (M, D) by quantity, with the corners (T, 3) that they share."""
+        ops = self.ops
+        columns: dict[str, Array] = {}
+        if "position" in quantities:
+            columns["position"] = geometry.vertices[item]
+        if "albedo" in quantities:
+            columns["albedo"] = geometry.albedo[item]
+        if "normal" in quantities and not self.flat:
+            normals = geometry.normals[item]
+            columns["normal"] = ops.stack(turn(geometry.camera.rotation[item], [normals[:, d] for d in range(3)]), 1)
+        if "depth" in quantities:
+            columns["depth"] = geometry.depth[item].reshape((-1, 1))
+        tables = [(self.triangles, columns)] if columns else []
+        if "uv" in quantities:
+            corners, uv = self._texture
+            tables.append((corners, {"uv": uv}))
+        return tables
+
+    @cached_property
+    def _texture(self) -> tuple[Array, Array]:
+        """Triangles (T, 3) of texture coordinates, and these (U, 2)."""
+        return self.ops.upload(self.model.uv_triangles, "int64"), self.ops.upload(self.model.uv, "float64")
+
+    def _face_normals(self, geometry: Geometry, item: int) -> Array:
+        """(T, 3) unit normals of the triangles in the camera frame."""
+        ops, vertices = self.ops, geometry.vertices[item]
+        c = [[ops.take(vertices[:, d], self.triangles[:, k]) for k in range(3)] for d in range(3)]
+        face = _cross([axis[1] - axis[0] for axis in c], [axis[2] - axis[0] for axis in c])
+        return ops.stack(turn(geometry.camera.rotation[item], self._normalised(face)[0]), 1)
+
+    def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> Array:
+        """See `AbstractRenderer.shade`."""
+        ops, normal, albedo = self.ops, pixels.needed("normal"), pixels.needed("albedo")
+        height, width = pixels.triangle.shape[1:3]
+        images = []
+        for item, gamma in enumerate(lighting):
+            triangle = pixels.triangle[item].reshape((-1,))
+            normals, colours = normal[item].reshape((-1, 3)), albedo[item].reshape((-1, 3))
+            parts = []
+            for first in range(0, height * width, _BLOCK_PIXELS):
+                chosen = slice(first, first + _BLOCK_PIXELS)
+                seen = ops.flag(triangle[chosen] >= 0)
+                basis = sh_terms([normals[chosen, d] for d in range(3)])
+                channels = []
                 for channel in range(3):
                     light = [float(g) for g in gamma[:, channel]]
                     shade = sum((light[k] * basis[k] for k in range(1, 9)), light[0] * basis[0])
-                    colours.append(ops.where(seen, value[channel] * shade, 0.0))
-                parts.append(ops.stack(colours, 1))
+                    channels.append(ops.where(seen, colours[chosen, channel] * shade, 0.0))
+                parts.append(ops.stack(channels, 1))
             images.append(ops.concatenate(parts, 0).reshape((height, width, 3)))
         return ops.stack(images, 0)
 
@@ -300,10 +362,15 @@ def turn(rotation: NDArray[np.float64], vector: Sequence[Array]) -> list[Array]:
     return [vector[0] * float(r[0]) + vector[1] * float(r[1]) + vector[2] * float(r[2]) for r in rotation]
 
 
-def sh_terms(ops: ArrayOps, normal: Sequence[Array]) -> list[Array]:
-    """The nine basis functions (`faceinv.face.lighting`) of an unnormalised camera-frame normal, axis by axis."""
-    inverse = 1.0 / ops.sqrt(ops.at_least(dot(normal, normal), 1e-24))
-    x, y, z = (axis * inverse for axis in normal)
+def unit(ops: ArrayOps, vector: Sequence[Array]) -> list[Array]:
+    """A vector given axis by axis, of length one; what has no length stays."""
+    inverse = 1.0 / ops.sqrt(ops.at_least(dot(vector, vector), 1e-24))
+    return [axis * inverse for axis in vector]
+
+
+def sh_terms(normal: Sequence[Array]) -> list[Array]:
+    """The nine basis functions (`faceinv.face.lighting`) of a unit normal in the camera frame, axis by axis."""
+    x, y, z = normal
     c0, c1, c2, c3, c4 = (float(c) for c in SH_CONSTANTS)
     first = [x * 0.0 + c0, y * c1, z * c1, x * c1]
     return [*first, x * y * c2, y * z * c2, (z * z * 3.0 - 1.0) * c3, x * z * c2, (x * x - y * y) * c4]
