@@ -65,6 +65,9 @@ def test_files_and_values(model: Path, tmp_path: Path) -> None:
         assert row["peak_memory_mb"] > 50
         assert row["vertex_rms_mm"] < 1e-2
         assert row["image_rms"] < 1e-3
+        assert row["other_triangles"] == 0
+        bound = 1e-5 if engine.endswith("32") else 0.0
+        assert max(row[f"{name}_error"] for name in ("cost", "gradient", "hessian")) <= bound
         assert (row["vertex_rms_mm"] == 0) == (engine == "numpy:float64")
     assert "| numpy:float32 | 64 | photo |" in (out / "compare.md").read_text()
     assert "| numpy:float32 | 64 | photo |" in run.out

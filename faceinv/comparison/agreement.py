@@ -1,63 +1,67 @@
-"""Engines side by side: the same problem on each, how far they agree and how long a linearisation takes."""
+"""How far engines agree: cost, gradient and Hessian of one problem that is the same for all."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.engine.records import Energy, EngineSettings, Problem
-from faceinv.engine.registry import build_engine
-from faceinv.errors import BackendError, InputError
+from faceinv.engine.records import Energy, Problem
 from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from faceinv.engine.interface import AbstractDifferentiator, Engine
-    from faceinv.engine.records import Frozen, Linearization, Normals
+    from faceinv.engine.interface import Engine
     from faceinv.face.model import MorphableModel
 
-__all__ = ["EngineComparison", "compare_engines", "standard_problem"]
+__all__ = ["Standard", "standard_linearization", "standard_problem"]
 
 
 @dataclass(frozen=True)
-class EngineComparison:
-    """One engine against the first of a comparison."""
+class Standard:
+    """What an engine makes of `standard_problem`; host arrays."""
 
-    backend: str
-    description: str
-    """Library, version, device, dtype; or, for an engine that cannot be had, why."""
-    available: bool
-    freeze_ms: float = float("nan")
-    linearize_ms: float = float("nan")
-    cost_ms: float = float("nan")
-    """Least of the rounds: surface, visibility and pixel lists; cost, g and H; the cost alone."""
-    ratio: float = float("nan")
-    """Median over rounds of linearize's time over the first engine's in the same round."""
-    other_triangles: int = 0
-    """Pixels that show another triangle than the first engine's."""
-    cost_error: float = float("nan")
-    gradient_error: float = float("nan")
-    hessian_error: float = float("nan")
-    """Greatest difference over the first engine's max norm."""
+    triangle: NDArray[np.int32]
+    """(1, H, W)."""
+    cost: NDArray[np.float64]
+    """(1,)."""
+    gradient: NDArray[np.float64]
+    """(1, P)."""
+    hessian: NDArray[np.float64]
+    """(1, P, P)."""
+
+    def differences(self, reference: Standard) -> dict[str, float]:
+        """Pixels that show another triangle, and the greatest differences over the reference's max norm."""
+
+        def error(array: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+            return float(np.abs(array - expected).max() / np.abs(expected).max())
+
+        return {
+            "other_triangles": float((self.triangle != reference.triangle).sum()),
+            "cost_error": error(self.cost, reference.cost),
+            "gradient_error": error(self.gradient, reference.gradient),
+            "hessian_error": error(self.hessian, reference.hessian),
+        }
 
 
-@dataclass
-class _Ready:
-    backend: str
-    engine: Engine
-    differentiator: AbstractDifferentiator
-    frozen: Frozen
-    linearization: Linearization
-    seconds: list[tuple[float, float, float]]
+def standard_linearization(engine: Engine, size: int) -> Standard:
+    """Linearise `standard_problem` of the engine's model in an image of size x size px."""
+    problem, chi = standard_problem(engine.renderer.model, size)
+    differentiator, host = engine.differentiator(problem), engine.renderer.to_host
+    frozen = differentiator.freeze(chi)
+    linearization = differentiator.linearize(chi, frozen, np.ones(1, np.bool_))
+    assert frozen.visibility is not None  # the problem has a photometric term
+    return Standard(
+        triangle=host(frozen.visibility.triangle),
+        cost=linearization.cost.total,
+        gradient=host(linearization.gradient),
+        hessian=host(linearization.hessian),
+    )
 
 
 def standard_problem(model: MorphableModel, size: int, seed: int = 0) -> tuple[Problem, NDArray[np.float64]]:
@@ -92,98 +96,3 @@ def standard_problem(model: MorphableModel, size: int, seed: int = 0) -> tuple[P
         ),
     )
     return problem, chi
-
-
-def compare_engines(
-    backends: Sequence[str],
-    model: MorphableModel,
-    size: int = 224,
-    rounds: int = 9,
-    normals: Normals = "smooth",
-) -> list[EngineComparison]:
-    """Run `standard_problem` on engines, one after the other in every round, so that a busy machine slows all alike.
-
-    Args:
-        backends: `engine[:device][:dtype]`; the first is what the others are held against.
-        model: the face model.
-        size: px across the square image.
-        rounds: how often each engine is timed, after one round that is not.
-        normals: `smooth` or `flat`.
-
-    Raises:
-        InputError: for no engine, or fewer than one round.
-        BackendError: when the first engine cannot be had; others are reported as not available.
-    """
-    if not backends or rounds < 1:
-        raise InputError(f"{len(backends)} engines and {rounds} rounds were given; expected one of each at least.")
-    problem, chi = standard_problem(model, size)
-    ready: dict[str, _Ready | BackendError] = {}
-    for backend in backends:
-        try:
-            ready[backend] = _start(backend, model, problem, chi, normals)
-        except BackendError as error:
-            if backend == backends[0]:
-                raise
-            ready[backend] = error
-    running = [one for one in ready.values() if isinstance(one, _Ready)]
-    for _ in range(rounds):
-        for one in running:
-            one.seconds.append(_time(one, chi, len(one.seconds)))
-    first = running[0]
-    return [
-        _compared(one, first)
-        if isinstance(one, _Ready)
-        else EngineComparison(backend=backend, description=str(one), available=False)
-        for backend, one in ready.items()
-    ]
-
-
-def _start(backend: str, model: MorphableModel, problem: Problem, chi: NDArray[np.float64], normals: Normals) -> _Ready:
-    engine = build_engine(backend, model, EngineSettings(normals=normals))
-    differentiator = engine.differentiator(problem)
-    frozen = differentiator.freeze(chi)
-    active = np.ones(1, np.bool_)
-    linearization = differentiator.linearize(chi, frozen, active)
-    one = _Ready(backend, engine, differentiator, frozen, linearization, [])
-    _time(one, chi, -1)
-    return one
-
-
-def _time(one: _Ready, chi: NDArray[np.float64], number: int) -> tuple[float, float, float]:
-    """Seconds of freeze, linearize and cost, each at a new chi, so that nothing remembered serves."""
-    active, renderer, clock = np.ones(1, np.bool_), one.engine.renderer, [time.perf_counter()]
-    for step, call in enumerate(("freeze", "linearize", "cost")):
-        moved = chi + 1e-9 * (3 * number + step + 5)
-        if call == "freeze":
-            one.differentiator.freeze(moved)
-        else:
-            getattr(one.differentiator, call)(moved, one.frozen, active)
-        renderer.synchronize()
-        clock.append(time.perf_counter())
-    return clock[1] - clock[0], clock[2] - clock[1], clock[3] - clock[2]
-
-
-def _compared(one: _Ready, first: _Ready) -> EngineComparison:
-    def error(found: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
-        return float(np.abs(found - reference).max() / np.abs(reference).max())
-
-    host, other = one.engine.renderer.to_host, first.engine.renderer.to_host
-    found, reference = one.linearization, first.linearization
-    assert one.frozen.visibility is not None
-    assert first.frozen.visibility is not None
-    shown, expected = host(one.frozen.visibility.triangle), other(first.frozen.visibility.triangle)
-    least = np.min(one.seconds, axis=0) * 1e3
-    ratios = [a[1] / b[1] for a, b in zip(one.seconds, first.seconds, strict=True)]
-    return EngineComparison(
-        backend=one.backend,
-        description=one.engine.description,
-        available=True,
-        freeze_ms=float(least[0]),
-        linearize_ms=float(least[1]),
-        cost_ms=float(least[2]),
-        ratio=float(np.median(ratios)),
-        other_triangles=int((shown != expected).sum()),
-        cost_error=error(found.cost.total, reference.cost.total),
-        gradient_error=error(host(found.gradient), other(reference.gradient)),
-        hessian_error=error(host(found.hessian), other(reference.hessian)),
-    )

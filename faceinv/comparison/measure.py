@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from faceinv.comparison.agreement import Standard, standard_linearization
 from faceinv.comparison.watched import WatchedEngine
 from faceinv.engine.evaluation import radiance
 from faceinv.face.camera import WeakPerspective, rotation_from_euler
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
 from faceinv.fitting.fitter import Fitter
+from faceinv.fitting.stages import level_sizes
 from faceinv.photo.color import linear_to_srgb
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class Measured:
     vertices: NDArray[np.float64]
     picture: NDArray[np.float32]
     """(H, W, 4) the face, linear RGB, and where it is."""
+    standard: Standard
+    """One linearisation that is the same for all engines."""
 
 
 def measure(task: Task) -> list[Measured]:
@@ -84,6 +88,7 @@ def measure(task: Task) -> list[Measured]:
     fitter = Fitter(task.model, task.backend, task.config)
     start = time.perf_counter() - began
     engine, found, results = fitter.engine, [], []
+    standard = standard_linearization(engine, level_sizes(task.config)[-1])
     for case in task.cases:
         seconds = []
         for _ in range(1 + task.rounds):
@@ -110,6 +115,7 @@ def measure(task: Task) -> list[Measured]:
                 peak_memory_mb=peak_memory(),
                 vertices=result.vertices,
                 picture=np.zeros((0, 0, 4), np.float32),
+                standard=standard,
             )
         )
     # Pictures last: they are drawn by the `numpy` engine, whose memory is not this engine's.

@@ -28,6 +28,8 @@ _COLUMNS: Final = (
     ("vertex RMS mm", "vertex_rms_mm", ".1e"),
     ("image RMS", "image_rms", ".1e"),
     ("peak MB", "peak_memory_mb", ".0f"),
+    ("H off by", "hessian_error", ".0e"),
+    ("g off by", "gradient_error", ".0e"),
 )
 
 
@@ -59,7 +61,8 @@ def markdown(record: dict[str, Any]) -> str:
         f"process: 'start' builds it, 'first fit' has what must still be compiled (numpy's kernels were "
         f"{'' if record['numpy_kernels_compiled_before'] else 'not '}compiled before), 'fit' is the median of "
         f"{record['rounds']} more. A linearisation is surface, visibility, cost, g and H at the finest level. "
-        f"RMS differences are against {record['reference']}.",
+        f"RMS differences are against {record['reference']}, and so are those of H and g on one problem that is the "
+        "same for all, over their max norm.",
         "",
         "| " + " | ".join(title for title, _, _ in _COLUMNS) + " |",
         "|" + "---|" * len(_COLUMNS),

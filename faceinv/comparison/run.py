@@ -222,6 +222,7 @@ def _row(backend: str, size: int, one: Measured, reference: Measured) -> dict[st
         "vertex_rms_mm": float(np.sqrt((gap**2).mean())),
         "image_rms": _picture_gap(one.picture, reference.picture),
         "peak_memory_mb": one.peak_memory_mb,
+        **one.standard.differences(reference.standard),
     }
 
 
