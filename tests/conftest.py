@@ -14,6 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="comma-separated engines that must be there and pass; others are skipped. Without it: all that are there.",
     )
+    parser.addoption("--save-pictures", action="store_true", help="write the pictures that tests are held against anew")
 
 
 @pytest.fixture(scope="session")

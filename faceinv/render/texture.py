@@ -8,7 +8,7 @@ no seam shows. Hair or a hand in front of the face is painted onto it: only the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from faceinv.face.lighting import sh_basis
 from faceinv.face.mesh import vertex_normals
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 from faceinv.render.raster import rasterize_triangles
+from faceinv.render.scene import draw_depth
 from faceinv.render.uv import texture_layout
 
 if TYPE_CHECKING:
@@ -189,16 +190,14 @@ class _PhotoColours:
         self.zoom = _DEPTH_MAP_HEIGHT / max(float((high - low).max()), 1e-9)
         self.corner = low - 2 / self.zoom
         width, height = (int(n) for n in np.ceil((high - low) * self.zoom) + 5)
-        triangle, barycentric = rasterize_triangles(
-            (self.image_xy - self.corner) * self.zoom, self.depth * self.zoom, self.model.triangles, (height, width)
-        )
-        depth = (barycentric * (self.depth * self.zoom)[self.model.triangles[triangle]]).sum(axis=2)
-        depth[triangle < 0] = -np.inf
+        camera = self.face.camera.moved(self.zoom, -self.corner * self.zoom)
+        depth = draw_depth(self.model, replace(self.face, camera=camera), (height, width))
         # The lowest depth around a pixel: a point passes if it is not far behind any of them.
         self.nearest = minimum_filter(np.where(np.isfinite(depth), depth, 1e30), 3)
-        step = depth - grey_erosion(np.where(np.isfinite(depth), depth, -1e30), (3, 3))
+        with np.errstate(invalid="ignore"):
+            step = depth - grey_erosion(np.where(np.isfinite(depth), depth, -1e30), (3, 3))
         jump = 6.0 * float(self.face.camera.scale) * self.zoom
-        self.rim = distance_transform_edt((triangle >= 0) & (step < jump))
+        self.rim = distance_transform_edt(np.isfinite(depth) & (step < jump))
 
     def _sample(self, points: _Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Colours (M, 3) of the photo at points, linear, and how much they are to be trusted (M,), 0 to 1."""
