@@ -72,9 +72,9 @@ def test_landmarks_are_drawn_where_they_are(scene: Scene) -> None:
         near = 0
         for x, y in crop.to_crop(points):
             part = marked[max(0, round(y) - 4) : round(y) + 5, max(0, round(x) - 4) : round(x) + 5]
-            near += bool((np.abs(part - np.array(colour) / 255).max(axis=2) < 0.2).any())
+            near += bool((np.abs(part - np.array(colour) / 255).max(axis=2) < 0.25).any())
         assert near >= 50  # the legend covers some, and marks cover marks
-    assert np.abs(marked - photo).max(axis=2)[:6].max() == 0
+    assert np.abs(marked - photo).max(axis=2)[:6].max() < 0.01
 
 
 def test_render_and_residual_follow_the_photo(scene: Scene) -> None:
