@@ -9,7 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceinv.errors import BackendError, ConfigError, FaceinvError, InputError, ModelError, NoFaceError
+from faceinv.errors import (
+    BackendError,
+    ConfigError,
+    DeviceLostError,
+    FaceinvError,
+    InputError,
+    ModelError,
+    NoFaceError,
+)
 from faceinv.fitting.config import FitConfig
 from faceinv.version import __version__
 
@@ -21,8 +29,10 @@ if not (Path(__file__).parent / "backends").is_dir() and (_beside / "backends" /
 
 if TYPE_CHECKING:
     from faceinv.engine.registry import available_engines
+    from faceinv.face.camera import WeakPerspective
     from faceinv.face.formats import load_model
     from faceinv.face.model import MorphableModel
+    from faceinv.face.state import Face
     from faceinv.fitting.fitter import Fitter, fit, fit_faces
     from faceinv.fitting.result import FitResult, load_result
     from faceinv.fitting.solver import Status
@@ -30,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendError",
     "ConfigError",
+    "DeviceLostError",
+    "Face",
     "FaceinvError",
     "FitConfig",
     "FitResult",
@@ -39,6 +51,7 @@ __all__ = [
     "MorphableModel",
     "NoFaceError",
     "Status",
+    "WeakPerspective",
     "__version__",
     "available_engines",
     "fit",
@@ -49,6 +62,8 @@ __all__ = [
 
 # Loaded on first use, so that `import faceinv` stays quick.
 _LAZY = {
+    "Face": "faceinv.face.state",
+    "WeakPerspective": "faceinv.face.camera",
     "Fitter": "faceinv.fitting.fitter",
     "fit": "faceinv.fitting.fitter",
     "fit_faces": "faceinv.fitting.fitter",
