@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small import few_modes
 
 from faceinv import ModelError, MorphableModel
@@ -108,3 +111,95 @@ def test_fingerprint_tells_identity_from_expression() -> None:
     ours = changed(expression_basis=empty, expression_names=())
     theirs = changed(identity_basis=empty, expression_basis=model.identity_basis, expression_names=())
     assert ours.fingerprint != theirs.fingerprint
+
+
+K = few_modes().identity_count
+
+
+@st.composite
+def priors(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """A mean (K,) and a covariance (K, K), of any rank."""
+    random = np.random.default_rng(draw(st.integers(0, 10**6)))
+    root = random.normal(size=(K, draw(st.integers(0, K + 2)))) * draw(st.floats(0.01, 3))
+    return random.normal(size=K), root @ root.T
+
+
+@settings(max_examples=30, deadline=None)
+@given(prior=priors())
+def test_a_prior_gives_the_surfaces_its_distribution(prior: tuple[np.ndarray, np.ndarray]) -> None:
+    mean, covariance = prior
+    model = few_modes()
+    new = model.with_prior(mean, covariance)
+    assert new.identity_basis.shape == model.identity_basis.shape
+    assert np.abs(new.mean - model.vertices(mean)).max() < 1e-4
+    old_basis, new_basis = (m.identity_basis.astype(float).reshape(3 * N, K)[::29] for m in (model, new))
+    expected = old_basis @ covariance @ old_basis.T
+    assert np.abs(new_basis @ new_basis.T - expected).max() < 1e-5 * max(np.abs(expected).max(), 1e-9)
+    strength = np.linalg.norm(new.identity_basis.astype(float), axis=(0, 1))
+    assert (np.diff(strength) < 1e-4 * strength.max(initial=0) + 1e-9).all(), "the most important first"
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_the_log_prior_of_a_face_stays(seed: int) -> None:
+    model, random = few_modes(), np.random.default_rng(seed)
+    root, mean, coefficients = random.normal(size=(K, K)) + 2 * np.eye(K), random.normal(size=K), random.normal(size=K)
+    new = model.with_prior(mean, root @ root.T)
+    face = model.vertices(coefficients)
+    basis = new.identity_basis.astype(float).reshape(3 * N, K)
+    again, *_ = np.linalg.lstsq(basis, (face - new.mean).ravel(), rcond=None)
+    assert np.abs(new.vertices(again) - face).max() < 1e-3
+    apart = coefficients - mean
+    expected = apart @ np.linalg.solve(root @ root.T, apart)
+    assert abs(again @ again - expected) < 1e-3 * max(expected, 1)
+
+
+def test_truncating_after_a_prior_keeps_more_of_the_surface_than_any_other_choice() -> None:
+    random = np.random.default_rng(3)
+    root = random.normal(size=(K, K))
+    new = few_modes().with_prior(np.zeros(K), root @ root.T)
+    basis = new.identity_basis.astype(float).reshape(3 * N, K)
+    values = np.linalg.svd(basis, compute_uv=False)
+    kept = new.truncated(identity=2).identity_basis.astype(float)
+    assert np.isclose((kept**2).sum(), (values[:2] ** 2).sum(), rtol=1e-5)
+
+
+def test_the_standard_prior_changes_nothing_but_the_choice_of_modes() -> None:
+    model = few_modes()
+    new = model.with_prior(np.zeros(K), np.eye(K))
+    assert np.array_equal(new.mean, model.mean)
+    for field in ("expression_basis", "albedo_basis", "triangles", "landmark_vertices", "face_mask"):
+        assert np.array_equal(getattr(new, field), getattr(model, field))
+
+
+@pytest.mark.parametrize(
+    ("mean", "covariance", "message"),
+    [
+        (np.zeros(K + 1), np.eye(K), rf"prior's mean is float64 of shape \({K + 1},\), expected numbers \({K},\)"),
+        (np.zeros(K), np.eye(K)[:-1], "prior's covariance is float64 of shape"),
+        (np.zeros(K), np.ones(K), "prior's covariance is float64 of shape"),
+        (np.full(K, np.nan), np.eye(K), "prior's mean holds NaN"),
+        (np.zeros(K), np.full((K, K), np.inf), "prior's covariance holds NaN"),
+        (np.zeros(K), np.triu(np.ones((K, K))), "not symmetric; entries differ by up to 1"),
+        (np.zeros(K), -np.eye(K), "negative variance -1"),
+        (np.zeros(K), np.ones((K, K)) - np.eye(K), "must be positive semi-definite"),
+        (["a"] * K, np.eye(K), "prior's mean is <U1"),
+    ],
+)
+def test_what_is_no_prior_is_refused(mean: Any, covariance: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        few_modes().with_prior(mean, covariance)
+
+
+def test_a_covariance_rounded_to_float32_is_one() -> None:
+    root = np.random.default_rng(0).normal(size=(K, 2))
+    few_modes().with_prior(np.zeros(K, np.float32), (root @ root.T).astype(np.float32))
+
+
+def test_a_pickled_model_is_the_same_and_read_only() -> None:
+    model = few_modes()
+    again = pickle.loads(pickle.dumps(model))
+    assert again.fingerprint == model.fingerprint
+    assert again.expression_names == model.expression_names
+    with pytest.raises(ValueError, match="read-only"):
+        again.mean[0] = 0

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["MorphableModel"]
+
+_ROUNDING: Final = 1e-6
+"""Of a covariance's largest entry: what rounding to float32 may do to its symmetry and its smallest variance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,3 +187,58 @@ class MorphableModel:
             albedo_basis=self.albedo_basis[:, :, : self.albedo_count if albedo is None else albedo],
             expression_names=self.expression_names[:keep_expression],
         )
+
+    def with_prior(self, mean: NDArray[np.floating], covariance: NDArray[np.floating]) -> MorphableModel:
+        """The same model under another normal prior on its identity, as of a group of people.
+
+        The identity basis B is whitened anew, B <- B L with L L^T the covariance, and the mean surface moves by B mean,
+        so that the new coefficients have the standard normal as their prior again: a of this model is
+        `mean + L a'` of the new one. The new modes are the principal components of the surfaces that the prior
+        describes, those that move the most first, so that `truncated` keeps the most important.
+
+        Args:
+            mean: (Ki,) of the coefficients, in this model's standard deviations.
+            covariance: (Ki, Ki), symmetric and positive semi-definite. A direction without variance becomes a mode
+                that moves nothing.
+
+        Raises:
+            ModelError: when a shape differs, a number is not finite, or the covariance is none.
+        """
+        count = self.identity_count
+        centre, spread = (np.asarray(value) for value in (mean, covariance))
+        for field, value, shape in (("mean", centre, (count,)), ("covariance", spread, (count, count))):
+            if value.shape != shape or value.dtype.kind not in "iuf":
+                given = f"{value.dtype} of shape {value.shape}"
+                raise ModelError(f"model '{self.name}': the prior's {field} is {given}, expected numbers {shape}.")
+            if not np.isfinite(value).all():
+                raise ModelError(f"model '{self.name}': the prior's {field} holds NaN or infinite values.")
+        basis = self.identity_basis.astype(np.float64).reshape(3 * self.vertex_count, count)
+        to_old = self._factor(spread.astype(np.float64))
+        moved = basis @ to_old
+        _, turn = np.linalg.eigh(moved.T @ moved)
+        return dataclasses.replace(
+            self,
+            mean=(self.mean + (basis @ centre).reshape(-1, 3)).astype(np.float32),
+            identity_basis=(moved @ turn[:, ::-1]).astype(np.float32).reshape(self.identity_basis.shape),
+        )
+
+    def _factor(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(K, K) L with L L^T the covariance."""
+        size = float(np.abs(covariance).max(initial=0.0))
+        skew = float(np.abs(covariance - covariance.T).max(initial=0.0))
+        if skew > _ROUNDING * size:
+            raise ModelError(
+                f"model '{self.name}': the prior's covariance is not symmetric; entries differ by up to {skew:.3g}."
+            )
+        variance, directions = np.linalg.eigh((covariance + covariance.T) / 2)
+        if variance.min(initial=0.0) < -_ROUNDING * size:
+            raise ModelError(
+                f"model '{self.name}': the prior's covariance has the negative variance {variance.min():.3g}; it "
+                "must be positive semi-definite."
+            )
+        factor: NDArray[np.float64] = directions * np.sqrt(np.maximum(variance, 0))
+        return factor
+
+    def __reduce__(self) -> tuple[type[MorphableModel], tuple[object, ...]]:
+        # By the constructor: a copy's arrays are checked and read-only too.
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))

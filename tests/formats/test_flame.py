@@ -56,11 +56,13 @@ def test_51_landmarks_keep_their_place_and_the_jaw_is_carried_over(tmp_path: Pat
     assert distance[:17].mean() < 4
 
 
-def test_landmarks_of_another_count(tmp_path: Path) -> None:
-    write_flame(tmp_path / "model.pkl")
+def test_landmarks_of_another_count_are_ignored_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    head, _ = write_flame(tmp_path / "model.pkl")
     add_embedding(tmp_path, 50, "ringnet")
-    with pytest.raises(ModelError, match="'lmk_face_idx' has 50 landmarks, expected 68 or 51"):
-        load_model(tmp_path / "model.pkl")
+    model = load_model(tmp_path / "model.pkl", identity=2)
+    assert "'lmk_face_idx' has 50 landmarks, expected 68, 51 or 70" in caplog.text
+    distance = np.linalg.norm(model.landmarks(model.mean) - head.mean[head.landmarks], axis=1)
+    assert distance.mean() < 8, "carried over from the default model"
 
 
 def test_a_folder_with_one_model(tmp_path: Path) -> None:

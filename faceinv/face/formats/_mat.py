@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from faceinv.errors import ModelError
 
-__all__ = ["mat_names", "read_mat"]
+__all__ = ["MATLAB_7_3", "mat_names", "read_mat"]
+
+MATLAB_7_3: Final = (
+    "is a MATLAB 7.3 file, which is not read. Take the file as its owner publishes it, or write it again in MATLAB "
+    "with: save(file, '-v7')."
+)
+"""What to say about such a file, after its name."""
 
 _LEVEL5: Final = b"MATLAB 5.0 MAT-file"
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
@@ -79,10 +85,7 @@ def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         with path.open("rb") as stream:
             head = stream.read(_HEADER)
             if head.startswith((b"MATLAB 7.3", _HDF5)):
-                raise ModelError(
-                    f"'{path}' is a MATLAB 7.3 file, which is not read. Take the file as its owner publishes it, or "
-                    "write it again in MATLAB with: save(file, '-v7')."
-                )
+                raise ModelError(f"'{path}' {MATLAB_7_3}")
             if not head.startswith(_LEVEL5):
                 raise ModelError(f"'{path}' is no MATLAB 5 file (it does not begin with '{_LEVEL5.decode()}').")
             found = {variable.name: variable for variable in _variables(stream) if variable.name in names}

@@ -116,7 +116,8 @@ def load_arrays(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as stream:
-            _skip_npy_header(stream)
+            if not _skip_npy_header(stream):
+                raise ModelError(f"'{path}' holds an array of plain numbers, not a dictionary of arrays.")
             content = _ArrayUnpickler(stream, encoding="latin1").load()
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -137,10 +138,12 @@ def load_arrays(path: Path) -> dict[str, Any]:
     }
 
 
-def _skip_npy_header(stream: BinaryIO) -> None:
+def _skip_npy_header(stream: BinaryIO) -> bool:
+    """Move on to the pickle, which an `.npy` file may wrap; false where that holds plain numbers instead."""
     if stream.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
         stream.seek(0)
-        return
+        return True
     major = stream.read(2)[:1]
     width = 2 if major == b"\x01" else 4
-    stream.seek(int.from_bytes(stream.read(width), "little"), 1)
+    header = stream.read(int.from_bytes(stream.read(width), "little"))
+    return b"'descr': '|O'" in header

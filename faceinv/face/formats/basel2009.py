@@ -27,6 +27,7 @@ Layouts, and where reading goes wrong silently:
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,17 +44,24 @@ from faceinv.face.formats._checks import (
     numeric,
 )
 from faceinv.face.formats._landmarks import Landmarks, vertex_landmarks
-from faceinv.face.formats._mat import read_mat
+from faceinv.face.formats._mat import mat_names, read_mat
 from faceinv.face.formats._raw import ModeCounts, RawModel, finish
 from faceinv.face.landmarks68 import LANDMARK_COUNT
 from faceinv.face.model import MorphableModel
 
-__all__ = ["load_basel2009"]
+__all__ = ["PUBLISHED", "load_basel2009"]
+
+PUBLISHED: Final = (
+    "faceinv reads the published '01_MorphableModel.mat' (https://faces.dmi.unibas.ch/bfm), from which other projects "
+    "make their 'BFM_model_front.mat', 'BFM.mat' or 'bfm_noneck_v3.pkl'."
+)
+"""What to say about files that are derived from the model."""
 
 IDENTITY_DEFAULT: Final = 100
 ALBEDO_DEFAULT: Final = 100
 LICENCE: Final = "Basel Face Model 2009, University of Basel: research and teaching only, no redistribution."
 _MM_PER_UNIT: Final = 1e-3
+_log = logging.getLogger(__name__)
 _ROWS: Final = 1024
 """Rows that are transposed in one go, so that they stay in the processor's cache."""
 _NOSE_BRIDGE: Final = (8161, 8177, 8187, 8192)
@@ -71,6 +79,12 @@ def load_basel2009(path: Path, counts: ModeCounts) -> MorphableModel:
         ModelError: names the file and the variable that is missing, truncated, out of range or not orthogonal.
     """
     names = ("shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV", "tl")
+    present = mat_names(path)
+    if present and "shapeMU" not in present:
+        raise ModelError(
+            f"'{path}' is a MATLAB file with {', '.join(sorted(present)[:6])}, not the published Basel Face Model 2009 "
+            f"but something made from it, or something else. {PUBLISHED}"
+        )
     mat = read_mat(path, names)
     mean = _mean(mat, "shape", path)
     mean_colour = _mean(mat, "tex", path)
@@ -89,10 +103,12 @@ def load_basel2009(path: Path, counts: ModeCounts) -> MorphableModel:
         identity = identity[trim]
         albedo = albedo[trim]
     elif expression_file is not None:
-        raise ModelError(
-            f"'{expression_file}' needs 'model_info.mat' beside it, which says which vertices it moves (from the 3DDFA "
-            "code release). Without expressions, move it elsewhere."
+        _log.warning(
+            "'%s' needs 'model_info.mat' beside it, which says which vertices it moves (from the 3DDFA code release); "
+            "the model is read without expressions",
+            expression_file,
         )
+        expression_file = None
     if expression_file is not None:
         expression_mean, expression = _read_expression(expression_file, len(mean), counts.expression)
         mean = mean + expression_mean

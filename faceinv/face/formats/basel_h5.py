@@ -33,6 +33,7 @@ from faceinv.face.formats._checks import (
     count_modes,
     numeric,
 )
+from faceinv.face.formats._mat import MATLAB_7_3
 from faceinv.face.formats._raw import ModeCounts, RawModel, finish
 from faceinv.face.model import MorphableModel
 
@@ -77,6 +78,8 @@ def load_basel_h5(path: Path, counts: ModeCounts) -> MorphableModel:
 
 
 def _read(file: Any, path: Path, counts: ModeCounts) -> MorphableModel:
+    if "shapeMU" in file:  # Basel 2009 without MATLAB's header
+        raise ModelError(f"'{path}' {MATLAB_7_3}")
     mean, identity = _model(file, "shape", path, counts.identity, "identity")
     colour, albedo = _model(file, "color", path, counts.albedo, "albedo")
     check_shape(colour, mean.shape, path, "color/model/mean")

@@ -19,7 +19,7 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from faceinv.face.model import MorphableModel
 __all__ = ["NEUTRAL", "load_ict"]
 
 NEUTRAL: Final = "generic_neutral_mesh.obj"
+_TABLE: Final = "vertex_indices.json"
 LICENCE: Final = "ICT-FaceKit (light), (c) 2020 USC Institute for Creative Technologies: MIT licence."
 _MM_PER_UNIT: Final = 10.0
 _IDENTITY: Final = re.compile(r"identity\d+", re.IGNORECASE)
@@ -55,9 +56,9 @@ def load_ict(path: Path, counts: ModeCounts) -> MorphableModel:
     """
     neutral_file = path / NEUTRAL
     neutral, uv, triangles, uv_triangles = _read_mesh(neutral_file)
-    files = sorted(other for other in path.iterdir() if other.suffix.lower() == ".obj" and other != neutral_file)
+    files = sorted(other for other in path.iterdir() if _is_shape(other) and other != neutral_file)
     identities = [other for other in files if _IDENTITY.fullmatch(other.stem)]
-    expressions = [other for other in files if other not in identities]
+    expressions = _expressions([other for other in files if other not in identities], path, len(neutral))
     _log.info("'%s': %d identity and %d expression files", path, len(identities), len(expressions))
     count_modes(counts.expression, len(expressions), None, path, "expression")
     identities = identities[: count_modes(counts.identity, len(identities), None, path, "identity")]
@@ -71,13 +72,35 @@ def load_ict(path: Path, counts: ModeCounts) -> MorphableModel:
             identity=_offsets(identities, neutral),
             expression=_offsets(expressions, neutral),
             expression_names=tuple(other.stem for other in expressions),
-            landmarks=_landmarks(path / "vertex_indices.json", len(neutral)),
+            landmarks=_landmarks(path / _TABLE, len(neutral)),
             uv=uv,
             uv_triangles=uv_triangles,
             unordered_expression=True,
         ),
         counts,
     )
+
+
+def _is_shape(path: Path) -> bool:
+    return path.suffix.lower() == ".obj" and not path.name.startswith(".") and path.is_file()
+
+
+def _expressions(files: list[Path], folder: Path, vertices: int) -> list[Path]:
+    """Those of the files that are expressions: a mesh that is not on the model's list may lie there by chance."""
+    listed = _table(folder / _TABLE).get("expressions")
+    names = {str(name) for name in listed} if isinstance(listed, list) else {file.stem for file in files}
+    return [file for file in files if file.stem in names or _has_vertices(file, vertices)]
+
+
+def _has_vertices(path: Path, count: int) -> bool:
+    try:
+        present = len(_read_vertices(_bytes(path), path))
+        reason = f"'{path}' has {present} vertices, not {count}"
+    except ModelError as error:
+        present, reason = 0, str(error)
+    if present != count:
+        _log.warning("ignored beside '%s': %s", NEUTRAL, reason)
+    return present == count
 
 
 def _offsets(files: list[Path], neutral: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -141,11 +164,24 @@ def _read_mesh(
     return vertices, uv, triangles, check_indices(uv_index, len(uv), path, "f", base=1)
 
 
+def _table(path: Path) -> dict[str, Any]:
+    """What `vertex_indices.json` says; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        table = json.loads(_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"'{path}' cannot be read as JSON ({error}); fetch it again.") from None
+    if not isinstance(table, dict):
+        raise ModelError(f"'{path}' holds no table of vertices; fetch it again.")
+    return table
+
+
 def _landmarks(path: Path, vertices: int) -> Landmarks | None:
     if not path.is_file():
         return None
     try:
-        table = np.asarray(json.loads(_bytes(path))["idx_to_landmark_verts"])
+        table = np.asarray(_table(path)["idx_to_landmark_verts"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{path}': field 'idx_to_landmark_verts' cannot be read ({error}).") from None
     if table.shape != (LANDMARK_COUNT,) or table.dtype.kind not in "iu":
