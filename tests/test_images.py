@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from faceinv.errors import InputError
 from faceinv.output.picture import save_image
@@ -120,48 +119,6 @@ def test_other_modes_are_read(mode: str) -> None:
 def test_cmyk_jpeg(tmp_path: Path) -> None:
     path = write(tmp_path / "print.jpg", Image.new("CMYK", (32, 32), (0, 255, 255, 0)), quality=95)
     np.testing.assert_allclose(load_image(path).pixels[16, 16], [1, 0, 0], atol=0.03)
-
-
-def test_colour_profile_is_followed(tmp_path: Path) -> None:
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    image = Image.new("RGB", (20, 20), (200, 100, 50))
-    same = load_image(write(tmp_path / "srgb.png", image, icc_profile=srgb)).pixels
-    np.testing.assert_allclose(same[0, 0], [200 / 255, 100 / 255, 50 / 255], atol=1e-6)
-    for name, profile in {"broken": b"no profile", "unfit": lab}.items():
-        taken = load_image(write(tmp_path / f"{name}.png", image, icc_profile=profile)).pixels
-        np.testing.assert_array_equal(taken, same)
-
-
-def linear_profile() -> bytes:
-    """An ICC profile of the colours of sRGB whose values are linear light."""
-    text = b"linear light\0"
-    tags = {
-        b"desc": b"desc" + struct.pack(">II", 0, len(text)) + text + bytes(78),
-        b"cprt": b"text" + bytes(4) + b"none\0",
-        b"wtpt": (0.9642, 1.0, 0.8249),
-        b"rXYZ": (0.4361, 0.2225, 0.0139),
-        b"gXYZ": (0.3851, 0.7169, 0.0971),
-        b"bXYZ": (0.1431, 0.0606, 0.7141),
-        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv" + struct.pack(">II", 0, 0)),
-    }
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, tag in tags.items():
-        data = tag if isinstance(tag, bytes) else b"XYZ " + struct.pack(">I3i", 0, *(round(v * 65536) for v in tag))
-        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    head = struct.pack(">I4sI4s4s4s", 128 + len(table) + len(body), bytes(4), 0x02100000, b"mntr", b"RGB ", b"XYZ ")
-    head += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28)
-    head += struct.pack(">3i", *(round(v * 65536) for v in (0.9642, 1.0, 0.8249)))
-    return head + bytes(128 - len(head)) + table + body
-
-
-def test_colours_of_another_profile_become_srgb(tmp_path: Path) -> None:
-    for mode in ("RGB", "RGBA"):
-        image = Image.new("RGB", (20, 20), (128, 30, 240)).convert(mode)
-        path = write(tmp_path / f"{mode}.png", image, icc_profile=linear_profile())
-        expected = linear_to_srgb(np.array([128, 30, 240]) / 255)
-        np.testing.assert_allclose(load_image(path).pixels[5, 5], expected, atol=0.01)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from faceinv.errors import InputError
-
-if TYPE_CHECKING:
-    pass
+from faceinv.photo.color import profile_to_srgb
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "LoadedImage", "load_image", "load_mask"]
 
@@ -180,7 +177,11 @@ def _decode_given(image: Image.Image, label: str) -> Image.Image:
 
 
 def _values(image: Image.Image, label: str) -> npt.NDArray[Any]:
-    """Pixels of a decoded image: (H, W) or (H, W, 3) or (H, W, 4), as uint8, uint16 or floats in [0, 1]."""
+    """Pixels of a decoded image: (H, W) or (H, W, 3) or (H, W, 4), as uint8, uint16 or floats in [0, 1]; sRGB."""
+    return profile_to_srgb(image, _stored_values(image, label), label)
+
+
+def _stored_values(image: Image.Image, label: str) -> npt.NDArray[Any]:
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16, copy=False)
     if image.mode == "I":
@@ -193,30 +194,7 @@ def _values(image: Image.Image, label: str) -> npt.NDArray[Any]:
         return values.astype(np.uint16)
     if image.mode == "F":
         return _check_array(np.asarray(image), label)
-    transparent = image.has_transparency_data
-    image = _to_srgb(image, label)
-    if transparent:
-        return np.asarray(image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"))
-
-
-def _to_srgb(image: Image.Image, label: str) -> Image.Image:
-    """Follow an embedded colour profile, where there is one other than sRGB."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
-        return image
-    try:
-        from PIL import ImageCms
-
-        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(embedded).lower():
-            return image
-        mode = "RGBA" if image.mode == "RGBA" else "RGB"
-        converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode=mode)
-    except Exception as error:  # no colour management in this Pillow, or a damaged profile
-        _log.warning("%s: its colour profile cannot be used (%s); its values are taken as sRGB", label, error)
-        return image
-    return image if converted is None else converted
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
 def _check_array(source: object, label: str) -> npt.NDArray[Any]:
@@ -267,7 +245,7 @@ def _to_rgb(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 def _mask_of_image(image: Image.Image, label: str) -> npt.NDArray[np.bool_]:
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-        return _mask_of_array(_values(image, label), label)
+        return _mask_of_array(_stored_values(image, label), label)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         grey, alpha = np.asarray(rgba.convert("RGB").convert("L")), np.asarray(rgba)[:, :, 3]
