@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from faceinv.backends.cupy_cuda.device import DeviceMemoryError
 from faceinv.backends.cupy_cuda.differentiator import CudaDifferentiator
+from faceinv.backends.cupy_cuda.launch.device import DeviceMemoryError
 from faceinv.backends.cupy_cuda.renderer import CudaRenderer
 from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
-    from faceinv.backends.cupy_cuda.device import Device
+    from faceinv.backends.cupy_cuda.launch.device import Device
     from faceinv.engine.records import EngineSettings, Problem
     from faceinv.face.model import MorphableModel
 
@@ -51,6 +51,6 @@ def build(model: MorphableModel, settings: EngineSettings) -> Engine:
     Raises:
         BackendError: when there is no GPU that CuPy can use; the message says why.
     """
-    from faceinv.backends.cupy_cuda.cupy_device import CupyDevice
+    from faceinv.backends.cupy_cuda.launch.cupy_device import CupyDevice
 
     return CudaEngine(CupyDevice(settings.device), model, settings)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from faceinv.backends.cupy_cuda.device import DeviceMemoryError
-from faceinv.backends.cupy_cuda.renderer import blocks
+from faceinv.backends.cupy_cuda.kernels.constants import blocks
+from faceinv.backends.cupy_cuda.launch.device import DeviceMemoryError
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faceinv.backends.cupy_cuda.device import Device
+    from faceinv.backends.cupy_cuda.launch.device import Device
 
 __all__ = ["Parts"]
 

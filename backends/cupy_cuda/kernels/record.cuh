@@ -1,13 +1,10 @@
-// The record that rows.cu leaves for every photometric pixel and that assembly.cu reads: its residuals and local
+// The record that photometric.cu leaves for every photometric pixel and that assembly.cu reads: its residuals and local
 // derivatives. Field after field, each for all pixels of an item, so that neighbouring threads touch neighbouring words.
 //
-// With visibility frozen a pixel's radiance depends on its own triangle, the pose and the light (DESIGN section 3):
+// With visibility frozen a pixel's radiance depends on its own triangle, the pose and the light:
 //     dI_c = sum_k b_k (p_c . dV_k + q_c . dn_k + h_c drho_kc) + pose and lighting columns
 // for interpolated normals. For flat ones sum_k P_ck . dV_k takes the place of the first two terms.
 #pragma once
-
-#define POSE_COLUMNS 6
-#define LIGHT_COLUMNS 9  // of each channel
 
 template <bool FLAT>
 struct Record {
@@ -15,8 +12,9 @@ struct Record {
     static const int AT_BARY = 0;                               // (3)
     static const int AT_GEOMETRY = 3;                           // (3 channels, GEOMETRY)
     static const int AT_SHADE = AT_GEOMETRY + 3 * GEOMETRY;     // (3): h
-    static const int AT_POSE = AT_SHADE + 3;                    // (3 channels, 6)
-    static const int AT_LIGHT = AT_POSE + 3 * POSE_COLUMNS;     // (3 channels, 9)
+    static const int AT_POSE = AT_SHADE + 3;                    // (3 channels, POSE_COUNT)
+    static const int AT_LIGHT = AT_POSE + 3 * POSE_COUNT;     // (3 channels, LIGHT_COLUMNS)
     static const int AT_RESIDUAL = AT_LIGHT + 3 * LIGHT_COLUMNS;  // (3)
-    static const int FIELDS = AT_RESIDUAL + 3;                  // 72, or 81 for flat normals
+    static const int FIELDS = AT_RESIDUAL + 3;
+    static_assert(FIELDS == (FLAT ? RECORD_FIELDS_FLAT : RECORD_FIELDS_SMOOTH), "photometric.py has another size");
 };

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 import cupy
 import numpy as np
 
-from faceinv.backends.cupy_cuda.device import Device, DeviceMemoryError
-from faceinv.backends.cupy_cuda.kernels import EXACT, FILES, Kernel, kernels_of, source
-from faceinv.backends.cupy_cuda.nvrtc_library import load_nvrtc
+from faceinv.backends.cupy_cuda.launch.device import Device, DeviceMemoryError
+from faceinv.backends.cupy_cuda.launch.kernel import Kernel
+from faceinv.backends.cupy_cuda.launch.nvrtc_library import load_nvrtc
 from faceinv.errors import BackendError, DeviceLostError, first_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import DTypeLike, NDArray
 
-    from faceinv.backends.cupy_cuda.device import Array
+    from faceinv.backends.cupy_cuda.launch.device import Array
+    from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
 
 __all__ = ["CupyDevice", "compile_options"]
 
@@ -30,9 +33,9 @@ _LOST: Final = frozenset({214, 700, 702, 710, *range(714, 720)})
 """Errors after which a process's context is of no more use (illegal address, launch timeout, memory fault, ...)."""
 
 
-def compile_options(file: str) -> tuple[str, ...]:
+def compile_options(file: KernelFile) -> tuple[str, ...]:
     """NVRTC's options for a file, but for the architecture."""
-    return ("--std=c++17", f"--fmad={'false' if file in EXACT else 'true'}", "--prec-div=true", "--prec-sqrt=true")
+    return ("--std=c++17", f"--fmad={'false' if file.exact else 'true'}", "--prec-div=true", "--prec-sqrt=true")
 
 
 class CupyDevice(Device):
@@ -63,13 +66,13 @@ class CupyDevice(Device):
             )
         self.name = f"CuPy {cupy.__version__}, {title} ({capability / 10}), device {self._index}"
 
-    def load(self, real: str, flat: str) -> None:
+    def load(self, files: Iterable[KernelFile], real: str, flat: str) -> None:
         """See `Device.load`. CuPy 14 keeps what it compiled on disk for the next process; CuPy 13 does not."""
-        for file in FILES:
-            names = [k.expression(i) for k in kernels_of(file) for i in k.instances_with(real, flat)]
-            with self._at_work(f"cannot load {file}"):
+        for file in files:
+            names = list(file.expressions_with(real, flat))
+            with self._at_work(f"cannot load {file.name}"):
                 try:
-                    module = cupy.RawModule(code=source(file), options=compile_options(file), name_expressions=names)
+                    module = cupy.RawModule(code=file.text, options=compile_options(file), name_expressions=names)
                     self._functions.update({name: module.get_function(name) for name in names})
                 except cupy.cuda.runtime.CUDARuntimeError:
                     raise
@@ -77,12 +80,12 @@ class CupyDevice(Device):
                     if error.status not in _NO_BINARY:
                         raise
                     raise BackendError(
-                        f"{self.name}: {file} cannot be loaded: {first_line(error)}. Either the driver is older than "
+                        f"{self.name}: {file.name} cannot be loaded: {first_line(error)}. Either the driver is older than "
                         "CuPy's CUDA, or the GPU is newer than CuPy's compiler: update the older of the two."
                     ) from error
                 except (cupy.cuda.compiler.CompileException, OSError, RuntimeError) as error:
                     # The text, no folder for the cache, no CUDA headers.
-                    raise BackendError(f"{self.name}: {file} cannot be compiled: {first_line(error)}") from error
+                    raise BackendError(f"{self.name}: {file.name} cannot be compiled: {first_line(error)}") from error
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """See `Device.empty`."""

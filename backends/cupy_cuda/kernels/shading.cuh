@@ -1,7 +1,7 @@
 // What a pixel shows: normals, spherical harmonics, Huber's loss. Float64 throughout.
 #pragma once
+#include "camera.cuh"
 #include "common.cuh"
-#include "screen.cuh"
 
 __device__ inline void sh_basis(double x, double y, double z, double* out)
 {
@@ -38,15 +38,15 @@ struct Surface {
     const double* depth;    // (N) px
 };
 
-// A shaded pixel before its colour: barycentric weights, unit normal in the camera frame, spherical harmonics.
+// A pixel before its colour: barycentric weights and the unit normal in the camera frame.
 struct Shaded {
     int corner[3];
     double b[3];
-    double g[6];          // (3, 2) gradients of b; set by `look` only
+    double g[3 * 2];      // gradients of b; set by `look` only
     double n[3];
     double inverse;       // one over the length that n had
     double face_inverse;  // one over twice the triangle's area; flat normals only
-    double basis[9];
+    double basis[LIGHT_COLUMNS];  // spherical harmonics; set by `look` only
 };
 
 template <bool FLAT>
@@ -62,13 +62,9 @@ __device__ inline void orient(const Surface& s, const Camera& camera, Shaded& ou
             mean[d] = out.b[0] * s.normals[3 * out.corner[0] + d] + out.b[1] * s.normals[3 * out.corner[1] + d]
                 + out.b[2] * s.normals[3 * out.corner[2] + d];
     }
-    for (int d = 0; d < 3; ++d) {
-        const double* r = camera.rotation + 3 * d;
-        m[d] = r[0] * mean[0] + r[1] * mean[1] + r[2] * mean[2];
-    }
+    turn(camera, mean, m);
     out.inverse = 1.0 / fmax(sqrt(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]), 1e-12);
     for (int d = 0; d < 3; ++d) out.n[d] = m[d] * out.inverse;
-    sh_basis(out.n[0], out.n[1], out.n[2], out.basis);
 }
 
 // A pixel under the surface as it is now, with the triangle `t` it was frozen with.
@@ -79,6 +75,7 @@ __device__ inline void look(
     for (int k = 0; k < 3; ++k) out.corner[k] = triangles[3 * t + k];
     screen_weights(s.xy + 2 * out.corner[0], s.xy + 2 * out.corner[1], s.xy + 2 * out.corner[2], x, y, out.b, out.g);
     orient<FLAT>(s, camera, out);
+    sh_basis(out.n[0], out.n[1], out.n[2], out.basis);
 }
 
 __device__ inline double albedo_at(const Surface& s, const Shaded& p, int c)
@@ -87,10 +84,16 @@ __device__ inline double albedo_at(const Surface& s, const Shaded& p, int c)
         + p.b[2] * s.albedo[3 * p.corner[2] + c];
 }
 
-__device__ inline double shade_of(const Camera& camera, const Shaded& p, int c)
+// The light (3 channels of LIGHT_COLUMNS) of an item.
+__device__ inline const double* light_of(const double* lighting, int item)
+{
+    return lighting + static_cast<size_t>(item) * LIGHTING_COUNT;
+}
+
+__device__ inline double shade_of(const double* light, const double* basis, int c)
 {
     double shade = 0.0;
-    for (int k = 0; k < 9; ++k) shade += camera.gamma[9 * c + k] * p.basis[k];
+    for (int k = 0; k < LIGHT_COLUMNS; ++k) shade += light[LIGHT_COLUMNS * c + k] * basis[k];
     return shade;
 }
 

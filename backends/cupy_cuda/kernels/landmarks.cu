@@ -1,21 +1,6 @@
-// Landmark points, residuals and rows; float64 throughout. The rules are those of faceinv/energy.py.
+// Landmark points, residuals and rows; float64 throughout. The rules are those of faceinv/engine/host_terms.py.
+#include "camera.cuh"
 #include "common.cuh"
-
-#define NOSE_FIRST 27
-#define NOSE_LAST 35
-
-struct LandmarkPointsParams {
-    int batch;                   // B
-    int vertices;                // N
-    int reach;                   // C, candidates in a row of the jaw contour; 1 means that nothing slides
-    const int* fixed_vertices;   // (LANDMARKS, 3)
-    const double* fixed_weights; // (LANDMARKS, 3)
-    const int* contour;          // (JAW, reach)
-    const double* xy;            // (batch, vertices, 2) px
-    const double* target;        // (batch, LANDMARKS, 2) px
-    int* point_vertices;         // (batch, LANDMARKS, 3)
-    double* point_weights;       // (batch, LANDMARKS, 3)
-};
 
 // One block an item, one thread a landmark. Each row of the contour gives its outermost vertex, seen from the nose; a jaw
 // target is matched to the polyline through them, within two segments of its own place.
@@ -79,29 +64,6 @@ __global__ void landmark_points(const LandmarkPointsParams p)
     weights[2] = 0.0;
 }
 
-template <typename Real>
-struct LandmarkRowsParams {
-    int batch;                    // B
-    int vertices;                 // N
-    int shape_modes;              // K
-    int shape_stride;             // K with the basis's padding
-    int albedo_modes;             // Ka
-    int parameters;               // P
-    double landmarks;             // the energy's weight
-    const byte* active;           // (batch) items to work on
-    const int* point_vertices;    // (batch, LANDMARKS, 3)
-    const double* point_weights;  // (batch, LANDMARKS, 3)
-    const double* target;         // (batch, LANDMARKS, 2) px
-    const double* omega;          // (batch, LANDMARKS)
-    const double* eye_distance;   // (batch) px
-    const double* camera;         // (batch, CAMERA_SIZE)
-    const double* points;         // (batch, vertices, 3) mm
-    const double* xy;             // (batch, vertices, 2) px
-    const Real* shape_basis;      // (vertices, 3, shape_stride)
-    double* residual;             // (batch, 2 * LANDMARKS) x and y of landmark after landmark
-    double* jacobian;             // (batch, 2 * LANDMARKS, parameters) or null: the cost alone is wanted
-};
-
 // One block a landmark, threads along the columns.
 template <typename Real>
 __global__ void landmark_rows(const LandmarkRowsParams<Real> p)
@@ -122,8 +84,12 @@ __global__ void landmark_rows(const LandmarkRowsParams<Real> p)
     }
     if (!p.jacobian) return;
     const Camera& camera = camera_of(p.camera, item);
-    const double *rx = camera.rotation, *ry = camera.rotation + 3, *rz = camera.rotation + 6;
-    const double along_x = camera.scale * factor, along_y = -camera.scale * factor;
+    double place[3] = {0.0, 0.0, 0.0}, seen[3], screen[2 * 3], pose_x[POSE_COUNT], pose_y[POSE_COUNT];
+    for (int k = 0; k < 3; ++k)
+        for (int d = 0; d < 3; ++d) place[d] += weight[k] * points[3 * vertex[k] + d];
+    see(camera, place, seen);
+    screen_jacobian(camera, seen, screen);
+    pose_columns(camera, seen, pose_x, pose_y);
     double* row_x = p.jacobian + 2 * landmark * p.parameters;
     double* row_y = row_x + p.parameters;
     const int modes = p.shape_modes, pose = modes + p.albedo_modes;
@@ -135,25 +101,16 @@ __global__ void landmark_rows(const LandmarkRowsParams<Real> p)
                 for (int d = 0; d < 3; ++d)
                     shape[d] += weight[k]
                         * static_cast<double>(p.shape_basis[(static_cast<size_t>(vertex[k]) * 3 + d) * p.shape_stride + m]);
-            x = along_x * (rx[0] * shape[0] + rx[1] * shape[1] + rx[2] * shape[2]);
-            y = along_y * (ry[0] * shape[0] + ry[1] * shape[1] + ry[2] * shape[2]);
-        } else if (m >= pose && m < pose + 6) {
-            double place[3] = {0.0, 0.0, 0.0};
-            for (int k = 0; k < 3; ++k)
-                for (int d = 0; d < 3; ++d) place[d] += weight[k] * points[3 * vertex[k] + d];
-            const double tx = rx[0] * place[0] + rx[1] * place[1] + rx[2] * place[2];
-            const double ty = ry[0] * place[0] + ry[1] * place[1] + ry[2] * place[2];
-            const double tz = rz[0] * place[0] + rz[1] * place[1] + rz[2] * place[2];
-            // log s, a turn about each axis (dw x turned), and t.
-            const double columns_x[6] = {along_x * tx, 0.0, along_x * tz, -along_x * ty, factor, 0.0};
-            const double columns_y[6] = {along_y * ty, -along_y * tz, 0.0, along_y * tx, 0.0, factor};
-            for (int k = 0; k < 6; ++k)
+            x = screen[0] * shape[0] + screen[1] * shape[1] + screen[2] * shape[2];
+            y = screen[3] * shape[0] + screen[4] * shape[1] + screen[5] * shape[2];
+        } else {
+            for (int k = 0; k < POSE_COUNT; ++k)
                 if (k == m - pose) {
-                    x = columns_x[k];
-                    y = columns_y[k];
+                    x = pose_x[k];
+                    y = pose_y[k];
                 }
         }
-        row_x[m] = x;
-        row_y[m] = y;
+        row_x[m] = x * factor;
+        row_y[m] = y * factor;
     }
 }

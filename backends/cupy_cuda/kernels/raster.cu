@@ -2,10 +2,9 @@
 //
 // A pixel's winner is the largest 64-bit key (depth, then inverted triangle id), taken by atomicMax: the largest of a set
 // does not depend on the order in which threads arrive.
+#include "camera.cuh"
 #include "common.cuh"
-#include "screen.cuh"
 
-#define ROW_THREADS 4  // threads that share a triangle's rows
 #define ID_MASK 0xffffffffull
 #define DEPTH_LIMIT 1073741824.0
 
@@ -52,18 +51,6 @@ __device__ inline long long edge_bias(const Snapped& a, const Snapped& b)
     return b.y < a.y || (b.y == a.y && b.x > a.x) ? 0 : 1;
 }
 
-struct DrawTrianglesParams {
-    int batch;             // B
-    int vertices;          // N
-    int triangle_count;    // T
-    int height;            // H
-    int width;             // W
-    const double* xy;      // (batch, vertices, 2) px
-    const double* depth;   // (batch, vertices) px
-    const int* triangles;  // (triangle_count, 3)
-    key_t64* keys;         // (batch, height, width) zeros on entry; 0 stays where nothing is drawn
-};
-
 __global__ void draw_triangles(const DrawTrianglesParams p)
 {
     const int index = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
@@ -109,25 +96,6 @@ __global__ void draw_triangles(const DrawTrianglesParams p)
     }
 }
 
-struct ResolvePixelsParams {
-    int batch;              // B
-    int vertices;           // N
-    int triangle_count;     // T
-    int height;             // H
-    int width;              // W
-    int listed;             // pixels in tile order: whole tiles, so H W or more
-    const key_t64* keys;    // (batch, height, width)
-    const double* xy;       // (batch, vertices, 2) px
-    const double* depth;    // (batch, vertices) px
-    const int* triangles;   // (triangle_count, 3)
-    const byte* face_mask;  // (triangle_count) or null: triangles that may enter the photometric term
-    const byte* mask;       // (batch, height, width) or null: pixels that may
-    int* triangle;          // (batch, height, width) -1 for the background
-    double* barycentric;    // (batch, height, width, 3) zeros for the background
-    byte* included;         // (batch, listed) or null: whether a pixel, in tile order, is in the photometric term
-    byte* used;             // (batch, vertices) or null: zeros on entry; 1 for the corners of included pixels
-};
-
 __global__ void resolve_pixels(const ResolvePixelsParams p)
 {
     const int index = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
@@ -151,9 +119,7 @@ __global__ void resolve_pixels(const ResolvePixelsParams p)
     const double *p0 = xy + 2 * corner[0], *p1 = xy + 2 * corner[1], *p2 = xy + 2 * corner[2];
     const double area = double_area(p0, p1, p2);
     if (area < -MIN_DOUBLE_AREA) {
-        const double dx = pixel.x - p0[0], dy = pixel.y - p0[1];
-        b[1] = (dx * (p2[1] - p0[1]) - dy * (p2[0] - p0[0])) / area;
-        b[2] = (dy * (p1[0] - p0[0]) - dx * (p1[1] - p0[1])) / area;
+        pixel_weights(p0, p1, p2, area, pixel.x, pixel.y, b);
     } else {  // edge-on: the snapped triangle still has an area
         const double* depth = p.depth + static_cast<size_t>(item) * p.vertices;
         const Snapped s0 = snap(p0, depth[corner[0]]), s1 = snap(p1, depth[corner[1]]), s2 = snap(p2, depth[corner[2]]);
@@ -163,8 +129,8 @@ __global__ void resolve_pixels(const ResolvePixelsParams p)
             static_cast<double>((s1.x - s0.x) * (s2.y - s0.y) - (s1.y - s0.y) * (s2.x - s0.x));
         b[1] = static_cast<double>(dx * (s2.y - s0.y) - dy * (s2.x - s0.x)) / whole;
         b[2] = static_cast<double>(dy * (s1.x - s0.x) - dx * (s1.y - s0.y)) / whole;
+        b[0] = 1.0 - b[1] - b[2];
     }
-    b[0] = 1.0 - b[1] - b[2];
     if (!included || !p.face_mask[t] || !p.mask[at] || !(area < -MIN_DOUBLE_AREA)) return;
     *included = 1;
     for (int k = 0; k < 3; ++k) p.used[static_cast<size_t>(item) * p.vertices + corner[k]] = 1;  // all write the same

@@ -4,30 +4,6 @@
 #define RING_AT_ONCE 32
 #define WARPS 4
 
-template <typename Real>
-struct NormalJacobianParams {
-    int batch;                     // B
-    int vertices;                  // N
-    int triangle_count;            // T
-    int ring_size;                 // length of `ring`
-    int modes;                     // K with the basis's padding
-    int capacity;                  // used vertices for which there is room
-    const byte* active;            // (batch) items to work on
-    const int* counts;             // (batch, 2)
-    const int* used;               // (batch, vertices) vertices that photometric pixels touch
-    const int* triangles;          // (triangle_count, 3)
-    const int* corner_start;       // (vertices + 1)
-    const int* corners;            // (3 * triangle_count)
-    const int* ring_start;         // (vertices + 1)
-    const int* ring;               // (ring_size) a vertex itself and those it shares a triangle with
-    const int* ring_slot;          // (triangle_count, 3, 3): corner l of triangle t is entry [t, k, l] of k's ring
-    const double* points;          // (batch, vertices, 3) mm
-    const double* normals;         // (batch, vertices, 3)
-    const double* inverse_length;  // (batch, vertices)
-    const Real* basis;             // (vertices, 3, modes)
-    Real* out;                     // (batch, capacity, 3, modes) d n / d coefficients of the used vertices
-};
-
 // One warp a vertex. With N = sum over triangles of (V_j - V_v) x (V_l - V_v), each ring vertex j contributes dV_j x c_j,
 // and dn = (I - n n^T)/|N| dN. First each lane forms one ring vertex's 3 x 3 matrix, then lanes take the columns.
 template <typename Real>

@@ -4,23 +4,9 @@
 
 #define PANEL 16
 #define DEPTH_AT_ONCE 32
-#define REPORT 3          // numbers after the step: predicted decrease, gradient norm, 1 where solved
 #define NOT_FINITE 1e300  // reported for a gradient that is not finite: never taken for convergence
 
-struct SolveStepParams {
-    int batch;              // B
-    int parameters;         // P
-    int free_count;         // n: entries of chi that may move
-    const int* free;        // (free_count) which
-    const double* hessian;  // (batch, parameters, parameters)
-    const double* gradient; // (batch, parameters)
-    const double* damping;  // (batch)
-    double* factor;         // (batch, free_count, free_count + 1) workspace: L transposed, then the right-hand side
-    double* scale;          // (batch, free_count) workspace
-    double* step;           // (batch, parameters + REPORT) zeros on entry; left so where the system cannot be solved
-};
-
-// Solves (S^-1 H S^-1 + (damping + 1e-12) I) S delta = -S^-1 g with S the root of H's diagonal, as interface.solve_on_host
+// Solves (S^-1 H S^-1 + (damping + 1e-12) I) S delta = -S^-1 g with S the root of H's diagonal, as host_solve.solve_on_host
 // does. The right-hand side goes along as one more row below the matrix, so that the factorisation itself does the forward
 // substitution. Column k of L is row k of `factor`, so that threads, one a row of L, read neighbouring words.
 __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)

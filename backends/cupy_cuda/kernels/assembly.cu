@@ -5,15 +5,7 @@
 // Slabs are summed in order by finish.cu, so results do not depend on scheduling.
 #include "common.cuh"
 #include "record.cuh"
-
-#define SLAB_PIXELS 256
-#define MAX_SLABS 128
-
-// Pixels in each slab of an item: SLAB_PIXELS, or a multiple of it where there would be more than MAX_SLABS slabs.
-__device__ inline int slab_length(int pixels)
-{
-    return SLAB_PIXELS * ((pixels + SLAB_PIXELS * MAX_SLABS - 1) / (SLAB_PIXELS * MAX_SLABS));
-}
+#include "slabs.cuh"
 
 // As many numbers as one 16-byte access moves.
 template <typename Real>
@@ -75,7 +67,7 @@ struct DenseRows {
     }
 };
 
-#define OWN_COLUMNS (POSE_COLUMNS + LIGHT_COLUMNS)  // pose and light of a channel; the other channels' light is zero
+#define OWN_COLUMNS (POSE_COUNT + LIGHT_COLUMNS)  // pose and light of a channel; the other channels' light is zero
 
 // The three rows (R, G, B) of one pixel, by the lanes of a warp, but for the zeros that all pixels have: other channels'
 // light. `local` and `corner` are the pixel's record and corners, a field `stride` apart. Shape columns come in packs, so
@@ -116,14 +108,14 @@ __device__ inline void form_rows(
 #pragma unroll
                     for (int q = 0; q < 3; ++q)
 #pragma unroll
-                        for (int c = 0; c < 3; ++c) sum[c].v[w] += coefficient[c * 9 + 3 * q + a] * u[q].v[w];
+                        for (int c = 0; c < 3; ++c) sum[c].v[w] += coefficient[c * R::GEOMETRY + 3 * q + a] * u[q].v[w];
                 } else {
                     const Real moved = b[0] * u[0].v[w] + b[1] * u[1].v[w] + b[2] * u[2].v[w];
                     const Real turned = b[0] * d[0].v[w] + b[1] * d[1].v[w] + b[2] * d[2].v[w];
 #pragma unroll
                     for (int c = 0; c < 3; ++c) {
-                        sum[c].v[w] += coefficient[c * 6 + a] * moved;
-                        sum[c].v[w] += coefficient[c * 6 + 3 + a] * turned;
+                        sum[c].v[w] += coefficient[c * R::GEOMETRY + a] * moved;
+                        sum[c].v[w] += coefficient[c * R::GEOMETRY + 3 + a] * turned;
                     }
                 }
             }
@@ -148,43 +140,15 @@ __device__ inline void form_rows(
     }
     const int start = modes + bases.albedo_modes;
     for (int k = lane; k < 3 * OWN_COLUMNS; k += lanes) {
-        const int c = k / OWN_COLUMNS, column = k % OWN_COLUMNS, light = column - POSE_COLUMNS;
-        const int field = light < 0 ? R::AT_POSE + POSE_COLUMNS * c + column : R::AT_LIGHT + LIGHT_COLUMNS * c + light;
+        const int c = k / OWN_COLUMNS, column = k % OWN_COLUMNS, light = column - POSE_COUNT;
+        const int field = light < 0 ? R::AT_POSE + POSE_COUNT * c + column : R::AT_LIGHT + LIGHT_COLUMNS * c + light;
         rows.put(c, start + column + (light < 0 ? 0 : LIGHT_COLUMNS * c), local[field * stride]);
     }
 }
 
-template <typename Real>
-struct NormalEquationsParams {
-    int batch;                  // B
-    int vertices;               // N
-    int shape_modes;            // K
-    int shape_stride;           // K rounded up to whole packs
-    int albedo_modes;           // Ka
-    int parameters;             // P
-    int fields;                 // fields of a record
-    int capacity;               // pixels for which there is room
-    int used_capacity;          // used vertices for which there is room
-    int slabs;                  // the most slabs that an item has
-    int tiles;                  // tiles along a side of H
-    int pairs;                  // tiles in its upper triangle
-    int side;                   // columns of a tile
-    int piece;                  // pixels whose rows are in shared memory at once, a power of two
-    int piece_bits;             // which; taken from `piece` in the kernel it costs registers, and loops spill
-    const byte* active;         // (batch) items to work on
-    const int* counts;          // (batch, 2)
-    const Real* record;         // (batch, fields, capacity)
-    const int* corner;          // (batch, 6, capacity)
-    const Real* shape_basis;    // (vertices, 3, shape_stride)
-    const Real* normal_basis;   // (batch, used_capacity, 3, shape_stride) or null: flat normals
-    const Real* albedo_basis;   // (vertices, 3, albedo_modes)
-    Real* hessian;              // (batch, slabs, pairs, side, side) each slab's sum, tile by tile
-    double* gradient;           // (batch, slabs, parameters) each slab's sum
-};
-
 // Grid: (parts of the tiles, slabs, items). Every block of a slab forms the slab's rows; with P up to 152 (76 in float64)
 // there is one. Shared memory: the gradient (parameters) in float64, rows (3 piece, tiles * side), records (fields,
-// piece), residuals (3 piece), corners (6, piece). The bounds leave a thread the registers for its tile: with more threads
+// piece), residuals (3 piece), corners (CORNER_FIELDS, piece). The bounds leave a thread the registers for its tile: with more threads
 // the loop over rows reads and writes local memory.
 template <typename Real, bool FLAT>
 __global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquationsParams<Real> p)
@@ -215,7 +179,7 @@ __global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquations
     const int at_i = upper * HALF, at_j = (upper + rest) * HALF, half = p.tiles * HALF;
 
     const Real* record = p.record + static_cast<size_t>(item) * p.fields * p.capacity;
-    const int* corners = p.corner + static_cast<size_t>(item) * 6 * p.capacity;
+    const int* corners = p.corner + static_cast<size_t>(item) * CORNER_FIELDS * p.capacity;
     const size_t normals_at = static_cast<size_t>(item) * p.used_capacity * 3 * p.shape_stride;
     const Bases<Real> bases = {p.shape_basis, FLAT ? nullptr : p.normal_basis + normals_at, p.albedo_basis,
         p.shape_modes, p.shape_stride, p.albedo_modes};
@@ -232,7 +196,7 @@ __global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquations
             const int q = k & (p.piece - 1);
             if (q < count) local[k] = record[static_cast<size_t>(k >> p.piece_bits) * p.capacity + base + q];
         }
-        for (int k = thread; k < 6 << p.piece_bits; k += threads) {
+        for (int k = thread; k < CORNER_FIELDS << p.piece_bits; k += threads) {
             const int q = k & (p.piece - 1);
             if (q < count) corner[k] = corners[static_cast<size_t>(k >> p.piece_bits) * p.capacity + base + q];
         }
@@ -279,26 +243,6 @@ __global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquations
 #pragma unroll
         for (int v = 0; v < SIDE; ++v) out[u * SIDE + v] = sum[u][v];
 }
-
-template <typename Real>
-struct DenseRowsParams {
-    int batch;                 // 1
-    int vertices;              // N
-    int shape_modes;           // K
-    int shape_stride;          // K rounded up to whole packs
-    int albedo_modes;          // Ka
-    int parameters;            // P
-    int fields;                // fields of a record
-    int capacity;              // pixels for which there is room
-    int used_capacity;         // used vertices for which there is room
-    int pixels;                // |F|
-    const Real* record;        // (batch, fields, capacity)
-    const int* corner;         // (batch, 6, capacity)
-    const Real* shape_basis;   // (vertices, 3, shape_stride)
-    const Real* normal_basis;  // (batch, used_capacity, 3, shape_stride) or null: flat normals
-    const Real* albedo_basis;  // (vertices, 3, albedo_modes)
-    Real* out;                 // (pixels, 3, parameters) J itself, for checks
-};
 
 // One block a pixel of the batch's only item.
 template <typename Real, bool FLAT>

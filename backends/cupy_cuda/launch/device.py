@@ -9,11 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from faceinv.backends.cupy_cuda.kernels import Kernel, instance
+from faceinv.backends.cupy_cuda.launch.kernel import Kernel, instance
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import DTypeLike, NDArray
+
+    from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
 
 __all__ = ["Array", "Device", "DeviceMemoryError"]
 
@@ -42,8 +46,8 @@ class Device(ABC):
     name: str
     """Library, version and device, for people."""
 
-    def load(self, real: str, flat: str) -> None:  # noqa: B027 - only a GPU has something to do
-        """Make the kernels with these template arguments ready, so that what can fail does so now.
+    def load(self, files: Iterable[KernelFile], real: str, flat: str) -> None:  # noqa: B027 - a GPU has something to do
+        """Make the kernels of some files with these template arguments ready, so that what can fail does so now.
 
         Raises:
             BackendError: when a kernel cannot be compiled or loaded.
@@ -103,7 +107,7 @@ class Device(ABC):
 
     def launch(
         self,
-        name: str,
+        kernel: Kernel,
         grid: tuple[int, int, int],
         threads: int,
         /,
@@ -112,10 +116,10 @@ class Device(ABC):
         shared: int = 0,
         **values: Any,
     ) -> None:
-        """Check the arguments of a kernel against its text and run it.
+        """Check the arguments of a kernel against its declaration and run it.
 
         Args:
-            name: the kernel.
+            kernel: which.
             grid: blocks along x, y, z; nothing is launched where one of them is 0.
             threads: in a block.
             template: template arguments.
@@ -123,13 +127,11 @@ class Device(ABC):
             values: the fields of the kernel's parameter struct: numbers, device arrays, or None for a null pointer.
 
         Raises:
-            TypeError, ValueError: for arguments that the kernel's text does not allow.
+            TypeError, ValueError: for arguments that the kernel's declaration does not allow.
             BackendError: for a grid that is too large.
         """
-        known = instance(name, template)
-        packed = known.pack(values, self._address)
-        if packed is None:
-            known.kernel.refuse(values, template)
-        known.kernel.check_grid(grid)
+        chosen = instance(kernel, template)
+        packed = chosen.pack(values, self._address)
+        kernel.check_grid(grid)
         if all(grid):
-            self._launch(known.kernel, known.expression, grid, threads, shared, packed)
+            self._launch(kernel, chosen.expression, grid, threads, shared, packed)

@@ -4,16 +4,6 @@
 
 #define FLAGS_PER_THREAD 8
 
-struct ListFlagsParams {
-    int batch;          // B
-    int length;         // flags of an item
-    int column;         // which column of `counts` to fill: COUNT_PIXELS or COUNT_VERTICES
-    const byte* flags;  // (batch, length)
-    int* list;          // (batch, length) the places of set flags, ascending; the rest is left alone
-    int* place;         // (batch, length) or null: a set flag's place in `list`, -1 elsewhere
-    int* counts;        // (batch, 2) how many flags are set
-};
-
 // One block an item: it walks through the flags, a stretch of blockDim.x * FLAGS_PER_THREAD at a time.
 __global__ void list_flags(const ListFlagsParams p)
 {

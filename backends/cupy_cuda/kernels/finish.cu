@@ -1,35 +1,9 @@
 // The parts of E, g and H put together: photometric slabs, landmarks, priors. All sums are float64, in a fixed order.
 #include "block.cuh"
 #include "common.cuh"
+#include "slabs.cuh"
 
-#define PATCH 16
-#define LANDMARK_ROWS (2 * LANDMARKS)
 #define ROWS_AT_ONCE 34
-
-template <typename Real>
-struct FinishHessianParams {
-    int batch;               // B
-    int parameters;          // P
-    int slabs;               // the most slabs that an item has
-    int slab_pixels;         // SLAB_PIXELS of assembly.cu
-    int max_slabs;           // MAX_SLABS of assembly.cu
-    int tiles;               // tiles along a side of H
-    int pairs;               // tiles in its upper triangle
-    int side;                // columns of a tile
-    const byte* active;      // (batch) items to work on
-    const int* counts;       // (batch, 2)
-    const Real* partial;     // (batch, slabs, pairs, side, side)
-    const double* landmark;  // (batch, LANDMARK_ROWS, parameters)
-    const double* prior;     // (parameters) the weights of chi^2
-    double* hessian;         // (batch, parameters, parameters) zeros for items that are not active
-};
-
-__device__ inline int slabs_of(int pixels, int slab_pixels, int max_slabs)
-{
-    if (pixels == 0) return 0;
-    const int length = slab_pixels * ((pixels + slab_pixels * max_slabs - 1) / (slab_pixels * max_slabs));
-    return (pixels + length - 1) / length;
-}
 
 // One block a patch of the upper triangle (blockIdx.y rows, blockIdx.x columns), one thread an entry and its mirror.
 template <typename Real>
@@ -57,7 +31,7 @@ __global__ void finish_hessian(const FinishHessianParams<Real> p)
         if (inside) {
             if (i == j) total += p.prior[i];
             const int a = i / p.side, b = j / p.side, pair = a * p.tiles - a * (a - 1) / 2 + (b - a);
-            const int slabs = slabs_of(p.counts[2 * item + COUNT_PIXELS], p.slab_pixels, p.max_slabs);
+            const int slabs = slabs_of(p.counts[2 * item + COUNT_PIXELS]);
             const size_t step = static_cast<size_t>(p.pairs) * p.side * p.side;
             const Real* part = p.partial + static_cast<size_t>(item) * p.slabs * step
                 + static_cast<size_t>(pair) * p.side * p.side + (i % p.side) * p.side + j % p.side;
@@ -72,22 +46,6 @@ __global__ void finish_hessian(const FinishHessianParams<Real> p)
     out[static_cast<size_t>(j) * p.parameters + i] = total;
 }
 
-struct FinishGradientParams {
-    int batch;               // B
-    int parameters;          // P
-    int slabs;               // the most slabs that an item has
-    int slab_pixels;         // SLAB_PIXELS of assembly.cu
-    int max_slabs;           // MAX_SLABS of assembly.cu
-    const byte* active;      // (batch) items to work on
-    const int* counts;       // (batch, 2)
-    const double* partial;   // (batch, slabs, parameters)
-    const double* landmark;  // (batch, LANDMARK_ROWS, parameters)
-    const double* residual;  // (batch, LANDMARK_ROWS)
-    const double* prior;     // (parameters)
-    const double* chi;       // (batch, parameters)
-    double* gradient;        // (batch, parameters) zeros for items that are not active
-};
-
 __global__ void finish_gradient(const FinishGradientParams p)
 {
     const int k = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
@@ -95,7 +53,7 @@ __global__ void finish_gradient(const FinishGradientParams p)
     const size_t at = static_cast<size_t>(item) * p.parameters + k;
     double total = 0.0;
     if (p.active[item]) {
-        const int slabs = slabs_of(p.counts[2 * item + COUNT_PIXELS], p.slab_pixels, p.max_slabs);
+        const int slabs = slabs_of(p.counts[2 * item + COUNT_PIXELS]);
         double photometric = 0.0, landmark = 0.0;
         for (int s = 0; s < slabs; ++s)
             photometric += p.partial[(static_cast<size_t>(item) * p.slabs + s) * p.parameters + k];
@@ -108,20 +66,6 @@ __global__ void finish_gradient(const FinishGradientParams p)
     p.gradient[at] = total;
 }
 
-struct SumCostsParams {
-    int batch;               // B
-    int parameters;          // P
-    int blocks;              // blocks of an item in `partial`
-    int block_pixels;        // pixels of a block
-    const byte* active;      // (batch) items to work on
-    const int* counts;       // (batch, 2)
-    const double* partial;   // (batch, blocks)
-    const double* residual;  // (batch, LANDMARK_ROWS)
-    const double* prior;     // (parameters)
-    const double* chi;       // (batch, parameters)
-    double* cost;            // (batch, 3) photometric, landmarks, prior; zeros for items that are not active
-};
-
 // One block an item.
 __global__ void sum_costs(const SumCostsParams p)
 {
@@ -129,7 +73,7 @@ __global__ void sum_costs(const SumCostsParams p)
     const int item = blockIdx.x;
     double photometric = 0.0, landmark = 0.0, prior = 0.0;
     if (p.active[item]) {
-        const int pixels = p.counts[2 * item + COUNT_PIXELS], blocks = (pixels + p.block_pixels - 1) / p.block_pixels;
+        const int pixels = p.counts[2 * item + COUNT_PIXELS], blocks = (pixels + PIXEL_THREADS - 1) / PIXEL_THREADS;
         for (int k = threadIdx.x; k < blocks; k += blockDim.x)
             photometric += p.partial[static_cast<size_t>(item) * p.blocks + k];
         for (int k = threadIdx.x; k < LANDMARK_ROWS; k += blockDim.x) {

@@ -1,5 +1,5 @@
 // Where and by how much the model's image misses the photo: what covers the face, and the RMSE. Float64 throughout; the
-// rules are those of faceinv/misfit.py.
+// rules are those of faceinv/engine/evaluation.py.
 #include "block.cuh"
 #include "common.cuh"
 
@@ -12,22 +12,6 @@ __device__ inline double linear_from_srgb(double value)
 {
     return value <= 0.04045 ? value / 12.92 : pow((value + 0.055) / 1.055, 2.4);
 }
-
-struct PixelMisfitParams {
-    int batch;               // B
-    int triangle_count;      // T
-    int height;              // H
-    int width;               // W
-    int squared;             // 0: mean |radiance - photo| as they are; 1: mean square, in linear RGB with white at 1
-    int srgb;                // 1 where the photo is sRGB-encoded
-    double white;            // the value of white in the photo
-    const byte* face_mask;   // (triangle_count)
-    const byte* mask;        // (batch, height, width)
-    const int* triangle;     // (batch, height, width)
-    const double* radiance;  // (batch, height, width, 3)
-    const float* image;      // (batch, height, width, 3)
-    double* misfit;          // (batch, height, width) mean over channels, or NOT_FACE
-};
 
 // One thread a pixel.
 __global__ void pixel_misfit(const PixelMisfitParams p)
@@ -57,16 +41,6 @@ __global__ void pixel_misfit(const PixelMisfitParams p)
     p.misfit[at] = total / 3.0;
 }
 
-struct RowSumsParams {
-    int batch;             // B
-    int height;            // H
-    int width;             // W
-    int window;            // pixels in a window's row
-    const double* misfit;  // (batch, height, width)
-    double* sum;           // (batch, height, width) of the misfits in the window's row around a pixel
-    int* count;            // (batch, height, width) how many face pixels there are in it
-};
-
 // One thread a pixel. A window of w pixels reaches w / 2 before its pixel and w - 1 - w / 2 beyond it.
 __global__ void row_sums(const RowSumsParams p)
 {
@@ -86,16 +60,6 @@ __global__ void row_sums(const RowSumsParams p)
     p.sum[at] = sum;
     p.count[at] = count;
 }
-
-struct LocalMeansParams {
-    int batch;          // B
-    int height;         // H
-    int width;          // W
-    int window;         // rows in a window
-    const double* sum;  // (batch, height, width) of row_sums
-    const int* count;   // (batch, height, width) of row_sums
-    double* mean;       // (batch, height, width) misfit of the face pixels of the window around a pixel; 0 without any
-};
 
 // One thread a pixel.
 __global__ void local_means(const LocalMeansParams p)
@@ -120,18 +84,6 @@ __device__ inline bool sure_face(const double* misfit, const byte* hull, size_t 
 {
     return !(misfit[at] < 0.0) && hull[at];
 }
-
-struct KeepExplainedParams {
-    int batch;             // B
-    int height;            // H
-    int width;             // W
-    double threshold;      // of the median inside the hull
-    const byte* mask;      // (batch, height, width) of the photo
-    const byte* hull;      // (batch, height, width) inside the landmarks' hull
-    const double* misfit;  // (batch, height, width)
-    const double* mean;    // (batch, height, width) of local_means
-    byte* kept;            // (batch, height, width) the mask without what the face does not explain
-};
 
 // Doubles that are not negative are ordered as their bits are.
 __device__ inline key_t64 key_of(double value)
@@ -196,15 +148,6 @@ __global__ void keep_explained(const KeepExplainedParams p)
     for (int k = threadIdx.x; k < pixels; k += blockDim.x)
         p.kept[at + k] = p.mask[at + k] && (total == 0 || p.hull[at + k] || p.mean[at + k] <= limit) ? 1 : 0;
 }
-
-struct SumInsideParams {
-    int batch;             // B
-    int height;            // H
-    int width;             // W
-    const byte* hull;      // (batch, height, width)
-    const double* misfit;  // (batch, height, width)
-    double* out;           // (batch, 2) the sum over the face pixels inside the hull, and how many there are
-};
 
 // One block an item.
 __global__ void sum_inside(const SumInsideParams p)

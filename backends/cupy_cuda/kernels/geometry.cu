@@ -1,53 +1,17 @@
 // From chi to the posed surface: cameras, linear bases, normals and projection. All sums are float64.
+#include "camera.cuh"
 #include "common.cuh"
 
-struct PoseCamerasParams {
-    int batch;           // B
-    int parameters;      // P
-    int pose;            // where log s, w, t and the lighting begin in chi
-    const double* chi;   // (batch, parameters)
-    double* camera;      // (batch, CAMERA_SIZE)
-};
-
-// One thread an item. The rotation is Rodrigues' formula, with its series for small angles.
+// One thread an item: its camera and its light.
 __global__ void pose_cameras(const PoseCamerasParams p)
 {
     const int item = blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= p.batch) return;
-    const double* pose = p.chi + static_cast<size_t>(item) * p.parameters + p.pose;
-    const double wx = pose[1], wy = pose[2], wz = pose[3];
-    const double squared = wx * wx + wy * wy + wz * wz, angle = sqrt(squared);
-    double first = 1.0 - squared / 6.0, second = 0.5 - squared / 24.0;
-    if (angle >= 1e-4) {
-        first = sin(angle) / angle;
-        second = (1.0 - cos(angle)) / squared;
-    }
-    const double skew[9] = {0.0, -wz, wy, wz, 0.0, -wx, -wy, wx, 0.0};
-    double* out = p.camera + static_cast<size_t>(item) * CAMERA_SIZE;
-    for (int i = 0; i < 3; ++i)
-        for (int j = 0; j < 3; ++j) {
-            double square = 0.0;
-            for (int k = 0; k < 3; ++k) square += skew[3 * i + k] * skew[3 * k + j];
-            out[3 * i + j] = (i == j ? 1.0 : 0.0) + first * skew[3 * i + j] + second * square;
-        }
-    out[9] = exp(pose[0]);
-    out[10] = pose[4];
-    out[11] = pose[5];
-    for (int k = 0; k < 27; ++k) out[12 + k] = pose[6 + k];
+    const double* chi = p.chi + static_cast<size_t>(item) * p.parameters;
+    camera_from_pose(chi + p.pose, reinterpret_cast<Camera*>(p.camera)[item]);
+    double* light = p.lighting + static_cast<size_t>(item) * LIGHTING_COUNT;
+    for (int k = 0; k < LIGHTING_COUNT; ++k) light[k] = chi[p.light + k];
 }
-
-template <typename Real>
-struct LinearSurfaceParams {
-    int batch;           // B
-    int rows;            // 3 N
-    int modes;           // K
-    int parameters;      // P
-    int first;           // where the K coefficients begin in chi
-    const double* mean;  // (rows)
-    const Real* basis;   // (modes, rows): mode after mode, so that neighbouring threads read neighbouring words
-    const double* chi;   // (batch, parameters)
-    double* out;         // (batch, rows)
-};
 
 #define MODES_AT_ONCE 64
 
@@ -91,21 +55,6 @@ __global__ void linear_surface(const LinearSurfaceParams<Real> p)
             p.mean[row] + ((sum[0][i] + sum[1][i]) + (sum[2][i] + sum[3][i]));
 }
 
-struct PoseSurfaceParams {
-    int batch;                // B
-    int vertices;             // N
-    int triangle_count;       // T
-    const int* triangles;     // (triangle_count, 3)
-    const int* corner_start;  // (vertices + 1): vertex v's corners are corners[corner_start[v]] and on
-    const int* corners;       // (3 * triangle_count): 3 * triangle + corner
-    const double* camera;     // (batch, CAMERA_SIZE)
-    const double* points;     // (batch, vertices, 3) mm
-    double* normals;          // (batch, vertices, 3) unit, area-weighted; (0, 0, 1) where there is none
-    double* inverse_length;   // (batch, vertices) one over the length they had; 0 where there is none
-    double* xy;               // (batch, vertices, 2) px
-    double* depth;            // (batch, vertices) px, larger is nearer
-};
-
 // One thread a vertex: its normal from the triangles around it, and its place in the image.
 __global__ void pose_surface(const PoseSurfaceParams p)
 {
@@ -131,12 +80,8 @@ __global__ void pose_surface(const PoseSurfaceParams p)
     p.normals[3 * at + 2] = usable ? nz / length : 1.0;
 
     const Camera& camera = camera_of(p.camera, item);
-    double turned[3];
-    for (int d = 0; d < 3; ++d) {
-        const double* r = camera.rotation + 3 * d;
-        turned[d] = camera.scale * (points[3 * v] * r[0] + points[3 * v + 1] * r[1] + points[3 * v + 2] * r[2]);
-    }
-    p.xy[2 * at] = turned[0] + camera.translation[0];
-    p.xy[2 * at + 1] = camera.translation[1] - turned[1];
-    p.depth[at] = turned[2];
+    double seen[3];
+    see(camera, points + 3 * v, seen);
+    project(camera, seen, p.xy + 2 * at);
+    p.depth[at] = depth_of(camera, seen);
 }

@@ -1,41 +1,35 @@
-// Residuals of the photometric pixels and their local derivatives: see record.cuh.
+// The photometric pixels: their cost alone, and their residuals with local derivatives (see record.cuh).
 #include "block.cuh"
 #include "record.cuh"
 #include "shading.cuh"
 
-template <typename Real>
-struct LocalRowsParams {
-    int batch;             // B
-    int vertices;          // N
-    int triangle_count;    // T
-    int height;            // H
-    int width;             // W
-    int listed;            // length of an item's pixel list
-    int blocks;            // blocks of an item
-    int fields;            // fields of a record
-    int capacity;          // pixels for which there is room
-    int robust;            // 1: rows and residuals times the root of Huber's weight, so that H = J^T J, g = J^T r
-    double photometric;    // the energy's weight
-    double delta;          // Huber's, in the units of the image
-    const byte* active;    // (batch) items to work on
-    const int* counts;     // (batch, 2)
-    const int* pixels;     // (batch, listed) in tile order
-    const int* place;      // (batch, vertices) a vertex's place among those used
-    const int* triangles;  // (triangle_count, 3)
-    const double* camera;  // (batch, CAMERA_SIZE)
-    const double* points;  // (batch, vertices, 3) mm
-    const double* normals; // (batch, vertices, 3)
-    const double* albedo;  // (batch, vertices, 3)
-    const double* xy;      // (batch, vertices, 2) px
-    const double* depth;   // (batch, vertices) px
-    const int* triangle;   // (batch, height, width) frozen
-    const float* image;    // (batch, height, width, 3)
-    Real* record;          // (batch, fields, capacity)
-    int* corner;           // (batch, 6, capacity) three vertices and their places
-    double* residual;      // (batch, 3, capacity) or null, float64 for checks
-    double* weight;        // (batch, 3, capacity) or null: Huber's, for checks
-    double* cost;          // (batch, blocks) each block's part of the photometric term
-};
+// One thread a pixel.
+template <bool FLAT>
+__global__ void photometric_cost(const PhotometricCostParams p)
+{
+    __shared__ double scratch[32];
+    const int item = blockIdx.y, i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (!p.active[item]) return;
+    const int pixels = p.counts[2 * item + COUNT_PIXELS];
+    double total = 0.0;
+    if (i < pixels) {
+        const double scale = residual_scale(p.photometric, pixels);
+        const size_t shift = static_cast<size_t>(item) * p.vertices;
+        const Surface surface = {
+            p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift, nullptr};
+        const double* light = light_of(p.lighting, item);
+        const Pixel at = tile_pixel(p.pixels[static_cast<size_t>(item) * p.listed + i], p.width);
+        const size_t index = (static_cast<size_t>(item) * p.height + at.y) * p.width + at.x;
+        Shaded pixel;
+        look<FLAT>(surface, camera_of(p.camera, item), p.triangles, p.triangle[index], at.x, at.y, pixel);
+        for (int c = 0; c < 3; ++c) {
+            const double radiance = albedo_at(surface, pixel, c) * shade_of(light, pixel.basis, c);
+            total += residual_of(radiance, static_cast<double>(p.image[3 * index + c]), p.delta, scale).cost;
+        }
+    }
+    total = block_sum(total, scratch);
+    if (threadIdx.x == 0) p.cost[static_cast<size_t>(item) * p.blocks + blockIdx.x] = total;
+}
 
 // rho (I - n n^T) (gamma . dY/dn): a channel's radiance against a turn of the unit normal n.
 __device__ inline void normal_slope(const double* gamma, const double* n, double rho, double* e)
@@ -66,7 +60,7 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
         const Surface s = {
             p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift, p.depth + shift};
         const Camera& camera = camera_of(p.camera, item);
-        const double* rotation = camera.rotation;
+        const double* light = light_of(p.lighting, item);
         const Pixel at = tile_pixel(p.pixels[static_cast<size_t>(item) * p.listed + i], p.width);
         const size_t index = (static_cast<size_t>(item) * p.height + at.y) * p.width + at.x;
         Shaded pixel;
@@ -76,18 +70,20 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
 
         const size_t capacity = p.capacity;
         Real* record = p.record + static_cast<size_t>(item) * p.fields * capacity + i;
-        int* corners = p.corner + static_cast<size_t>(item) * 6 * capacity + i;
+        int* corners = p.corner + static_cast<size_t>(item) * CORNER_FIELDS * capacity + i;
         for (int k = 0; k < 3; ++k) {
             record[(R::AT_BARY + k) * capacity] = static_cast<Real>(b[k]);
             corners[k * capacity] = corner[k];
             corners[(3 + k) * capacity] = p.place[shift + corner[k]];
         }
-        // The surface point under the pixel in the camera frame, in px: depth is along z, towards the viewer.
-        const double tx = camera.translation[0], ty = camera.translation[1];
-        const double wx = at.x - tx, wy = -(at.y - ty);
-        const double wz = b[0] * s.depth[corner[0]] + b[1] * s.depth[corner[1]] + b[2] * s.depth[corner[2]];
+        // The surface point under the pixel: how it moves on the screen with the model and with the pose.
+        double seen[3], screen[2 * 3], pose_x[POSE_COUNT], pose_y[POSE_COUNT];
+        unproject(camera, at.x, at.y,
+            b[0] * s.depth[corner[0]] + b[1] * s.depth[corner[1]] + b[2] * s.depth[corner[2]], seen);
+        screen_jacobian(camera, seen, screen);
+        pose_columns(camera, seen, pose_x, pose_y);
         for (int c = 0; c < 3; ++c) {
-            const double rho = albedo_at(s, pixel, c), h = shade_of(camera, pixel, c);
+            const double rho = albedo_at(s, pixel, c), h = shade_of(light, pixel.basis, c);
             const double target = static_cast<double>(p.image[3 * index + c]);
             const Residual r = residual_of(rho * h, target, p.delta, scale);
             total += r.cost;
@@ -98,12 +94,11 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
             if (p.weight) p.weight[check] = r.weight;
 
             double e[3], em[3], z[2];
-            normal_slope(camera.gamma + 9 * c, n, rho, e);
+            normal_slope(light + LIGHT_COLUMNS * c, n, rho, e);
             // A turn dw moves n by dw x n: dI = dw . (n x e).
-            const double turn[3] = {n[1] * e[2] - n[2] * e[1], n[2] * e[0] - n[0] * e[2], n[0] * e[1] - n[1] * e[0]};
+            const double spin[3] = {n[1] * e[2] - n[2] * e[1], n[2] * e[0] - n[0] * e[2], n[0] * e[1] - n[1] * e[0]};
             for (int d = 0; d < 3; ++d) e[d] *= pixel.inverse;
-            for (int d = 0; d < 3; ++d)  // into the model frame
-                em[d] = rotation[d] * e[0] + rotation[3 + d] * e[1] + rotation[6 + d] * e[2];
+            turn_back(camera, e, em);
             // z: minus the radiance's change as the surface slides under the fixed pixel by one px.
             for (int d = 0; d < 2; ++d) {
                 z[d] = h * (s.albedo[3 * corner[0] + c] * g[d] + s.albedo[3 * corner[1] + c] * g[2 + d]
@@ -115,8 +110,7 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
             }
             Real* geometry = record + (R::AT_GEOMETRY + c * R::GEOMETRY) * capacity;
             double slide[3];
-            for (int a = 0; a < 3; ++a)
-                slide[a] = -camera.scale * (z[0] * rotation[a] - z[1] * rotation[3 + a]) * factor;
+            for (int a = 0; a < 3; ++a) slide[a] = -(z[0] * screen[a] + z[1] * screen[3 + a]) * factor;
             if (FLAT) {
                 // d(unnormalised normal) = sum_k dV_k x c_k, with c_k the edge opposite corner k.
                 const double f = factor * pixel.face_inverse;
@@ -136,15 +130,14 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
                 }
             }
             record[(R::AT_SHADE + c) * capacity] = static_cast<Real>(h * factor);
-            Real* light = record + (R::AT_LIGHT + LIGHT_COLUMNS * c) * capacity;
-            for (int k = 0; k < 9; ++k) light[k * capacity] = static_cast<Real>(rho * pixel.basis[k] * factor);
-            Real* pose = record + (R::AT_POSE + POSE_COLUMNS * c) * capacity;
-            pose[0] = static_cast<Real>(-(z[0] * (at.x - tx) + z[1] * (at.y - ty)) * factor);
-            pose[capacity] = static_cast<Real>((turn[0] - z[1] * wz) * factor);
-            pose[2 * capacity] = static_cast<Real>((turn[1] - z[0] * wz) * factor);
-            pose[3 * capacity] = static_cast<Real>((turn[2] + z[0] * wy + z[1] * wx) * factor);
-            pose[4 * capacity] = static_cast<Real>(-z[0] * factor);
-            pose[5 * capacity] = static_cast<Real>(-z[1] * factor);
+            Real* columns = record + (R::AT_LIGHT + LIGHT_COLUMNS * c) * capacity;
+            for (int k = 0; k < LIGHT_COLUMNS; ++k) columns[k * capacity] = static_cast<Real>(rho * pixel.basis[k] * factor);
+            Real* pose = record + (R::AT_POSE + POSE_COUNT * c) * capacity;
+#pragma unroll
+            for (int k = 0; k < POSE_COUNT; ++k) {
+                const double own = k >= POSE_TURN && k < POSE_TURN + 3 ? spin[k - POSE_TURN] : 0.0;
+                pose[k * capacity] = static_cast<Real>((own - z[0] * pose_x[k] - z[1] * pose_y[k]) * factor);
+            }
         }
     }
     total = block_sum(total, scratch);

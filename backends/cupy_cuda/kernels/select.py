@@ -1,0 +1,101 @@
+"""From flags to lists, and the order in which pixels are listed: tile by tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from faceinv.backends.cupy_cuda.kernels.constants import TILE, blocks, kernel_file
+from faceinv.backends.cupy_cuda.kernels.fields import BATCH
+from faceinv.backends.cupy_cuda.launch.kernel import BYTE, INT, Kernel, reads, whole_number, writes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.backends.cupy_cuda.launch.device import Array, Device
+
+__all__ = ["FILE", "Seen", "list_flags", "listed_pixels", "row_by_row"]
+
+_THREADS: Final = 512
+
+_LIST_FLAGS: Final = Kernel(
+    "list_flags",
+    "select.cu",
+    (
+        BATCH,
+        whole_number("length", "flags of an item"),
+        whole_number("column", "which column of `counts` to fill: COUNT_PIXELS or COUNT_VERTICES"),
+    ),
+    (
+        reads("flags", BYTE, ("batch", "length")),
+        writes("list", INT, ("batch", "length"), "the places of set flags, ascending; the rest is left alone"),
+        writes("place", INT, ("batch", "length"), "a set flag's place in `list`, -1 elsewhere", optional=True),
+        writes("counts", INT, ("batch", 2), "how many flags are set"),
+    ),
+)
+
+FILE: Final = kernel_file(_LIST_FLAGS)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The photometric pixels and vertices of a batch, on the device unless named host; lists are None where nothing was
+    drawn."""
+
+    counts: Array
+    """(B, 2) pixels and vertices."""
+    pixels: Array
+    """(B, listed) places in tile order."""
+    used: Array
+    """(B, N) vertices that pixels touch."""
+    place: Array
+    """(B, N) a vertex's place in `used`, -1 for none."""
+    host: NDArray[np.int64]
+    """(B, 2) counts, host."""
+
+    def of(self, part: slice) -> Seen:
+        """Those of some items."""
+        if part == slice(0, len(self.host)):
+            return self
+        lists = (None if array is None else array[part] for array in (self.pixels, self.used, self.place))
+        return Seen(self.counts[part], *lists, self.host[part])
+
+
+def list_flags(device: Device, flags: Array, column: int, places: Array, place: Array | None, counts: Array) -> None:
+    """List the flags (B, L) that are set.
+
+    Args:
+        device: where.
+        flags: (B, L) uint8.
+        column: of `counts`.
+        places: (B, L) filled with the places of set flags, ascending.
+        place: (B, L) filled with each flag's place in the list, -1 for none.
+        counts: (B, 2) whose column gets how many there are.
+    """
+    batch, length = flags.shape
+    device.launch(
+        _LIST_FLAGS,
+        (batch, 1, 1),
+        _THREADS,
+        batch=batch,
+        length=length,
+        column=column,
+        flags=flags,
+        list=places,
+        place=place,
+        counts=counts,
+    )
+
+
+def listed_pixels(size: tuple[int, int]) -> int:
+    """Places in tile order for an image of size (H, W): whole tiles."""
+    return blocks(size[0], TILE) * blocks(size[1], TILE) * TILE * TILE
+
+
+def row_by_row(places: NDArray[np.int32], width: int) -> NDArray[np.int64]:
+    """Flat pixel indices y * width + x of places in tile order."""
+    across, area = blocks(width, TILE), TILE * TILE
+    tile, within = places.astype(np.int64) // area, places.astype(np.int64) % area
+    return (tile // across * TILE + within // TILE) * width + tile % across * TILE + within % TILE

@@ -1,0 +1,363 @@
+"""What a kernel is given, declared once: the C struct of its parameter and the check of every launch come from it."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from operator import attrgetter, itemgetter
+from typing import Any, Final, NoReturn, TypeAlias
+
+import numpy as np
+
+from faceinv.errors import BackendError
+
+__all__ = [
+    "BYTE",
+    "DOUBLE",
+    "FLAT",
+    "FLOAT",
+    "INT",
+    "KEY",
+    "REAL",
+    "REAL_TYPE",
+    "ArrayField",
+    "Instance",
+    "Kernel",
+    "NumberField",
+    "ScalarType",
+    "Side",
+    "Size",
+    "TemplateParameter",
+    "instance",
+    "number",
+    "reads",
+    "whole_number",
+    "writes",
+]
+
+
+@dataclass(frozen=True)
+class ScalarType:
+    """A number's type in C and in NumPy."""
+
+    c: str
+    dtype: np.dtype[Any] | None
+    """None where the template decides."""
+
+
+BYTE: Final = ScalarType("unsigned char", np.dtype(np.uint8))
+INT: Final = ScalarType("int", np.dtype(np.int32))
+KEY: Final = ScalarType("unsigned long long", np.dtype(np.uint64))
+FLOAT: Final = ScalarType("float", np.dtype(np.float32))
+DOUBLE: Final = ScalarType("double", np.dtype(np.float64))
+REAL: Final = ScalarType("Real", None)
+"""The precision of Jacobian rows: the kernel's first template parameter, `typename Real`."""
+
+
+@dataclass(frozen=True)
+class TemplateParameter:
+    """A parameter of a kernel's template."""
+
+    declaration: str
+    """As C++ writes it."""
+    values: tuple[str, ...]
+    """Every value it is used with."""
+
+
+REAL_TYPE: Final = TemplateParameter("typename Real", ("float", "double"))
+FLAT: Final = TemplateParameter("bool FLAT", ("false", "true"))
+
+
+@dataclass(frozen=True)
+class Size:
+    """A side of an array that a number of the launch decides: `times * number + plus`."""
+
+    number: str
+    times: int = 1
+    plus: int = 0
+
+    def __str__(self) -> str:
+        product = self.number if self.times == 1 else f"{self.times} * {self.number}"
+        return f"{product} + {self.plus}" if self.plus else product
+
+
+Side: TypeAlias = int | str | Size
+"""A fixed side, a number of the launch by its name, or a multiple of one."""
+
+
+@dataclass(frozen=True)
+class NumberField:
+    """A number in a parameter struct."""
+
+    name: str
+    type: ScalarType
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ArrayField:
+    """A pointer in a parameter struct."""
+
+    name: str
+    type: ScalarType
+    """Of what it points to."""
+    shape: tuple[Side, ...]
+    meaning: str
+    written: bool
+    """The kernel writes to it."""
+    optional: bool
+    """It may be null."""
+
+    @property
+    def shape_text(self) -> str:
+        """The shape as people write it."""
+        sides = ", ".join(str(side) for side in self.shape)
+        return f"({sides},)" if len(self.shape) == 1 else f"({sides})"
+
+
+def whole_number(name: str, meaning: str) -> NumberField:
+    """An int, which shapes may name."""
+    return NumberField(name, INT, meaning)
+
+
+def number(name: str, meaning: str) -> NumberField:
+    """A double."""
+    return NumberField(name, DOUBLE, meaning)
+
+
+def reads(
+    name: str, dtype: ScalarType, shape: tuple[Side, ...], meaning: str = "", optional: bool = False
+) -> ArrayField:
+    """An array that the kernel reads."""
+    return ArrayField(name, dtype, shape, meaning, written=False, optional=optional)
+
+
+def writes(
+    name: str, dtype: ScalarType, shape: tuple[Side, ...], meaning: str = "", optional: bool = False
+) -> ArrayField:
+    """An array that the kernel writes to."""
+    return ArrayField(name, dtype, shape, meaning, written=True, optional=optional)
+
+
+_LIMITS: Final = (2**31 - 1, 65535, 65535)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A kernel: it has one parameter, a struct, passed by value.
+
+    Raises:
+        ValueError: for a declaration that contradicts itself.
+    """
+
+    name: str
+    file: str
+    """The `.cu` file that defines it."""
+    numbers: tuple[NumberField, ...]
+    """Fields that are numbers; they come first in the struct."""
+    arrays: tuple[ArrayField, ...]
+    """Fields that are pointers."""
+    template: tuple[TemplateParameter, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [field.name for field in (*self.numbers, *self.arrays)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"kernel {self.name}: two fields have the same name, in {names}.")
+        known = {field.name for field in self.numbers if field.type is INT}
+        for field in self.arrays:
+            unknown = {side.number for side in _sizes(field) if isinstance(side, Size)} - known
+            if unknown:
+                raise ValueError(f"kernel {self.name}: the shape of '{field.name}' names {unknown}, not an int of it.")
+            if field.type is REAL and self.template[:1] != (REAL_TYPE,):
+                raise ValueError(f"kernel {self.name}: '{field.name}' is Real, which its template does not declare.")
+
+    @property
+    def struct_name(self) -> str:
+        """The C name of its parameter's type."""
+        return "".join(word.capitalize() for word in self.name.split("_")) + "Params"
+
+    @cached_property
+    def struct_text(self) -> str:
+        """The C struct of its parameter."""
+        head = "template <typename Real>\n" if any(field.type is REAL for field in self.arrays) else ""
+        lines = [f"    {field.type.c} {field.name};  // {field.meaning}" for field in self.numbers]
+        for field in self.arrays:
+            const = "" if field.written else "const "
+            null = " or null" if field.optional else ""
+            about = f"{field.shape_text}{null} {field.meaning}".rstrip()
+            lines.append(f"    {const}{field.type.c}* {field.name};  // {about}")
+        return f"{head}struct {self.struct_name} {{\n" + "\n".join(lines) + "\n};\n"
+
+    @cached_property
+    def layout(self) -> np.dtype[Any]:
+        """The struct in memory, pointers as unsigned 64-bit integers."""
+        numbers = [(field.name, field.type.dtype) for field in self.numbers]
+        return np.dtype([*numbers, *((field.name, np.uint64) for field in self.arrays)], align=True)
+
+    def instances_with(self, real: str, flat: str) -> tuple[tuple[str, ...], ...]:
+        """Those of a precision and a kind of normals."""
+        wanted = {REAL_TYPE: (real,), FLAT: (flat,)}
+        return tuple(itertools.product(*(wanted.get(part, part.values) for part in self.template)))
+
+    @property
+    def instances(self) -> tuple[tuple[str, ...], ...]:
+        """All template arguments that are compiled; one empty tuple for a plain function."""
+        return tuple(itertools.product(*(part.values for part in self.template)))
+
+    def expression(self, arguments: tuple[str, ...] = ()) -> str:
+        """The name of an instance, as C++ writes it."""
+        return f"{self.name}<{', '.join(arguments)}>" if arguments else self.name
+
+    def refuse(self, values: Mapping[str, Any], arguments: tuple[str, ...]) -> NoReturn:
+        """Say what is wrong with the arguments of a launch.
+
+        Raises:
+            TypeError: for missing, unknown or absent values, and arrays of another dtype or layout.
+            ValueError: for arrays of another shape.
+        """
+        names = {field.name for field in (*self.numbers, *self.arrays)}
+        if values.keys() != names:
+            unknown, missing = sorted(values.keys() - names), sorted(names - values.keys())
+            raise TypeError(f"kernel {self.name}: unknown arguments {unknown}, missing arguments {missing}.")
+        for field in self.arrays:
+            value = values[field.name]
+            if value is None and field.optional:
+                continue
+            if value is None:
+                raise TypeError(f"kernel {self.name}: '{field.name}' must not be absent.")
+            dtype, shape = _dtype(field, arguments), _shape(field, values)
+            if value.dtype != dtype or not value.flags.c_contiguous:
+                raise TypeError(
+                    f"kernel {self.name}: '{field.name}' is {value.dtype}, contiguous: {value.flags.c_contiguous}; "
+                    f"expected contiguous {dtype}."
+                )
+            if value.shape != shape:
+                raise ValueError(
+                    f"kernel {self.name}: '{field.name}' has shape {value.shape}, expected "
+                    f"{field.shape_text} = {shape}."
+                )
+        raise AssertionError(f"kernel {self.name}: the two readings of its fields disagree.")
+
+    def check_grid(self, grid: tuple[int, int, int]) -> None:
+        """Refuse what the hardware cannot launch.
+
+        Raises:
+            BackendError: for a grid beyond CUDA's limits.
+        """
+        x, y, z = grid
+        if x > _LIMITS[0] or y > _LIMITS[1] or z > _LIMITS[2]:
+            raise BackendError(f"kernel {self.name}: grid {grid} exceeds CUDA's limits {_LIMITS}; use smaller batches.")
+
+
+def _sizes(field: ArrayField) -> tuple[int | Size, ...]:
+    return tuple(Size(side) if isinstance(side, str) else side for side in field.shape)
+
+
+def _shape(field: ArrayField, values: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape that a field must have beside the numbers among `values`."""
+    return tuple(
+        side.times * values[side.number] + side.plus if isinstance(side, Size) else side for side in _sizes(field)
+    )
+
+
+def _dtype(field: ArrayField, arguments: tuple[str, ...]) -> np.dtype[Any]:
+    return field.type.dtype or np.dtype({"float": np.float32, "double": np.float64}[arguments[0]])
+
+
+class Instance:
+    """A kernel with its template arguments, ready to be launched."""
+
+    __slots__ = ("_optional", "_packers", "arguments", "expression", "kernel")
+
+    def __init__(self, kernel: Kernel, arguments: tuple[str, ...]) -> None:
+        self.kernel = kernel
+        self.arguments = arguments
+        self.expression = kernel.expression(arguments)
+        """Its name as C++ writes it."""
+        self._optional = tuple(field.name for field in kernel.arrays if field.optional)
+        self._packers: dict[tuple[str, ...], _Packer] = {(): _Packer(kernel, arguments, ())}
+
+    def pack(self, values: dict[str, Any], address: Callable[[Any], int]) -> bytes:
+        """The struct's bytes.
+
+        Args:
+            values: numbers, arrays, or None for a null pointer, by the names of the fields.
+            address: gives where an array begins.
+
+        Raises:
+            TypeError, ValueError: for values that the kernel's declaration does not allow.
+        """
+        absent = ()
+        if self._optional:
+            absent = tuple(name for name in self._optional if values.get(name) is None)
+            if absent not in self._packers:
+                self._packers[absent] = _Packer(self.kernel, self.arguments, absent)
+        return self._packers[absent](values, address) or self.kernel.refuse(values, self.arguments)
+
+
+_describe: Final = attrgetter("shape", "dtype", "flags.c_contiguous")
+
+
+class _Packer:
+    """Checks and packs the values of a launch in which some pointers are null.
+
+    Launches are many, and walking through fields in Python would cost more than small kernels do: all fields are read,
+    described, compared and packed by one call each, and what arrays must look like is remembered by the numbers.
+    """
+
+    __slots__ = ("_arrays", "_count", "_expected", "_numbers", "_pack")
+
+    def __init__(self, kernel: Kernel, arguments: tuple[str, ...], absent: tuple[str, ...]) -> None:
+        numbers = [field.name for field in kernel.numbers]
+        present = [field for field in kernel.arrays if field.name not in absent]
+        self._count = len(kernel.numbers) + len(kernel.arrays)
+        self._numbers = _together(numbers)
+        self._arrays = _together([field.name for field in present])
+        codes = [np.dtype(field.type.dtype).char for field in kernel.numbers]
+        codes += ["8x" if field.name in absent else "Q" for field in kernel.arrays]
+        layout = kernel.layout
+        # The offset of the first pointer is aligned by a zero count where "8x", which is not, comes first.
+        packing = struct.Struct("@" + "".join(codes[: len(numbers)]) + "0Q" + "".join(codes[len(numbers) :]) + "0Q")
+        assert packing.size == layout.itemsize, f"{kernel.name}: {packing.size} bytes, not {layout.itemsize}"
+        self._pack = packing.pack
+
+        def expected(sizes: tuple[int, ...]) -> list[tuple[tuple[int, ...], np.dtype[Any], bool]]:
+            """What `_describe` says of right arrays beside these numbers."""
+            known = dict(zip(numbers, sizes, strict=True))
+            return [(_shape(field, known), _dtype(field, arguments), True) for field in present]
+
+        self._expected = lru_cache(maxsize=128)(expected)
+
+    def __call__(self, values: dict[str, Any], address: Callable[[Any], int]) -> bytes | None:
+        """None where the values are not allowed."""
+        if len(values) != self._count:
+            return None
+        try:
+            numbers, arrays = self._numbers(values), self._arrays(values)
+            if list(map(_describe, arrays)) != self._expected(numbers):
+                return None
+        except (AttributeError, KeyError):
+            return None
+        return self._pack(*numbers, *map(address, arrays))
+
+
+def _together(names: list[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """Reads several entries of a dictionary at once."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple(values[name] for name in names)
+
+
+@cache
+def instance(kernel: Kernel, arguments: tuple[str, ...] = ()) -> Instance:
+    """An instance of a kernel.
+
+    Raises:
+        TypeError: for template arguments that are not among those that are compiled.
+    """
+    if arguments not in kernel.instances:
+        raise TypeError(f"kernel {kernel.name} has no instance {arguments}; there are {kernel.instances}.")
+    return Instance(kernel, arguments)
