@@ -24,8 +24,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 import faceinv
-from faceinv.backends.cupy_cuda.device import Device
 from faceinv.backends.cupy_cuda.engine import CudaEngine
+from faceinv.backends.cupy_cuda.launch.device import Device
 from faceinv.engine.evaluation import radiance
 from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.engine.records import DType, Energy, EngineSettings, Problem

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from report import save, table
 
-from faceinv.backends.cupy_cuda.cupy_device import compile_options
-from faceinv.backends.cupy_cuda.kernels import FILES, kernels_of, source
-from faceinv.backends.cupy_cuda.nvrtc_library import load_nvrtc
+from faceinv.backends.cupy_cuda.kernels import FILES
+from faceinv.backends.cupy_cuda.launch.cupy_device import compile_options
+from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
+from faceinv.backends.cupy_cuda.launch.nvrtc_library import load_nvrtc
 
 ARCHITECTURES: Final = ("sm_75", "sm_80", "sm_90", "sm_120")
 _FUNCTION: Final = re.compile(r"Compiling entry function '(\S+)'")
@@ -25,11 +26,11 @@ _USED: Final = re.compile(r"Used (\d+) registers")
 _SHARED: Final = re.compile(r"(\d+) bytes smem")
 
 
-def measure(file: str, architecture: str) -> dict[str, dict[str, int]]:
+def measure(file: KernelFile, architecture: str) -> dict[str, dict[str, int]]:
     """By kernel instance of a file: registers, bytes spilled (written and read) and static shared memory."""
     nvrtc = load_nvrtc()
-    names = [kernel.expression(instance) for kernel in kernels_of(file) for instance in kernel.instances]
-    program = nvrtc.createProgram(source(file), file, (), ())
+    names = file.expressions()
+    program = nvrtc.createProgram(file.text, file.name, (), ())
     for name in names:
         nvrtc.addNameExpression(program, name)
     # CuPy adds -ftz=true by itself.
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write results/gpu_kernels.json")
     options = parser.parse_args()
     kernels: dict[str, dict[str, dict[str, int]]] = {}
-    for file in FILES:
+    for file in FILES.values():
         for architecture in ARCHITECTURES:
             for name, numbers in measure(file, architecture).items():
                 kernels.setdefault(name, {})[architecture] = numbers

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from quick import sample
 
 import faceinv
+
+sys.path.insert(0, str(Path(__file__).parent / "cuda_on_cpu"))
+
+import entry_point
+from executor import COMPILER
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="comma-separated engines that must be there and pass; others are skipped. Without it: all that are there.",
     )
     parser.addoption("--save-pictures", action="store_true", help="write the pictures that tests are held against anew")
+
+
+@pytest.fixture(scope="session")
+def cuda_on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bool]:
+    """The registry knows the engine `cuda-on-cpu`; whether it can run, which takes a compiler."""
+    with entry_point.registered(tmp_path_factory.mktemp("site")):
+        yield COMPILER is not None
 
 
 @pytest.fixture(scope="session")

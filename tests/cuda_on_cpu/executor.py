@@ -10,14 +10,16 @@ import shutil
 import subprocess
 import tempfile
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceinv.backends.cupy_cuda.device import Device, DeviceMemoryError
 from faceinv.backends.cupy_cuda.engine import CudaEngine
-from faceinv.backends.cupy_cuda.kernels import Kernel, kernels_of, source
+from faceinv.backends.cupy_cuda.kernels import FILES
+from faceinv.backends.cupy_cuda.launch.device import Device, DeviceMemoryError
+from faceinv.backends.cupy_cuda.launch.kernel import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +66,7 @@ def build_library(file: str, text: str, checked: bool) -> Path:
     """Compile the expanded text of a `.cu` file; results stay in a cache, named after their contents."""
     assert COMPILER is not None
     exports = []
-    for number, expression in enumerate(_expressions(file)):
+    for number, expression in enumerate(FILES[file].expressions()):
         exports.append(
             f'extern "C" __attribute__((visibility("default"))) const char* launch_{number}(const unsigned* grid, '
             "unsigned threads, size_t shared, int fibres, unsigned seed, const void* parameters)\n"
@@ -108,6 +110,8 @@ class CpuDevice(Device):
         changes: for a file, what to do to its text: deliberate mistakes that tests must see.
         largest: arrays with more bytes than this are refused, as on a device that is out of memory.
     """
+
+    address = attrgetter("ctypes.data")
 
     def __init__(
         self,
@@ -155,9 +159,6 @@ class CpuDevice(Device):
             raise DeviceMemoryError(self.name, f"{array.nbytes} bytes asked for, {self.largest} free")
         return array
 
-    def _address(self, array: NDArray[Any]) -> int:
-        return int(array.ctypes.data)
-
     def _launch(
         self,
         what: Kernel,
@@ -183,13 +184,13 @@ class CpuDevice(Device):
 
     def _function(self, file: str, expression: str) -> Any:
         if expression not in self._functions:
-            text = source(file)
+            text = FILES[file].text
             if file in self._changes:
                 changed = self._changes[file](text)
                 assert changed != text, f"nothing was changed in {file}"
                 text = changed
             library = ctypes.CDLL(str(build_library(file, text, self._checked)))
-            for number, name in enumerate(_expressions(file)):
+            for number, name in enumerate(FILES[file].expressions()):
                 function = getattr(library, f"launch_{number}")
                 function.argtypes = [
                     ctypes.POINTER(ctypes.c_uint),
@@ -210,14 +211,11 @@ def build(model: MorphableModel, settings: EngineSettings) -> Engine:
 
 
 @cache
-def _expressions(file: str) -> tuple[str, ...]:
-    return tuple(found.expression(instance) for found in kernels_of(file) for instance in found.instances)
-
-
-@cache
 def _needs_fibres(file: str, name: str) -> bool:
     """Whether a kernel waits anywhere; one that does and was not seen to here ends the process with a message."""
-    match = re.search(rf"__global__ void (?:__launch_bounds__\([\d, ]+\) )?{name}\(.*?\n}}", source(file), re.DOTALL)
+    match = re.search(
+        rf"__global__ void (?:__launch_bounds__\([\d, ]+\) )?{name}\(.*?\n}}", FILES[file].text, re.DOTALL
+    )
     assert match is not None
     return bool(_WAITS.search(match.group(0)))
 

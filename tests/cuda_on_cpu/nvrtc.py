@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
-from faceinv.backends.cupy_cuda.kernels import EXACT, kernels_of, source
-from faceinv.backends.cupy_cuda.nvrtc_library import INSTALL, load_nvrtc
+from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
+from faceinv.backends.cupy_cuda.launch.nvrtc_library import INSTALL, load_nvrtc
 from faceinv.errors import BackendError
 
 __all__ = ["ARCHITECTURES", "compile_file", "compile_text", "load", "options"]
@@ -21,22 +22,21 @@ def load() -> tuple[ModuleType | None, str]:
         return None, str(error).replace(INSTALL, 'pip install "faceinv[cuda-check]"')
 
 
-def options(file: str, architecture: str, fmad: str | None = None) -> tuple[str, ...]:
+def options(exact: bool, architecture: str) -> tuple[str, ...]:
     """What the compiler is told; CuPy adds `-ftz=true` by itself."""
-    fmad = fmad or ("false" if file in EXACT else "true")
+    fmad = "false" if exact else "true"
     return (
         *(f"--gpu-architecture={architecture}", f"--fmad={fmad}", "--std=c++17"),
         *("--prec-div=true", "--prec-sqrt=true", "-ftz=true"),
     )
 
 
-def compile_file(file: str, architecture: str) -> tuple[bytes, str]:
+def compile_file(file: KernelFile, architecture: str) -> tuple[bytes, str]:
     """The machine code of all instances in a `.cu` file, and what the compiler had to say."""
-    names = [found.expression(instance) for found in kernels_of(file) for instance in found.instances]
-    return compile_text(file, source(file), names, architecture, "false" if file in EXACT else "true")
+    return compile_text(file.name, file.text, file.expressions(), architecture, file.exact)
 
 
-def compile_text(file: str, text: str, names: list[str], architecture: str, fmad: str) -> tuple[bytes, str]:
+def compile_text(file: str, text: str, names: Sequence[str], architecture: str, exact: bool) -> tuple[bytes, str]:
     """The machine code of the kernels named in a text, and what the compiler had to say.
 
     Raises:
@@ -49,7 +49,7 @@ def compile_text(file: str, text: str, names: list[str], architecture: str, fmad
         for name in names:
             nvrtc.addNameExpression(program, name)
         try:
-            nvrtc.compileProgram(program, options("", architecture, fmad))
+            nvrtc.compileProgram(program, options(exact, architecture))
         except Exception as error:
             raise RuntimeError(f"{file} for {architecture}: {error}\n{nvrtc.getProgramLog(program)}") from error
         return nvrtc.getCUBIN(program), nvrtc.getProgramLog(program).strip("\0\n ")

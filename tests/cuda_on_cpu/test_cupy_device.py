@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceinv.backends.cupy_cuda.device import DeviceMemoryError
-from faceinv.backends.cupy_cuda.kernels import FILES, kernels_of
+from faceinv.backends.cupy_cuda.kernels import FILES
+from faceinv.backends.cupy_cuda.kernels.geometry import POSE_CAMERAS
+from faceinv.backends.cupy_cuda.launch.device import DeviceMemoryError
 from faceinv.errors import BackendError, DeviceLostError
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
 
-from faceinv.backends.cupy_cuda import cupy_device, nvrtc_library  # noqa: E402
+from faceinv.backends.cupy_cuda.launch import cupy_device, nvrtc_library  # noqa: E402
 
 
 class _Array:
@@ -27,7 +28,10 @@ class _Array:
         self.shape, self.dtype, self.flags = (2, columns), np.dtype(np.float64), np.zeros(1).flags
 
 
-_CAMERAS = {"batch": 2, "parameters": 48, "pose": 15, "chi": _Array(48), "camera": _Array(39)}
+_CAMERAS = {
+    **{"batch": 2, "parameters": 48, "pose": 15, "light": 21},
+    **{"chi": _Array(48), "camera": _Array(12), "lighting": _Array(27)},
+}
 _INSUFFICIENT, _NO_DEVICE, _SUCCESS_COUNT = 35, 100, 2
 
 
@@ -141,7 +145,7 @@ def test_out_of_memory(machine: pytest.MonkeyPatch, error: Exception) -> None:
         lambda: device.zeros((1,), np.float64),
         lambda: device.asarray(np.zeros(1)),
         lambda: device.to_host(None),
-        lambda: device.launch("pose_cameras", (1, 1, 1), 32, **_CAMERAS),
+        lambda: device.launch(POSE_CAMERAS, (1, 1, 1), 32, **_CAMERAS),
     ):
         with pytest.raises(DeviceMemoryError, match=r"Example GPU .* is out of memory: .*Use smaller") as caught:
             work()
@@ -153,7 +157,7 @@ def test_a_kernel_that_failed_is_not_blamed_on_the_next(machine: pytest.MonkeyPa
     device = cupy_device.CupyDevice("0")
     device._functions["pose_cameras"] = _failing(error)
     with pytest.raises(DeviceLostError, match=r"an earlier kernel failed .* Start the program again"):
-        device.launch("pose_cameras", (1, 1, 1), 32, **_CAMERAS)
+        device.launch(POSE_CAMERAS, (1, 1, 1), 32, **_CAMERAS)
 
 
 def test_failures_that_show_late(machine: pytest.MonkeyPatch) -> None:
@@ -189,7 +193,7 @@ def test_kernels_that_cannot_be_loaded(machine: pytest.MonkeyPatch, error: Excep
     machine.setattr(cupy, "RawModule", _failing(error))
     device = cupy_device.CupyDevice("0")
     with pytest.raises(BackendError, match=message) as caught:
-        device.load("float", "false")
+        device.load(FILES.values(), "float", "false")
     assert "\n" not in str(caught.value)
 
 
@@ -221,9 +225,9 @@ def test_launches_reach_cupy(machine: pytest.MonkeyPatch) -> None:
 
     machine.setattr(cupy, "RawModule", Module)
     device = cupy_device.CupyDevice("0")
-    device.load("float", "true")
+    device.load(FILES.values(), "float", "true")
     assert len(made) == len(FILES)
-    device.launch("pose_cameras", (1, 1, 1), 32, **_CAMERAS)
+    device.launch(POSE_CAMERAS, (1, 1, 1), 32, **_CAMERAS)
     assert made[0]["name_expressions"] == [
         "pose_cameras",
         "linear_surface<float, 1>",
@@ -235,14 +239,14 @@ def test_launches_reach_cupy(machine: pytest.MonkeyPatch) -> None:
     ((name, grid, block, (parameters,), keywords),) = calls
     assert (name, grid, block, keywords) == ("pose_cameras", (1, 1, 1), (32, 1, 1), {"shared_mem": 0})
     assert parameters.shape == (1,)
-    assert parameters[0].item() == (2, 48, 15, 0x7000, 0x7000)
+    assert parameters[0].item() == (2, 48, 15, 21, 0x7000, 0x7000, 0x7000)
 
 
 def test_every_launch_of_an_engine_finds_its_kernel() -> None:
     """`load` makes what launches ask for: all instances of a precision and a kind of normals, and no others."""
     for real in ("float", "double"):
         for flat in ("true", "false"):
-            loaded = {k.expression(i) for f in FILES for k in kernels_of(f) for i in k.instances_with(real, flat)}
-            every = {k.expression(i) for f in FILES for k in kernels_of(f) for i in k.instances}
+            loaded = {name for file in FILES.values() for name in file.expressions_with(real, flat)}
+            every = {name for file in FILES.values() for name in file.expressions()}
             others = {"float", "double"} - {real} | ({"true", "false"} - {flat})
             assert loaded == {name for name in every if not any(word in name for word in others)}

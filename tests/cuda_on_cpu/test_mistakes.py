@@ -11,14 +11,14 @@ import pytest
 from executor import CpuDevice, KernelError, sanitizer_environment
 from workload import BARRIER, results, without_barrier
 
-from faceinv.backends.cupy_cuda.kernels import source
+from faceinv.backends.cupy_cuda.kernels import FILES
 
 _SCRIPT = str(Path(__file__).with_name("workload.py"))
 
 BARRIERS = {
     "coefficients overwritten too early": ("geometry.cu", "// the last round's coefficients"),
     "flags counted too early": ("select.cu", "int before = 0;"),
-    "costs summed too early": ("rows.cu", "double total = 0.0;"),
+    "costs summed too early": ("photometric.cu", "double total = 0.0;"),
     "matrices read too early": ("normals.cu", "for (int k = lane; k < p.modes"),
     "rows read too early": ("assembly.cu", "// rows are there"),
     "rows overwritten too early": ("assembly.cu", "// records are there"),
@@ -36,7 +36,7 @@ BARRIERS = {
 
 OUT_OF_BOUNDS = {
     "a pixel below the image": ("raster.cu", "atomicMax(keys + py * p.width", "atomicMax(keys + (py + 64) * p.width"),
-    "a record past the last pixel": ("rows.cu", "capacity = p.capacity;", "capacity = p.capacity + 4;"),
+    "a record past the last pixel": ("photometric.cu", "capacity = p.capacity;", "capacity = p.capacity + 4;"),
     "a pack that is not aligned": ("assembly.cu", "shape[q] + a * step + k)", "shape[q] + a * step + k + 1)"),
     "dynamic shared memory": ("assembly.cu", "k < 3 * p.piece * width;", "k < 9 * p.piece * width;"),
     "static shared memory": ("finish.cu", "left[row][k % PATCH] =", "left[row + 34][k % PATCH] ="),
@@ -66,7 +66,7 @@ def test_clean_under_sanitizers() -> None:
 @pytest.mark.parametrize("mistake", OUT_OF_BOUNDS)
 def test_bad_index_is_seen(mistake: str) -> None:
     file, old, new = OUT_OF_BOUNDS[mistake]
-    assert old in source(file)
+    assert old in FILES[file].text
     done = _checked(file, old, new)
     assert done.returncode != 0, "the mistake was not seen"
     assert "AddressSanitizer" in done.stderr or "runtime error" in done.stderr, done.stderr[-3000:]
@@ -76,7 +76,7 @@ def test_bad_index_is_seen(mistake: str) -> None:
 def test_missing_barrier_is_seen(mistake: str) -> None:
     """Taken out, a barrier changes results, breaks the rules of barriers, or crashes."""
     file, after = BARRIERS[mistake]
-    text = source(file)
+    text = FILES[file].text
     number = next(
         n for n, barrier in enumerate(BARRIER.finditer(text)) if text[barrier.end() :].lstrip().startswith(after)
     )
@@ -121,6 +121,6 @@ def test_lanes_that_wait_at_different_barriers() -> None:
 
 def test_changes_are_made() -> None:
     assert (
-        len(BARRIER.findall(without_barrier(0)(source("assembly.cu"))))
-        == len(BARRIER.findall(source("assembly.cu"))) - 1
+        len(BARRIER.findall(without_barrier(0)(FILES["assembly.cu"].text)))
+        == len(BARRIER.findall(FILES["assembly.cu"].text)) - 1
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import nvrtc
 import pytest
 
-from faceinv.backends.cupy_cuda.kernels import FILES, kernels_of
+from faceinv.backends.cupy_cuda.kernels import FILES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,15 +22,15 @@ def compiler() -> None:
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
 @pytest.mark.parametrize("file", FILES)
 def test_compiles(file: str, architecture: str) -> None:
-    cubin, log = nvrtc.compile_file(file, architecture)
+    cubin, log = nvrtc.compile_file(FILES[file], architecture)
     assert not log, log
-    for kernel in kernels_of(file):
+    for kernel in FILES[file].kernels:
         assert cubin.count(kernel.name.encode()) >= len(kernel.instances)
 
 
 def test_warnings_are_seen() -> None:
     text = "__global__ void kernel(int* out) { int unused; out[0] = 1; }"
-    assert "never referenced" in nvrtc.compile_text("text.cu", text, ["kernel"], "sm_90", "true")[1]
+    assert "never referenced" in nvrtc.compile_text("text.cu", text, ["kernel"], "sm_90", exact=False)[1]
 
 
 def test_errors_are_seen() -> None:
@@ -46,7 +46,7 @@ def test_normal_equations_hardly_spill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     gpu_kernels = importlib.import_module("gpu_kernels")
     for architecture in ("sm_80", "sm_90"):
-        for name, numbers in gpu_kernels.measure("assembly.cu", architecture).items():
+        for name, numbers in gpu_kernels.measure(FILES["assembly.cu"], architecture).items():
             assert numbers["registers"] > 0
             assert numbers["spilled"] <= 32, f"{name} spills {numbers['spilled']} bytes on {architecture}"
 
@@ -54,7 +54,7 @@ def test_normal_equations_hardly_spill(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_are_the_engines() -> None:
     """What is checked here is compiled with the options that the engine gives CuPy."""
     pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
-    from faceinv.backends.cupy_cuda.cupy_device import compile_options
+    from faceinv.backends.cupy_cuda.launch.cupy_device import compile_options
 
-    for file in FILES:
-        assert set(compile_options(file)) <= set(nvrtc.options(file, "sm_90"))
+    for file in FILES.values():
+        assert set(compile_options(file)) <= set(nvrtc.options(file.exact, "sm_90"))

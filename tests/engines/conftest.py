@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
+import entry_point
 import pytest
 from problems import Run, run
 
@@ -12,14 +13,11 @@ from faceinv.engine.records import DType, Normals
 from faceinv.engine.registry import available_engines
 from faceinv.errors import BackendError
 
-if TYPE_CHECKING:
-    pass
-
 Need = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
-def need(pytestconfig: pytest.Config) -> Need:
+def need(pytestconfig: pytest.Config, cuda_on_cpu: bool) -> Need:
     """Skip, by name, engines that are not there or not asked for; fail where an engine asked for is missing."""
     asked = [name.strip() for name in str(pytestconfig.getoption("--engines")).split(",") if name.strip()]
     known = {status.name: status for status in available_engines()}
@@ -30,8 +28,10 @@ def need(pytestconfig: pytest.Config) -> Need:
             pytest.fail(f"--engines names unknown engines: {', '.join(unknown)}; known are {', '.join(known)}")
         if asked and name not in asked:
             pytest.skip(f"engine '{name}' was not asked for by --engines")
-        if not known[name].installed:
-            message = f"engine '{name}' is not installed: {known[name].install}"
+        message = "" if known[name].installed else f"engine '{name}' is not installed: {known[name].install}"
+        if name == entry_point.NAME and not cuda_on_cpu:
+            message = f"engine '{name}' cannot be used here: g++ is not installed"
+        if message:
             if name in asked:
                 pytest.fail(message)
             pytest.skip(message)
@@ -45,7 +45,7 @@ def usable(need: Need, pytestconfig: pytest.Config) -> Need:
     problem: dict[str, str] = {}
 
     def check(name: str) -> None:
-        need(name)
+        need(name.split(":")[0])
         if name not in problem:
             try:
                 run(name, "smooth")
@@ -61,7 +61,7 @@ def usable(need: Need, pytestconfig: pytest.Config) -> Need:
     return check
 
 
-@pytest.fixture(scope="session", params=["numpy", "torch", "mxnet", "cupy"])
+@pytest.fixture(scope="session", params=["numpy", "torch", "mxnet", "cupy", *entry_point.ORDERS])
 def engine_name(request: pytest.FixtureRequest, usable: Need) -> str:
     """Each engine that can be used."""
     name: str = request.param

@@ -70,9 +70,7 @@ _LINEAR_SURFACE: Final = Kernel(
     ),
     (
         reads("mean", DOUBLE, ("rows",)),
-        reads(
-            "basis", REAL, ("modes", "rows"), "mode after mode, so that neighbouring threads read neighbouring words"
-        ),
+        reads("basis", REAL, ("modes", "rows"), "mode after mode: neighbouring threads read neighbouring words"),
         reads("chi", DOUBLE, ("batch", "parameters")),
         writes("out", DOUBLE, ("batch", "rows")),
     ),

@@ -34,9 +34,7 @@ _PIXEL_MISFIT: Final = Kernel(
         TRIANGLE_COUNT,
         HEIGHT,
         WIDTH,
-        whole_number(
-            "squared", "0: mean |radiance - photo| as they are; 1: mean square, in linear RGB with white at 1"
-        ),
+        whole_number("squared", "0: mean |radiance - photo|; 1: mean square, in linear RGB with white at 1"),
         whole_number("srgb", "1 where the photo is sRGB-encoded"),
         number("white", "the value of white in the photo"),
     ),

@@ -22,7 +22,7 @@ _PACK: Final = 4
 """Shape columns are padded to a multiple of this, so that packs of float32 or float64 (assembly.cu) are whole."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DeviceModel:
     """One model on one device; arrays are there unless named host. Bases have the dtype of rows, `real`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import cupy
@@ -46,6 +47,9 @@ class CupyDevice(Device):
             is not there, or without NVRTC.
     """
 
+    # Every pointer of every launch: a method would cost more than all other checks of it.
+    address = attrgetter("data.ptr")
+
     def __init__(self, device: str) -> None:
         match = re.fullmatch(r"(?:cuda:)?(\d+)?", device)
         if match is None or device == "cuda:":
@@ -80,8 +84,8 @@ class CupyDevice(Device):
                     if error.status not in _NO_BINARY:
                         raise
                     raise BackendError(
-                        f"{self.name}: {file.name} cannot be loaded: {first_line(error)}. Either the driver is older than "
-                        "CuPy's CUDA, or the GPU is newer than CuPy's compiler: update the older of the two."
+                        f"{self.name}: {file.name} cannot be loaded: {first_line(error)}. Either the driver is older "
+                        "than CuPy's CUDA, or the GPU is newer than CuPy's compiler: update the older of the two."
                     ) from error
                 except (cupy.cuda.compiler.CompileException, OSError, RuntimeError) as error:
                     # The text, no folder for the cache, no CUDA headers.
@@ -125,9 +129,6 @@ class CupyDevice(Device):
         with self._at_work("cannot give memory back"):
             cupy.get_default_memory_pool().free_all_blocks()
             cupy.get_default_pinned_memory_pool().free_all_blocks()
-
-    def _address(self, array: Array) -> int:
-        return int(array.data.ptr)
 
     def _launch(
         self,

@@ -7,13 +7,13 @@ the engine above this line is checked on machines without a GPU.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from faceinv.backends.cupy_cuda.launch.kernel import Kernel, instance
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Array", "Device", "DeviceMemoryError"]
 
+_LIMITS: Final = (2**31 - 1, 65535, 65535)
+"""Blocks along x, y and z that CUDA launches at most."""
 Array: TypeAlias = Any
 """An array on a device: `shape`, `dtype`, `flags.c_contiguous`, slicing along the leading axis, `reshape`."""
 
@@ -45,6 +47,8 @@ class Device(ABC):
 
     name: str
     """Library, version and device, for people."""
+    address: Callable[[Array], int]
+    """Where an array begins."""
 
     def load(self, files: Iterable[KernelFile], real: str, flat: str) -> None:  # noqa: B027 - a GPU has something to do
         """Make the kernels of some files with these template arguments ready, so that what can fail does so now.
@@ -90,10 +94,6 @@ class Device(ABC):
         """Give memory that no array uses back to the device."""
 
     @abstractmethod
-    def _address(self, array: Array) -> int:
-        """Where an array begins."""
-
-    @abstractmethod
     def _launch(
         self,
         what: Kernel,
@@ -131,7 +131,11 @@ class Device(ABC):
             BackendError: for a grid that is too large.
         """
         chosen = instance(kernel, template)
-        packed = chosen.pack(values, self._address)
-        kernel.check_grid(grid)
-        if all(grid):
+        packed = chosen.pack(values, self.address)
+        x, y, z = grid
+        if x > _LIMITS[0] or y > _LIMITS[1] or z > _LIMITS[2]:
+            raise BackendError(
+                f"kernel {kernel.name}: grid {grid} exceeds CUDA's limits {_LIMITS}; use smaller batches."
+            )
+        if x and y and z:
             self._launch(kernel, chosen.expression, grid, threads, shared, packed)

@@ -7,12 +7,10 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from operator import attrgetter, itemgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any, Final, NoReturn, TypeAlias
 
 import numpy as np
-
-from faceinv.errors import BackendError
 
 __all__ = [
     "BYTE",
@@ -84,6 +82,7 @@ class Size:
         return f"{product} + {self.plus}" if self.plus else product
 
 
+Packer: TypeAlias = Callable[[dict[str, Any], Callable[[Any], int]], bytes]
 Side: TypeAlias = int | str | Size
 """A fixed side, a number of the launch by its name, or a multiple of one."""
 
@@ -140,9 +139,6 @@ def writes(
 ) -> ArrayField:
     """An array that the kernel writes to."""
     return ArrayField(name, dtype, shape, meaning, written=True, optional=optional)
-
-
-_LIMITS: Final = (2**31 - 1, 65535, 65535)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,16 +237,6 @@ class Kernel:
                 )
         raise AssertionError(f"kernel {self.name}: the two readings of its fields disagree.")
 
-    def check_grid(self, grid: tuple[int, int, int]) -> None:
-        """Refuse what the hardware cannot launch.
-
-        Raises:
-            BackendError: for a grid beyond CUDA's limits.
-        """
-        x, y, z = grid
-        if x > _LIMITS[0] or y > _LIMITS[1] or z > _LIMITS[2]:
-            raise BackendError(f"kernel {self.name}: grid {grid} exceeds CUDA's limits {_LIMITS}; use smaller batches.")
-
 
 def _sizes(field: ArrayField) -> tuple[int | Size, ...]:
     return tuple(Size(side) if isinstance(side, str) else side for side in field.shape)
@@ -267,81 +253,77 @@ def _dtype(field: ArrayField, arguments: tuple[str, ...]) -> np.dtype[Any]:
     return field.type.dtype or np.dtype({"float": np.float32, "double": np.float64}[arguments[0]])
 
 
+@dataclass(frozen=True, eq=False)
 class Instance:
     """A kernel with its template arguments, ready to be launched."""
 
-    __slots__ = ("_optional", "_packers", "arguments", "expression", "kernel")
+    expression: str
+    """Its name as C++ writes it."""
+    pack: Packer
+    """The struct's bytes, from the values of all fields by name (numbers, arrays, or None for a null pointer) and a
+    function that gives where an array begins. Raises what `Kernel.refuse` does."""
 
-    def __init__(self, kernel: Kernel, arguments: tuple[str, ...]) -> None:
-        self.kernel = kernel
-        self.arguments = arguments
-        self.expression = kernel.expression(arguments)
-        """Its name as C++ writes it."""
-        self._optional = tuple(field.name for field in kernel.arrays if field.optional)
-        self._packers: dict[tuple[str, ...], _Packer] = {(): _Packer(kernel, arguments, ())}
 
-    def pack(self, values: dict[str, Any], address: Callable[[Any], int]) -> bytes:
-        """The struct's bytes.
+def _packer(kernel: Kernel, arguments: tuple[str, ...]) -> Packer:
+    """See `Instance.pack`: one function for each set of pointers that are null."""
+    optional = [field.name for field in kernel.arrays if field.optional]
+    if not optional:
+        return _packer_without(kernel, arguments, frozenset())
+    read, nones = _together(optional), (None,) * len(optional)
+    packers: dict[tuple[bool, ...], Packer] = {}
 
-        Args:
-            values: numbers, arrays, or None for a null pointer, by the names of the fields.
-            address: gives where an array begins.
+    def pack(values: dict[str, Any], address: Callable[[Any], int]) -> bytes:
+        try:
+            absent = tuple(map(is_, read(values), nones))
+        except KeyError:
+            kernel.refuse(values, arguments)
+        if absent not in packers:
+            names = frozenset(itertools.compress(optional, absent))
+            packers[absent] = _packer_without(kernel, arguments, names)
+        return packers[absent](values, address)
 
-        Raises:
-            TypeError, ValueError: for values that the kernel's declaration does not allow.
-        """
-        absent = ()
-        if self._optional:
-            absent = tuple(name for name in self._optional if values.get(name) is None)
-            if absent not in self._packers:
-                self._packers[absent] = _Packer(self.kernel, self.arguments, absent)
-        return self._packers[absent](values, address) or self.kernel.refuse(values, self.arguments)
+    return pack
 
 
 _describe: Final = attrgetter("shape", "dtype", "flags.c_contiguous")
 
 
-class _Packer:
-    """Checks and packs the values of a launch in which some pointers are null.
+def _packer_without(kernel: Kernel, arguments: tuple[str, ...], absent: frozenset[str]) -> Packer:
+    """See `Instance.pack`; the pointers named are null.
 
     Launches are many, and walking through fields in Python would cost more than small kernels do: all fields are read,
     described, compared and packed by one call each, and what arrays must look like is remembered by the numbers.
     """
+    names = [field.name for field in kernel.numbers]
+    present = [field for field in kernel.arrays if field.name not in absent]
+    read_numbers, read_arrays = _together(names), _together([field.name for field in present])
+    count = len(kernel.numbers) + len(kernel.arrays)
+    # "0Q" pads the numbers so that a pointer may follow, as C does; "8x" is a null pointer.
+    number_struct = struct.Struct("@" + "".join(np.dtype(field.type.dtype).char for field in kernel.numbers) + "0Q")
+    pointers = struct.Struct("@" + "".join("8x" if field.name in absent else "Q" for field in kernel.arrays))
+    size = number_struct.size + pointers.size
+    assert size == kernel.layout.itemsize, f"{kernel.name}: {size} bytes, not {kernel.layout.itemsize}"
+    pack_pointers = pointers.pack
 
-    __slots__ = ("_arrays", "_count", "_expected", "_numbers", "_pack")
+    @lru_cache(maxsize=256)
+    def expected(*numbers: Any) -> tuple[list[tuple[tuple[int, ...], np.dtype[Any], bool]], bytes]:
+        """What `_describe` says of right arrays beside these numbers, and the numbers' bytes."""
+        known = dict(zip(names, numbers, strict=True))
+        shapes = [(_shape(field, known), _dtype(field, arguments), True) for field in present]
+        return shapes, number_struct.pack(*numbers)
 
-    def __init__(self, kernel: Kernel, arguments: tuple[str, ...], absent: tuple[str, ...]) -> None:
-        numbers = [field.name for field in kernel.numbers]
-        present = [field for field in kernel.arrays if field.name not in absent]
-        self._count = len(kernel.numbers) + len(kernel.arrays)
-        self._numbers = _together(numbers)
-        self._arrays = _together([field.name for field in present])
-        codes = [np.dtype(field.type.dtype).char for field in kernel.numbers]
-        codes += ["8x" if field.name in absent else "Q" for field in kernel.arrays]
-        layout = kernel.layout
-        # The offset of the first pointer is aligned by a zero count where "8x", which is not, comes first.
-        packing = struct.Struct("@" + "".join(codes[: len(numbers)]) + "0Q" + "".join(codes[len(numbers) :]) + "0Q")
-        assert packing.size == layout.itemsize, f"{kernel.name}: {packing.size} bytes, not {layout.itemsize}"
-        self._pack = packing.pack
-
-        def expected(sizes: tuple[int, ...]) -> list[tuple[tuple[int, ...], np.dtype[Any], bool]]:
-            """What `_describe` says of right arrays beside these numbers."""
-            known = dict(zip(numbers, sizes, strict=True))
-            return [(_shape(field, known), _dtype(field, arguments), True) for field in present]
-
-        self._expected = lru_cache(maxsize=128)(expected)
-
-    def __call__(self, values: dict[str, Any], address: Callable[[Any], int]) -> bytes | None:
-        """None where the values are not allowed."""
-        if len(values) != self._count:
-            return None
+    def pack(values: dict[str, Any], address: Callable[[Any], int]) -> bytes:
         try:
-            numbers, arrays = self._numbers(values), self._arrays(values)
-            if list(map(_describe, arrays)) != self._expected(numbers):
-                return None
+            arrays = read_arrays(values)
+            shapes, head = expected(*read_numbers(values))
+            allowed = len(values) == count and list(map(_describe, arrays)) == shapes
         except (AttributeError, KeyError):
-            return None
-        return self._pack(*numbers, *map(address, arrays))
+            allowed = False
+        if not allowed:
+            kernel.refuse(values, arguments)
+        return head + pack_pointers(*map(address, arrays))
+
+    return pack
 
 
 def _together(names: list[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
@@ -360,4 +342,4 @@ def instance(kernel: Kernel, arguments: tuple[str, ...] = ()) -> Instance:
     """
     if arguments not in kernel.instances:
         raise TypeError(f"kernel {kernel.name} has no instance {arguments}; there are {kernel.instances}.")
-    return Instance(kernel, arguments)
+    return Instance(kernel.expression(arguments), _packer(kernel, arguments))
