@@ -14,7 +14,6 @@ import faceinv
 sys.path.insert(0, str(Path(__file__).parent / "cuda_on_cpu"))
 
 import entry_point
-from executor import COMPILER
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def cuda_on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bool]:
     """The registry knows the engine `cuda-on-cpu`; whether it can run, which takes a compiler."""
     with entry_point.registered(tmp_path_factory.mktemp("site")):
-        yield COMPILER is not None
+        yield entry_point.COMPILER is not None
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from functools import cache
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from entry_point import COMPILER
 
 from faceinv.backends.cupy_cuda.engine import CudaEngine
 from faceinv.backends.cupy_cuda.kernels import FILES
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from faceinv.engine.records import EngineSettings
     from faceinv.face.model import MorphableModel
 
-__all__ = ["COMPILER", "CpuDevice", "KernelError", "build", "build_library", "sanitizer_environment"]
+__all__ = ["CpuDevice", "KernelError", "build", "build_library", "sanitizer_environment"]
 
-COMPILER = shutil.which("g++")
 _HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 _FLAGS = (
     *("-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique"),
@@ -213,8 +212,8 @@ def build(model: MorphableModel, settings: EngineSettings) -> Engine:
 @cache
 def _needs_fibres(file: str, name: str) -> bool:
     """Whether a kernel waits anywhere; one that does and was not seen to here ends the process with a message."""
-    match = re.search(
-        rf"__global__ void (?:__launch_bounds__\([\d, ]+\) )?{name}\(.*?\n}}", FILES[file].text, re.DOTALL
+    head = rf"__global__ void (?:__launch_bounds__\([\d, ]+\) )?{name}\("
+    match = re.search(rf"{head}.*?\n}}", FILES[file].text, re.DOTALL
     )
     assert match is not None
     return bool(_WAITS.search(match.group(0)))
