@@ -14,6 +14,7 @@ from faceinv.backends.cupy_cuda.kernels.pixels import Vertices, interpolate_pixe
 from faceinv.backends.cupy_cuda.kernels.raster import visible
 from faceinv.engine.interface import AbstractRenderer
 from faceinv.engine.records import PIXEL_QUANTITIES, Geometry
+from faceinv.face.lighting import pack_lighting
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -74,9 +75,7 @@ class CudaRenderer(AbstractRenderer):
 
     def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> Array:
         """See `AbstractRenderer.shade`."""
-        # On the device lighting is channel after channel, as in chi.
-        by_channel = np.swapaxes(np.asarray(lighting, np.float64), 1, 2).reshape(len(lighting), -1)
-        return shade_pixels(self.device, pixels, self.device.asarray(by_channel))
+        return shade_pixels(self.device, pixels, self.device.asarray(pack_lighting(np.asarray(lighting, np.float64))))
 
     def to_host(self, array: Array) -> NDArray[Any]:
         """See `AbstractRenderer.to_host`."""

@@ -126,7 +126,7 @@ class CpuDevice(Device):
         self._checked = checked
         self._changes = dict(changes or {})
         self._functions: dict[str, Any] = {}
-        self.copied_to_host = 0
+        self.copied_to_host = self.copied_to_device = 0
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Filled with bytes 0xcd: whatever is read without having been written shows."""
@@ -140,6 +140,7 @@ class CpuDevice(Device):
 
     def asarray(self, array: NDArray[Any]) -> NDArray[Any]:
         """See `Device.asarray`."""
+        self.copied_to_device += array.nbytes
         return self._room(np.array(array, order="C"))
 
     def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -213,8 +214,7 @@ def build(model: MorphableModel, settings: EngineSettings) -> Engine:
 def _needs_fibres(file: str, name: str) -> bool:
     """Whether a kernel waits anywhere; one that does and was not seen to here ends the process with a message."""
     head = rf"__global__ void (?:__launch_bounds__\([\d, ]+\) )?{name}\("
-    match = re.search(rf"{head}.*?\n}}", FILES[file].text, re.DOTALL
-    )
+    match = re.search(rf"{head}.*?\n}}", FILES[file].text, re.DOTALL)
     assert match is not None
     return bool(_WAITS.search(match.group(0)))
 

@@ -310,3 +310,17 @@ def test_no_gpu_is_one_sentence(device: str, message: str) -> None:
     with pytest.raises(BackendError, match=message) as caught:
         build_engine(f"cupy:{device}" if device else "cupy", toy_model())
     assert "\n" not in str(caught.value)
+
+
+def test_uv_is_copied_once_and_only_when_asked_for() -> None:
+    device = CpuDevice()
+    renderer = CudaEngine(device, toy_model(), EngineSettings()).renderer
+    geometry = renderer.geometry(toy_chi(1))
+    seen = renderer.rasterize(geometry, (20, 22))
+    copies = []
+    for quantities in (("normal", "albedo"), ("uv",), ("uv", "depth")):
+        device.copied_to_device = 0
+        renderer.interpolate(geometry, seen, quantities)  # type: ignore[arg-type]
+        copies.append(device.copied_to_device)
+    camera, model = 12 * 8, toy_model()
+    assert copies == [camera, camera + 8 * model.uv.size + 4 * model.uv_triangles.size, camera]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 from faceinv.backends.cupy_cuda.kernels.camera import CAMERA_SIZE, CAMERA_STRUCT, POSE_COUNT
 from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
 from faceinv.engine.records import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
-from faceinv.face.landmarks68 import LANDMARK_COUNT
-from faceinv.face.layout import LIGHTING_COUNT
-from faceinv.face.lighting import SH_CONSTANTS
+from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT, NOSE
+from faceinv.face.lighting import LIGHTING_COUNT, SH_CONSTANTS, SH_COUNT
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.launch.kernel import Kernel
@@ -19,7 +18,7 @@ __all__ = [
     "CORNER_FIELDS",
     "COUNT_PIXELS",
     "COUNT_VERTICES",
-    "JAW",
+    "JAW_COUNT",
     "LANDMARK_COUNT",
     "LANDMARK_ROWS",
     "LIGHTING_COUNT",
@@ -36,11 +35,6 @@ __all__ = [
 ]
 
 _CHANNELS: Final = 3
-_LIGHT_COLUMNS: Final = LIGHTING_COUNT // _CHANNELS
-JAW: Final = 17
-"""The first landmarks, which slide along the jaw."""
-_NOSE: Final = (27, 35)
-"""The first and last landmark of the nose."""
 LANDMARK_ROWS: Final = 2 * LANDMARK_COUNT
 """x and y of landmark after landmark."""
 TILE: Final = 8
@@ -58,7 +52,7 @@ MAX_SLABS: Final = 128
 CORNER_FIELDS: Final = 6
 """A pixel's three vertices, and their places among those used."""
 RECORD_FIELDS: Final = {
-    flat: 3 + _CHANNELS * ((9 if flat else 6) + 1 + POSE_COUNT + _LIGHT_COLUMNS + 1) for flat in (False, True)
+    flat: 3 + _CHANNELS * ((9 if flat else 6) + 1 + POSE_COUNT + SH_COUNT + 1) for flat in (False, True)
 }
 """Numbers in a pixel's record (record.cuh), for smooth and for flat normals."""
 PATCH: Final = 16
@@ -77,12 +71,12 @@ def _prelude() -> str:
         "CAMERA_SIZE": CAMERA_SIZE,
         "POSE_COUNT": POSE_COUNT,
         "LIGHTING_COUNT": LIGHTING_COUNT,
-        "LIGHT_COLUMNS": _LIGHT_COLUMNS,
+        "LIGHT_COLUMNS": SH_COUNT,
         "LANDMARKS": LANDMARK_COUNT,
         "LANDMARK_ROWS": LANDMARK_ROWS,
-        "JAW": JAW,
-        "NOSE_FIRST": _NOSE[0],
-        "NOSE_LAST": _NOSE[1],
+        "JAW": JAW_COUNT,
+        "NOSE_FIRST": NOSE.start,
+        "NOSE_LAST": NOSE.stop - 1,
         "TILE": TILE,
         "COUNT_PIXELS": COUNT_PIXELS,
         "COUNT_VERTICES": COUNT_VERTICES,

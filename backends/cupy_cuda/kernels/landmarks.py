@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from faceinv.backends.cupy_cuda.kernels.constants import JAW, LANDMARK_COUNT, LANDMARK_ROWS, kernel_file
+from faceinv.backends.cupy_cuda.kernels.constants import JAW_COUNT, LANDMARK_COUNT, LANDMARK_ROWS, kernel_file
 from faceinv.backends.cupy_cuda.kernels.fields import ACTIVE, BATCH, CAMERA, PARAMETERS, POINTS, VERTICES, XY
 from faceinv.backends.cupy_cuda.launch.kernel import (
     DOUBLE,
@@ -49,7 +49,7 @@ _LANDMARK_POINTS: Final = Kernel(
     (
         reads("fixed_vertices", INT, (LANDMARK_COUNT, 3)),
         reads("fixed_weights", DOUBLE, (LANDMARK_COUNT, 3)),
-        reads("contour", INT, (JAW, "reach")),
+        reads("contour", INT, (JAW_COUNT, "reach")),
         XY,
         _TARGET,
         writes("point_vertices", INT, ("batch", LANDMARK_COUNT, 3)),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from faceinv.backends.cupy_cuda.mesh import Connectivity
 from faceinv.face.layout import ParameterLayout
+from faceinv.face.mesh import Connectivity
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.launch.device import Array, Device

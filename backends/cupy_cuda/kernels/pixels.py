@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def interpolate_pixels(
 ) -> Pixels:
     """What each pixel shows: see `AbstractRenderer.interpolate`."""
     device, (batch, height, width) = model.device, visibility.triangle.shape
-    wanted: dict[str, Array | None] = {
+    wanted: dict[str, Any] = {
         name: device.empty((batch, height, width, *more), np.float64) if name in quantities else None
         for name, more in _WIDTHS.items()
     }

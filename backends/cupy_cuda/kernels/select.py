@@ -59,8 +59,10 @@ class Seen:
         """Those of some items."""
         if part == slice(0, len(self.host)):
             return self
-        lists = (None if array is None else array[part] for array in (self.pixels, self.used, self.place))
-        return Seen(self.counts[part], *lists, self.host[part])
+        if self.pixels is None:  # nothing was drawn
+            return Seen(self.counts[part], None, None, None, self.host[part])
+        pixels, used, place = self.pixels[part], self.used[part], self.place[part]
+        return Seen(self.counts[part], pixels, used, place, self.host[part])
 
 
 def list_flags(device: Device, flags: Array, column: int, places: Array, place: Array | None, counts: Array) -> None:

@@ -159,7 +159,7 @@ class Kernel:
     template: tuple[TemplateParameter, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [field.name for field in (*self.numbers, *self.arrays)]
+        names = [field.name for field in self.fields]
         if len(set(names)) < len(names):
             raise ValueError(f"kernel {self.name}: two fields have the same name, in {names}.")
         known = {field.name for field in self.numbers if field.type is INT}
@@ -169,6 +169,11 @@ class Kernel:
                 raise ValueError(f"kernel {self.name}: the shape of '{field.name}' names {unknown}, not an int of it.")
             if field.type is REAL and self.template[:1] != (REAL_TYPE,):
                 raise ValueError(f"kernel {self.name}: '{field.name}' is Real, which its template does not declare.")
+
+    @property
+    def fields(self) -> tuple[NumberField | ArrayField, ...]:
+        """All fields of the struct, in order."""
+        return (*self.numbers, *self.arrays)
 
     @property
     def struct_name(self) -> str:
@@ -214,7 +219,7 @@ class Kernel:
             TypeError: for missing, unknown or absent values, and arrays of another dtype or layout.
             ValueError: for arrays of another shape.
         """
-        names = {field.name for field in (*self.numbers, *self.arrays)}
+        names = {field.name for field in self.fields}
         if values.keys() != names:
             unknown, missing = sorted(values.keys() - names), sorted(names - values.keys())
             raise TypeError(f"kernel {self.name}: unknown arguments {unknown}, missing arguments {missing}.")
