@@ -42,10 +42,10 @@ def _devices(status: EngineStatus) -> tuple[str, str]:
 
     try:
         description = build_engine(status.name, load_model("default")).description
-        found = _PROBES[status.name]() if status.name in _PROBES else [description]
+        devices = _PROBES[status.name]() if status.name in _PROBES else [description]
     except Exception as error:  # libraries that are there but broken raise anything
         return "none, see below", str(error) or type(error).__name__
-    return ", ".join(found) or description, ""
+    return ", ".join(devices) or description, ""
 
 
 def _cpu() -> list[str]:
