@@ -306,7 +306,7 @@ def test_a_run_without_a_command_line(tmp_path: Path) -> None:
 
     Here.done, Here.batches = [], []
     options = FitOptions("default", "numpy", faceinv.FitConfig(), "albedo")
-    outcome = fit_folder(tmp_path / "p", tmp_path / "o", options, listener=Told(), make=Here)
+    outcome = fit_folder(tmp_path / "p", tmp_path / "o", options, workers=1, listener=Told(), make=Here)
     assert steps == [(2, 0), ("a.png", "converged_cost", 1), ("b.png", "converged_cost", 2)]
     assert outcome.failed == 0
     assert outcome.summary.is_file()
@@ -319,7 +319,10 @@ def test_a_lost_gpu_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
     class Lost:
-        def fit(self, *_: object) -> None:
+        def prepare(self, *_: object) -> str:
+            return "prepared"
+
+        def solve(self, *_: object) -> None:
             raise DeviceLostError("gone")
 
     def leave(status: int) -> None:

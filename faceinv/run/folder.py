@@ -5,7 +5,7 @@ The output folder mirrors the photo folder. Nothing here knows of a command line
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +77,7 @@ def fit_folder(
     jobs = inventory.jobs
     refuse_overwriting([job.image for job in jobs], [p for j in jobs for p in output_paths(j.folder, j.stem).values()])
     fitter = Fitter(options.model, options.backend, options.config)  # errors of model and engine show here, once
+    options = replace(options, model=fitter.model_source)
     check_folder(output)
     if overwrite:
         for job in jobs:

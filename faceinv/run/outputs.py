@@ -95,6 +95,7 @@ def record_of(result: FitResult) -> dict[str, Any]:
         "status": result.status.name.lower(),
         "message": result.status.value,
         "success": result.status.success,
+        "warnings": list(result.warnings),
         "iterations": len(result.history),
         "cost": result.cost,
         "cost_photometric": result.cost_photometric,

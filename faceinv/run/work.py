@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from faceinv.engine.blas import one_blas_thread
@@ -17,6 +17,7 @@ from faceinv.run.outputs import FitOptions, clean_leftovers, write_result
 if TYPE_CHECKING:
     from faceinv.fitting.fitter import Fitter
     from faceinv.fitting.result import FitResult
+    from faceinv.photo.prepare import Prepared
 
 __all__ = ["check_result", "fit_jobs", "unexpected"]
 
@@ -40,8 +41,9 @@ def fit_jobs(options: FitOptions, jobs: Sequence[Job]) -> list[Record]:
         os._exit(1)
     except Exception as error:
         return [fail(job, _message(error)) for job in jobs]
-    with one_blas_thread(), ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
-        return list(pool.map(_finish, [options] * len(jobs), jobs, outcomes))
+    # Held here, so that threads which enter and leave it within do not change it under each other.
+    with one_blas_thread(), ThreadPoolExecutor(_threads(jobs)) as pool:
+        return list(pool.map(partial(_finish, options), jobs, outcomes))
 
 
 def check_result(result: FitResult) -> FitResult:
@@ -74,15 +76,30 @@ def _fit(fitter: Fitter, jobs: Sequence[Job]) -> list[FitResult | Exception]:
     Raises:
         DeviceLostError: when the device can be used no more.
     """
-    outcomes: list[FitResult | Exception] = []
-    for job in jobs:
-        try:
-            outcomes.append(fitter.fit(job.image, job.landmarks))
-        except DeviceLostError:
-            raise
-        except Exception as error:
-            outcomes.append(error)
-    return outcomes
+    with ThreadPoolExecutor(_threads(jobs)) as pool:
+        prepared = list(pool.map(partial(_prepare, fitter), jobs))
+    usable = [photo for photo in prepared if not isinstance(photo, Exception)]
+    results = iter(_solve(fitter, usable))
+    return [photo if isinstance(photo, Exception) else next(results) for photo in prepared]
+
+
+def _prepare(fitter: Fitter, job: Job) -> Prepared | Exception:
+    try:
+        return fitter.prepare(job.image, job.landmarks)
+    except Exception as error:
+        return error
+
+
+def _solve(fitter: Fitter, photos: Sequence[Prepared]) -> list[FitResult | Exception]:
+    try:
+        return list(fitter.solve(photos)) if photos else []
+    except DeviceLostError:
+        raise
+    except Exception as error:
+        if len(photos) == 1:
+            return [error]
+    # One of the photos may be at fault; the others shall have their results.
+    return [outcome for photo in photos for outcome in _solve(fitter, [photo])]
 
 
 def _finish(options: FitOptions, job: Job, outcome: FitResult | Exception) -> Record:
@@ -94,6 +111,10 @@ def _finish(options: FitOptions, job: Job, outcome: FitResult | Exception) -> Re
         return write_result(check_result(outcome), job.folder, job.stem, options.texture, extra)
     except Exception as error:
         return fail(job, _message(error))
+
+
+def _threads(jobs: Sequence[Job]) -> int:
+    return min(len(jobs), os.cpu_count() or 1)
 
 
 def _message(error: Exception) -> str:
