@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 from calls import invoke
-from PIL import Image
+from PIL import Image, features
 from quick import quick_fit, sample
 
 import faceinv
 from faceinv.errors import DeviceLostError
 from faceinv.photo.pts import write_pts
+from faceinv.photo.read import load_image
 from faceinv.run import executors, work
 from faceinv.run.folder import Listener, fit_folder
 from faceinv.run.jobs import Job, Record, find_jobs
@@ -242,6 +243,71 @@ def test_finding_photos(tmp_path: Path) -> None:
     assert jobs[2].landmarks == tmp_path / "B.PTS"
     assert jobs[0].landmarks is None
     assert jobs[3].folder == tmp_path / "out" / "sub"
+
+
+def test_results_among_the_photos(tmp_path: Path) -> None:
+    """Overlays are no photos, in the first run and in later ones, and neither are other pictures of ours."""
+    make_photos(tmp_path, ["a.png", "sub/b.png"])
+    (tmp_path / "c.toml").write_text(TINY)
+    words = ("fit", tmp_path, "-o", tmp_path, "--config", tmp_path / "c.toml", "--workers", 1)
+    assert invoke(*words).status == 0
+    quick_fit().export(tmp_path / "sub" / "b.obj")  # with a texture beside it
+    before = state(tmp_path)
+    again = invoke(*words)
+    assert again.status == 0, again.text
+    assert "2 of 2 photos were finished" in again.err
+    assert "3 pictures are left out: faceinv made them." in again.err
+    assert state(tmp_path) == before
+    elsewhere = find_jobs(tmp_path, tmp_path / "elsewhere")
+    assert [job.name for job in elsewhere.jobs] == ["a.png", "sub/b.png"]
+    Image.open(tmp_path / "a_overlay.png").copy().save(tmp_path / "a_overlay.png")  # without the mark in the file
+    assert find_jobs(tmp_path, tmp_path / "elsewhere").own == 3  # known by the record beside it
+    (tmp_path / "a.json").unlink()
+    assert [job.name for job in find_jobs(tmp_path, tmp_path).jobs] == ["a.png", "a_overlay.png", "sub/b.png"]
+    mine = invoke(*words)
+    assert mine.status == 2
+    assert "'" + str(tmp_path / "a_overlay.png") + "' would replace an input" in mine.err
+
+
+def test_somebody_elses_json_beside_the_photos(tmp_path: Path, in_process: list[str]) -> None:
+    blank_photos(tmp_path, "a.png")
+    (tmp_path / "a.json").write_text('{"label": "smiling"}')
+    run = invoke("fit", tmp_path, "-o", tmp_path)
+    assert run.status == 2
+    assert "would replace a file that faceinv did not write" in run.err
+    assert (tmp_path / "a.json").read_text() == '{"label": "smiling"}'
+    assert invoke("fit", tmp_path, "-o", tmp_path / "o").status == 0
+
+
+def test_photos_of_every_kind_that_is_read(tmp_path: Path, in_process: list[str]) -> None:
+    small = Image.open(sample()).resize((64, 64))
+    kinds = ["a.jfif", "b.gif", "c.webp", "d.BMP", "e.tif", "f.jpe"]
+    formats = {"jfif": "JPEG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tif": "TIFF", "jpe": "JPEG"}
+    for name in kinds:
+        small.save(tmp_path / name, format=formats[name.split(".")[1].lower()])
+    if features.check("avif"):
+        small.save(tmp_path / "g.avif")
+        kinds.append("g.avif")
+    run = invoke("fit", tmp_path, "-o", tmp_path / "o")
+    assert run.status == 0, run.text
+    assert in_process == kinds
+    assert "skipped" not in run.err
+    assert load_image(tmp_path / "b.gif").size == (64, 64)
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path: Path, in_process: list[str]) -> None:
+    for name in ("1.HEIC", "sub/2.heic", "3.dng", ".4.heic", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"picture")
+    none = invoke("fit", tmp_path, "-o", tmp_path / "o")
+    assert none.status == 2
+    assert "holds no photos" in none.err
+    assert "3 files were skipped, of kinds that are not read: 1 .dng, 2 .heic." in none.err
+    blank_photos(tmp_path, "a.png")
+    run = invoke("fit", tmp_path, "-o", tmp_path / "o")
+    assert run.status == 0, run.text
+    assert "1 of 1 photos are fitted" in run.err
+    assert "3 files were skipped, of kinds that are not read: 1 .dng, 2 .heic. Save them as JPEG or PNG" in run.err
 
 
 def test_only_leftovers_of_the_stem_are_removed(tmp_path: Path) -> None:

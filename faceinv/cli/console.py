@@ -19,7 +19,16 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["CLOSED_PIPE", "ClosedPipeError", "Reporter", "accept_any_text", "print_error", "reporter", "silence"]
+__all__ = [
+    "CLOSED_PIPE",
+    "ClosedPipeError",
+    "PipeConsole",
+    "Reporter",
+    "accept_any_text",
+    "print_error",
+    "reporter",
+    "silence",
+]
 
 CLOSED_PIPE: Final = 141
 """The exit status that a shell shows for a program whose reader has gone: 128 and the signal's number, 13."""
@@ -29,7 +38,9 @@ class ClosedPipeError(BaseException):
     """Nobody reads on. Like an interruption it is no fault of a photo's, so it is no `Exception`."""
 
 
-class _Console(Console):
+class PipeConsole(Console):
+    """Raises `ClosedPipeError` where nobody reads on."""
+
     def on_broken_pipe(self) -> NoReturn:
         """Rich would end the program at once, which the processes of a run must not meet."""
         raise ClosedPipeError
@@ -56,7 +67,7 @@ def silence() -> None:
 
 def _errors() -> Console:
     # Made anew each time: tests and callers exchange sys.stderr.
-    return _Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    return PipeConsole(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_error(message: str) -> None:

@@ -69,8 +69,7 @@ def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> Non
 
 
 def _compiled(modules: tuple[str, ...]) -> bool:
-    by_module = _kernels()
-    return all(any(map(_cached, by_module[name])) for name in modules if by_module[name])
+    return all(any(map(_cached, kernels)) for name, kernels in _kernels().items() if name in modules and kernels)
 
 
 def _kernels() -> dict[str, list[Any]]:
