@@ -10,8 +10,14 @@ __all__ = [
     "InputError",
     "ModelError",
     "NoFaceError",
+    "escaped",
     "first_line",
 ]
+
+
+def escaped(text: str) -> str:
+    """A text that can be written as UTF-8: what stands for the bytes of a file name that is none is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def first_line(error: BaseException) -> str:
@@ -20,7 +26,10 @@ def first_line(error: BaseException) -> str:
 
 
 class FaceinvError(Exception):
-    """Base of every error that faceinv raises on purpose."""
+    """Base of every error that faceinv raises on purpose. Its message can be printed and written anywhere."""
+
+    def __init__(self, *message: object) -> None:
+        super().__init__(*(escaped(part) if isinstance(part, str) else part for part in message))
 
 
 class InputError(FaceinvError, ValueError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,9 @@ from faceinv.engine import registry
 from faceinv.errors import DeviceLostError
 from faceinv.render import texture
 from faceinv.run import outputs, warmup
+from faceinv.run.jobs import Job
 from faceinv.run.outputs import unique_stems
+from faceinv.run.summary import Summary
 
 
 @pytest.fixture
@@ -245,6 +249,56 @@ def test_version_and_help() -> None:
     missing = invoke("models", "info", "missing.npz")
     assert missing.status == 2
     assert missing.err.startswith("error: ")
+
+
+def test_help_has_a_short_name_everywhere() -> None:
+    for words in ((), ("fit",), ("demo",), ("engines",), ("compare",), ("models",), ("models", "render")):
+        short, long = invoke(*words, "-h"), invoke(*words, "--help")
+        assert short.status == 0, short.text
+        assert short.out == long.out
+        assert "--help" in short.out
+
+
+def test_shells_can_complete() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "faceinv"],
+        env={**os.environ, "_FACEINV_COMPLETE": "complete_bash", "COMP_WORDS": "faceinv mod", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["models"], done.stderr
+    assert "--install-completion" in invoke("--help").out
+
+
+def test_the_package_is_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "faceinv", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"faceinv {faceinv.__version__}\n"
+
+
+def test_own_pictures_among_others_are_left_out(tmp_path: Path, instant: None) -> None:
+    """As `faceinv fit *.png -o .` in a second run."""
+    shutil.copy(sample(), tmp_path / "x.jpg")
+    assert invoke("fit", tmp_path / "x.jpg", "-o", tmp_path).status == 0
+    again = invoke("fit", tmp_path / "x.jpg", tmp_path / "x_overlay.png", "-o", tmp_path)
+    assert again.status == 0, again.text
+    assert "1 picture is left out: faceinv made it." in again.err
+    assert {p.name for p in tmp_path.glob("*.npz")} == {"x.npz"}
+
+
+def test_warnings_are_said_everywhere(tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned = dataclasses.replace(quick_fit(), warnings=("Landmarks are upside down.", "The mask misses the face."))
+    monkeypatch.setattr(faceinv.Fitter, "fit", lambda *_, **__: warned)
+    run = invoke("fit", sample(), "-o", tmp_path)
+    assert run.out.rstrip().endswith("sample.glb [Landmarks are upside down.] [The mask misses the face.]")
+    record = json.loads((tmp_path / "sample.json").read_text())
+    assert record["warnings"] == list(warned.warnings)
+    job = Job(sample(), None, "sample.jpg", tmp_path, "sample")
+    Summary(tmp_path / "summary.csv", [job], {job: record}).write()
+    with (tmp_path / "summary.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert list(row)[-1] == "warnings"
+    assert row["warnings"] == "Landmarks are upside down. The mask misses the face."
 
 
 def run_program(*words: str | Path, timeout: float = 120) -> Run:

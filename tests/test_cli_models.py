@@ -54,6 +54,18 @@ def test_render(tmp_path: Path) -> None:
         assert image.width == 4 * 64
 
 
+@pytest.mark.parametrize("words", [("convert", "default", "{file}.npz"), ("render", "default", "-o", "{file}.png")])
+def test_files_are_replaced_only_when_told(tmp_path: Path, words: tuple[str, ...]) -> None:
+    words = tuple(word.format(file=tmp_path / "a") for word in words)
+    path = Path(words[-1])
+    path.write_text("mine")
+    with pytest.raises(InputError, match=r"is there already\. Give --overwrite"):
+        run(*words, "--face-only")
+    assert path.read_text() == "mine"
+    run(*words, "--face-only", "--overwrite")
+    assert path.read_bytes() != b"mine"
+
+
 @pytest.mark.parametrize(
     ("words", "kind"),
     [

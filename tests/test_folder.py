@@ -10,21 +10,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from calls import invoke
-from PIL import Image
+from PIL import Image, features
 from quick import quick_fit, sample
 
 import faceinv
 from faceinv.errors import DeviceLostError
 from faceinv.photo.pts import write_pts
-from faceinv.run import folder as folder_module
-from faceinv.run.folder import _find_jobs
+from faceinv.photo.read import load_image
+from faceinv.run import executors, work
+from faceinv.run.folder import Listener, fit_folder
+from faceinv.run.jobs import Job, Record, find_jobs
 from faceinv.run.outputs import FitOptions, clean_leftovers, write_json
 
 TINY = "size = 32\nlevels = 1\niterations = 1\n"
@@ -126,29 +129,49 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
     assert all(float(row["cost"]) > 0 for row in table(out))
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Jobs run here, without a fit: each leaves a record. Gives the photos that were done."""
-    done: list[str] = []
+class Here(Executor):
+    """Does its work at once, in this process and without a fit; a stand-in for executors of any kind."""
 
-    def run(queue: deque[Any], options: FitOptions, workers: int, threads: int, finish: Any) -> list[Any]:
-        while queue:
-            job = queue.popleft()
-            done.append(job.name)
+    done: list[str]
+    batches: list[list[str]]
+
+    def __init__(self, workers: int, threads: int) -> None:
+        pass
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        assert fn is executors.fit_jobs
+        try:
+            future.set_result(self.fit_jobs(*args))
+        except BrokenExecutor as error:
+            future.set_exception(error)
+        return future
+
+    def fit_jobs(self, options: FitOptions, jobs: Sequence[Job]) -> list[Record]:
+        """Each photo leaves a record, but for those whose names say otherwise."""
+        self.batches.append([job.name for job in jobs])
+        records = []
+        for job in jobs:
+            self.done.append(job.name)
             if job.name.startswith("stop"):
                 raise KeyboardInterrupt
             if job.name.startswith("dies"):
-                return [job]
+                raise BrokenExecutor
             record = {
                 **{"image": job.name, "source": job.source(), "status": "converged_cost", "files": {}},
                 **{"seconds": {"total": 1.0}, "photometric_rmse": 0.1, "landmark_error": 0.02},
             }
             write_json(job.record, record)
-            finish(job, record)
-        return []
+            records.append(record)
+        return records
 
-    monkeypatch.setattr(folder_module, "_run_pool", run)
-    return done
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Jobs run here, without a fit. Gives the photos that were done."""
+    Here.done, Here.batches = [], []
+    monkeypatch.setattr(executors, "ProcessPool", Here)
+    return Here.done
 
 
 def blank_photos(folder: Path, *names: str) -> None:
@@ -210,7 +233,7 @@ def test_finding_photos(tmp_path: Path) -> None:
     blank_photos(tmp_path, *(name.replace("JPG", "png") for name in names))
     (tmp_path / "b.png").rename(tmp_path / "b.JPG")
     (tmp_path / "B.PTS").write_text("")
-    jobs = _find_jobs(tmp_path, tmp_path / "out")
+    jobs = find_jobs(tmp_path, tmp_path / "out").jobs
     assert [(job.name, job.stem) for job in jobs] == [
         ("a.bmp", "a_bmp"),
         ("a.png", "a_png"),
@@ -220,6 +243,71 @@ def test_finding_photos(tmp_path: Path) -> None:
     assert jobs[2].landmarks == tmp_path / "B.PTS"
     assert jobs[0].landmarks is None
     assert jobs[3].folder == tmp_path / "out" / "sub"
+
+
+def test_results_among_the_photos(tmp_path: Path) -> None:
+    """Overlays are no photos, in the first run and in later ones, and neither are other pictures of ours."""
+    make_photos(tmp_path, ["a.png", "sub/b.png"])
+    (tmp_path / "c.toml").write_text(TINY)
+    words = ("fit", tmp_path, "-o", tmp_path, "--config", tmp_path / "c.toml", "--workers", 1)
+    assert invoke(*words).status == 0
+    quick_fit().export(tmp_path / "sub" / "b.obj")  # with a texture beside it
+    before = state(tmp_path)
+    again = invoke(*words)
+    assert again.status == 0, again.text
+    assert "2 of 2 photos were finished" in again.err
+    assert "3 pictures are left out: faceinv made them." in again.err
+    assert state(tmp_path) == before
+    elsewhere = find_jobs(tmp_path, tmp_path / "elsewhere")
+    assert [job.name for job in elsewhere.jobs] == ["a.png", "sub/b.png"]
+    Image.open(tmp_path / "a_overlay.png").copy().save(tmp_path / "a_overlay.png")  # without the mark in the file
+    assert find_jobs(tmp_path, tmp_path / "elsewhere").own == 3  # known by the record beside it
+    (tmp_path / "a.json").unlink()
+    assert [job.name for job in find_jobs(tmp_path, tmp_path).jobs] == ["a.png", "a_overlay.png", "sub/b.png"]
+    mine = invoke(*words)
+    assert mine.status == 2
+    assert "'" + str(tmp_path / "a_overlay.png") + "' would replace an input" in mine.err
+
+
+def test_somebody_elses_json_beside_the_photos(tmp_path: Path, in_process: list[str]) -> None:
+    blank_photos(tmp_path, "a.png")
+    (tmp_path / "a.json").write_text('{"label": "smiling"}')
+    run = invoke("fit", tmp_path, "-o", tmp_path)
+    assert run.status == 2
+    assert "would replace a file that faceinv did not write" in run.err
+    assert (tmp_path / "a.json").read_text() == '{"label": "smiling"}'
+    assert invoke("fit", tmp_path, "-o", tmp_path / "o").status == 0
+
+
+def test_photos_of_every_kind_that_is_read(tmp_path: Path, in_process: list[str]) -> None:
+    small = Image.open(sample()).resize((64, 64))
+    kinds = ["a.jfif", "b.gif", "c.webp", "d.BMP", "e.tif", "f.jpe"]
+    formats = {"jfif": "JPEG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tif": "TIFF", "jpe": "JPEG"}
+    for name in kinds:
+        small.save(tmp_path / name, format=formats[name.split(".")[1].lower()])
+    if features.check("avif"):
+        small.save(tmp_path / "g.avif")
+        kinds.append("g.avif")
+    run = invoke("fit", tmp_path, "-o", tmp_path / "o")
+    assert run.status == 0, run.text
+    assert in_process == kinds
+    assert "skipped" not in run.err
+    assert load_image(tmp_path / "b.gif").size == (64, 64)
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path: Path, in_process: list[str]) -> None:
+    for name in ("1.HEIC", "sub/2.heic", "3.dng", ".4.heic", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"picture")
+    none = invoke("fit", tmp_path, "-o", tmp_path / "o")
+    assert none.status == 2
+    assert "holds no photos" in none.err
+    assert "3 files were skipped, of kinds that are not read: 1 .dng, 2 .heic." in none.err
+    blank_photos(tmp_path, "a.png")
+    run = invoke("fit", tmp_path, "-o", tmp_path / "o")
+    assert run.status == 0, run.text
+    assert "1 of 1 photos are fitted" in run.err
+    assert "3 files were skipped, of kinds that are not read: 1 .dng, 2 .heic. Save them as JPEG or PNG" in run.err
 
 
 def test_only_leftovers_of_the_stem_are_removed(tmp_path: Path) -> None:
@@ -234,18 +322,60 @@ def test_only_leftovers_of_the_stem_are_removed(tmp_path: Path) -> None:
 def test_threads_of_processes_are_limited_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    with folder_module._limited_threads(2):
+    with executors._limited_threads(2):
         assert os.environ["OMP_NUM_THREADS"] == "2"
         assert os.environ["NUMBA_NUM_THREADS"] == "2"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "NUMBA_NUM_THREADS" not in os.environ
 
 
-def test_gpus_get_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_module, "_cores", lambda: 8)
+def test_gpus_get_one_process_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_cores", lambda: 8)
     config = faceinv.FitConfig()
-    for backend, expected in (("numpy", 8), ("torch:cpu", 8), ("torch:cuda:0", 1), ("cupy", 1)):
-        assert folder_module._default_workers(FitOptions("default", backend, config, "albedo")) == expected
+    for backend, expected in (
+        ("numpy", executors.Plan(8, 1, 1)),
+        ("torch:cpu", executors.Plan(8, 1, 1)),
+        ("torch:cuda:0", executors.Plan(1, 8, 32)),
+        ("cupy", executors.Plan(1, 8, 32)),
+    ):
+        options = FitOptions("default", backend, config, "albedo")
+        assert executors.plan(options, 100) == expected
+    assert executors.plan(FitOptions("default", "numpy", config, "albedo"), 3) == executors.Plan(3, 2, 1)
+    assert executors.plan(FitOptions("default", "cupy", config, "albedo"), 100, workers=9).workers == 4  # 4 batches
+
+
+def test_a_queue_fills_batches(tmp_path: Path, in_process: list[str]) -> None:
+    blank_photos(tmp_path / "p", *(f"{n}.png" for n in range(7)), "4_dies.png")
+    (tmp_path / "p" / "4_dies.png").rename(tmp_path / "p" / "dies.png")
+    jobs = find_jobs(tmp_path / "p", tmp_path / "o").jobs
+    records: dict[str, str] = {}
+    options = FitOptions("default", "numpy", faceinv.FitConfig(), "albedo")
+    executors.run_jobs(
+        jobs, options, executors.Plan(1, 1, 3), lambda job, record: records.update({job.name: record["status"]})
+    )
+    batches = [["0.png", "1.png", "2.png"], ["3.png", "4.png", "5.png"], ["6.png", "dies.png"], ["dies.png"]]
+    assert Here.batches == batches  # what was finished when the process died is not done again
+    assert records == {**{f"{n}.png": "converged_cost" for n in range(7)}, "dies.png": "failed"}
+
+
+def test_a_run_without_a_command_line(tmp_path: Path) -> None:
+    """By an executor of the caller's, who is told of every step."""
+    blank_photos(tmp_path / "p", "a.png", "b.png")
+    steps: list[object] = []
+
+    class Told(Listener):
+        def found(self, inventory: Any, done: int) -> None:
+            steps.append((len(inventory.jobs), done))
+
+        def finished(self, job: Job, record: Record, done: int) -> None:
+            steps.append((job.name, record["status"], done))
+
+    Here.done, Here.batches = [], []
+    options = FitOptions("default", "numpy", faceinv.FitConfig(), "albedo")
+    outcome = fit_folder(tmp_path / "p", tmp_path / "o", options, workers=1, listener=Told(), make=Here)
+    assert steps == [(2, 0), ("a.png", "converged_cost", 1), ("b.png", "converged_cost", 2)]
+    assert outcome.failed == 0
+    assert outcome.summary.is_file()
 
 
 def test_a_lost_gpu_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,17 +385,19 @@ def test_a_lost_gpu_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
     class Lost:
-        def fit(self, *_: object) -> None:
+        def prepare(self, *_: object) -> str:
+            return "prepared"
+
+        def solve(self, *_: object) -> None:
             raise DeviceLostError("gone")
 
     def leave(status: int) -> None:
         raise Left(status)
 
     blank_photos(tmp_path / "p", "a.png")
-    monkeypatch.setattr(folder_module.os, "_exit", leave)
-    monkeypatch.setattr(folder_module, "_options", FitOptions("default", "numpy", faceinv.FitConfig(), "albedo"))
-    monkeypatch.setattr(folder_module, "_fitter", Lost())
-    (job,) = _find_jobs(tmp_path / "p", tmp_path / "o")
+    monkeypatch.setattr(work.os, "_exit", leave)
+    monkeypatch.setattr(work, "_fitter", lambda options: Lost())
+    (job,) = find_jobs(tmp_path / "p", tmp_path / "o").jobs
     with pytest.raises(Left, match="1"):
-        folder_module._work(job)
+        work.fit_jobs(FitOptions("default", "numpy", faceinv.FitConfig(), "albedo"), [job])
     assert not job.record.exists()

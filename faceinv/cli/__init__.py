@@ -1,6 +1,6 @@
 """The command line: `faceinv demo`, `fit`, `engines`, `compare`, `models`.
 
-Exit status: 0 done, 1 some fits failed, 2 input or options that cannot be used, 130 interrupted.
+Exit status: 0 done, 1 some fits failed, 2 input or options that cannot be used, 130 interrupted, 141 nobody reads on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from faceinv.cli.compare import compare
-from faceinv.cli.console import print_error
+from faceinv.cli.console import CLOSED_PIPE, ClosedPipeError, accept_any_text, print_error, silence
 from faceinv.cli.demo import demo
 from faceinv.cli.engines import engines
 from faceinv.cli.fit import fit
@@ -25,6 +25,10 @@ __all__ = ["app", "main"]
 class _Commands(TyperGroup):
     """Turns errors made on purpose into one line and an exit status."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        accept_any_text()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -34,6 +38,9 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             print_error("interrupted; what was finished is kept.")
             raise typer.Exit(130) from None
+        except (ClosedPipeError, BrokenPipeError):
+            silence()
+            raise typer.Exit(CLOSED_PIPE) from None
 
 
 app = typer.Typer(
@@ -41,7 +48,7 @@ app = typer.Typer(
     cls=_Commands,
     help="One photo in, a 3D face out.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.command()(demo)

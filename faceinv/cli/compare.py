@@ -82,11 +82,11 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _sizes(text: str) -> tuple[int, ...]:
     try:
-        found = tuple(int(word) for word in _words(text))
+        sizes = tuple(int(word) for word in _words(text))
     except ValueError:
-        found = ()
-    if not found:
+        sizes = ()
+    if not sizes:
         raise InputError(
             f"--sizes is '{text}'; expected whole numbers of pixels, separated by commas, such as 112,224."
         )
-    return found
+    return sizes

@@ -15,9 +15,9 @@ __all__ = ["engines"]
 
 def engines() -> None:
     """Every known engine, installed or not: library and version, devices here, and what to install."""
-    from rich.console import Console
     from rich.table import Table
 
+    from faceinv.cli.console import PipeConsole
     from faceinv.engine.registry import available_engines
 
     table = Table("engine", "library", "devices here", "precision", "install")
@@ -28,7 +28,7 @@ def engines() -> None:
             devices, problem = _devices(status)
             problems += [f"{status.name} cannot be used: {problem}"] if problem else []
         table.add_row(status.name, status.version or "not installed", devices, "float32, float64", status.install)
-    console = Console(highlight=False, markup=False, width=None if os.isatty(1) else 160)
+    console = PipeConsole(highlight=False, markup=False, width=None if os.isatty(1) else 160)
     console.print(table)
     for problem in problems:
         console.print(problem, soft_wrap=True)
@@ -42,10 +42,10 @@ def _devices(status: EngineStatus) -> tuple[str, str]:
 
     try:
         description = build_engine(status.name, load_model("default")).description
-        found = _PROBES[status.name]() if status.name in _PROBES else [description]
+        devices = _PROBES[status.name]() if status.name in _PROBES else [description]
     except Exception as error:  # libraries that are there but broken raise anything
         return "none, see below", str(error) or type(error).__name__
-    return ", ".join(found) or description, ""
+    return ", ".join(devices) or description, ""
 
 
 def _cpu() -> list[str]:

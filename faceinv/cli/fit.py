@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from faceinv.errors import DeviceLostError, FaceinvError, InputError
+from faceinv.engine.compiling import FIRST_RUN
+from faceinv.errors import DeviceLostError, FaceinvError, InputError, escaped
+from faceinv.run.folder import Listener
+from faceinv.run.jobs import Inventory, Job, Record, left_out, without_own_pictures
 from faceinv.run.outputs import (
     FitOptions,
     check_folder,
@@ -22,6 +25,7 @@ from faceinv.run.outputs import (
     with_size,
     write_result,
 )
+from faceinv.run.work import check_result, unexpected
 
 if TYPE_CHECKING:
     from faceinv.cli.console import Reporter
@@ -97,9 +101,7 @@ def fit(
                 "--landmarks, --mask and --face all are for photos given one by one; a folder's landmarks are taken "
                 "from .pts files beside its photos."
             )
-        from faceinv.run.folder import fit_folder
-
-        status = fit_folder(folders[0], output, options, workers=workers, overwrite=overwrite, retry=retry, quiet=quiet)
+        status = _fit_folder(folders[0], output, options, workers, overwrite, retry, quiet)
     else:
         status = fit_images(paths, output, options, landmarks=landmarks, mask=mask, faces=face.value, quiet=quiet)
     if status:
@@ -133,11 +135,16 @@ def fit_images(
     if faces == "all" and landmarks is not None:
         raise InputError("--landmarks names one face and --face all asks for every one; give one of them.")
     points = None if landmarks is None else read_pts(landmarks)
+    given = len(images)
+    if given > 1:  # `*.png` in a folder with results; one that is given by itself is meant
+        images = without_own_pictures(images) or images
     stems = unique_stems(images)
     outputs = [path for stem in stems for path in output_paths(output, stem).values()]
     refuse_overwriting([*images, *(path for path in (landmarks, mask) if path is not None)], outputs)
     failed = 0
     with reporter(quiet) as report:
+        if len(images) < given:
+            report.note(left_out(given - len(images)))
         fitter = prepare(options, report)
         check_folder(output)
         bars = _Bars(report, len(images))
@@ -145,8 +152,8 @@ def fit_images(
             if stem != image.stem:
                 report.note(f"{image}: another photo has the same name; its files are called {stem}.*")
             try:
-                found = _fit_one(fitter, image, points, mask, faces, bars.within(image.name))
-                for index, result in enumerate(found, 1):
+                results = _fit_one(fitter, image, points, mask, faces, bars.within(image.name))
+                for index, result in enumerate(results, 1):
                     name = f"{stem}_{index}" if faces == "all" else stem
                     extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
                     record = write_result(result, output, name, options.texture, extra)
@@ -159,7 +166,7 @@ def fit_images(
             except Exception as error:  # a fault of the program must not cost the results of other photos
                 failed += 1
                 _log.debug("unexpected", exc_info=error)
-                report.error(f"'{image}': unexpected {type(error).__name__}: {error}. Please report this.")
+                report.error(f"'{image}': {unexpected(error)}")
             bars.next()
         if failed and len(images) > 1:
             report.error(f"{failed} of {len(images)} photos failed; the files of the others are in '{output}'.")
@@ -167,29 +174,48 @@ def fit_images(
 
 
 def prepare(options: FitOptions, report: Reporter) -> Fitter:
-    """Load model and engine, and say so when kernels must be compiled first.
+    """Load model and engine, and compile kernels where that has not been done.
 
     Raises:
         FaceinvError: when one of them cannot be used.
     """
     from faceinv.fitting.fitter import Fitter
-    from faceinv.run.warmup import FIRST_RUN, kernels_compiled
+    from faceinv.run import warmup
 
     fitter = Fitter(options.model, options.backend, options.config)
-    if not kernels_compiled():
-        report.note(FIRST_RUN)
+    if warmup.needs_compiling(fitter):
+        report.note(warmup.FIRST_RUN)
+        warmup.compile_kernels(fitter, report.counter("compiling kernels"))
     return fitter
 
 
-def check_result(result: FitResult) -> FitResult:
-    """The same result.
+def _fit_folder(
+    folder: Path, output: Path, options: FitOptions, workers: int | None, overwrite: bool, retry: bool, quiet: bool
+) -> int:
+    """Fit all photos of a folder; the exit status is 0 all are fitted, 1 some failed, 2 all failed.
 
     Raises:
-        InputError: when the fit ended without a usable face.
+        FaceinvError: when options cannot be used or no photo is there.
     """
-    if not result.status.success:
-        raise InputError(f"no face could be fitted. {result.status.value}")
-    return result
+    from faceinv.cli.console import reporter
+    from faceinv.run.folder import fit_folder
+
+    with reporter(quiet) as report:
+        outcome = fit_folder(
+            folder,
+            output,
+            options,
+            workers=workers,
+            overwrite=overwrite,
+            retry=retry,
+            listener=_FolderReport(report),
+        )
+        total, failed, summary = len(outcome.inventory.jobs), outcome.failed, outcome.summary
+        skipped = outcome.inventory.skipped()
+        report.note(f"{total - failed} of {total} photos are fitted; {summary} lists them all. {skipped}".strip())
+        if failed:
+            report.error(f"{failed} of {total} photos failed; {summary} says why. --retry tries them again.")
+    return 0 if not failed else 1 if failed < total else 2
 
 
 def _fit_one(
@@ -201,20 +227,53 @@ def _fit_one(
     progress: Callable[[str, float], None],
 ) -> list[FitResult]:
     if faces == "all":
-        found = fitter.fit_faces(image, mask=mask, progress=progress)
+        results = fitter.fit_faces(image, mask=mask, progress=progress)
     else:
-        found = [fitter.fit(image, landmarks, mask=mask, progress=progress)]
-    return [check_result(result) for result in found]
+        results = [fitter.fit(image, landmarks, mask=mask, progress=progress)]
+    return [check_result(result) for result in results]
 
 
 def _about(image: Path, message: str) -> str:
     """An error that says which photo it is about."""
-    return message if str(image) in message or f"'{image.name}'" in message else f"'{image}': {message}"
+    named = escaped(str(image)) in message or f"'{escaped(image.name)}'" in message
+    return message if named else f"'{image}': {message}"
 
 
 def _distinct(paths: list[Path]) -> list[Path]:
     """Without photos given twice."""
     return list({path.absolute(): path for path in paths}.values())
+
+
+class _FolderReport(Listener):
+    """Says how a run over a folder goes."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._count = report.counter("photos")
+        self._total = 0
+        self._compiling: Callable[[int, int], None] | None = None
+
+    def found(self, inventory: Inventory, done: int) -> None:
+        self._total = len(inventory.jobs)
+        if inventory.own:
+            self._report.note(left_out(inventory.own))
+        if done:
+            self._report.note(f"{done} of {self._total} photos were finished by an earlier run.")
+        self._count(done, self._total)
+
+    def compiling(self, done: int, total: int) -> None:
+        if self._compiling is None:
+            self._report.note(FIRST_RUN)
+            self._compiling = self._report.counter("compiling kernels")
+        self._compiling(done, total)
+
+    def finished(self, job: Job, record: Record, done: int) -> None:
+        self._count(done, self._total)
+        count = f"[{done}/{self._total}] "
+        if record["status"] == "failed":
+            self._report.error(f"{count}{job.name}: {record['error']}")
+        else:
+            self._report.result(count + describe(job.name, record, output_paths(job.folder, job.stem)["glb"]))
 
 
 class _Bars:

@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from faceinv.errors import InputError
 from faceinv.face.formats import load_model, save_npz_model
 from faceinv.face.landmarks68 import OUTER_EYES
 from faceinv.face.model import MorphableModel
@@ -23,6 +24,7 @@ Source = Annotated[str, typer.Argument(help="'default', a model file, or a folde
 Identity = Annotated[int | None, typer.Option(help="Keep this many identity modes.", metavar="N")]
 Expression = Annotated[int | None, typer.Option(help="Keep this many expression modes.", metavar="N")]
 Albedo = Annotated[int | None, typer.Option(help="Keep this many albedo modes.", metavar="N")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file where there is one already.")]
 FaceOnly = Annotated[bool, typer.Option("--face-only", help="Leave neck, ears and the back of the head out.")]
 
 
@@ -35,8 +37,10 @@ def convert(
     albedo: Albedo = None,
     face_only: FaceOnly = False,
     half: Annotated[bool, typer.Option("--half", help="Store the modes in 16 bits: half the size.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a model in faceinv's own format, which loads fastest and needs no other files."""
+    _refuse_replacing(destination, overwrite)
     model = load_model(source, identity=identity, expression=expression, albedo=albedo, face_only=face_only)
     save_npz_model(model, destination, dtype=np.float16 if half else np.float32)
     typer.echo(f"{destination}: {destination.stat().st_size / 1e6:.1f} MB")
@@ -63,12 +67,24 @@ def render(
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("model.png"),
     size: Annotated[int, typer.Option(min=32, max=2048, help="The side of each picture, px.")] = 256,
     face_only: FaceOnly = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw a sheet: the mean, its landmarks and face mask, and the first mode of each kind at -2 and +2 sd."""
     from faceinv.output.model_sheet import render_sheet
 
+    _refuse_replacing(output, overwrite)
     save_image(output, render_sheet(load_model(source, face_only=face_only), size))
     typer.echo(f"{output}")
+
+
+def _refuse_replacing(path: Path, overwrite: bool) -> None:
+    """Raise where a file is there already: both commands write into folders that people keep other files in.
+
+    Raises:
+        InputError: unless it may be replaced.
+    """
+    if path.is_file() and not overwrite:
+        raise InputError(f"'{path}' is there already. Give --overwrite to replace it, or another name.")
 
 
 def _describe(model: MorphableModel) -> str:

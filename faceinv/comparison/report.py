@@ -42,7 +42,7 @@ def save(record: dict[str, Any], folder: Path, stem: str = "compare") -> list[Pa
     written = [folder / f"{stem}.json", folder / f"{stem}.md"]
     for path, text in zip(written, (json.dumps(_short(record), indent=1) + "\n", markdown(record)), strict=True):
         with write_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     if importlib.util.find_spec("matplotlib") is not None:
         written.append(folder / f"{stem}.png")
         plot(record, written[-1])

@@ -127,8 +127,7 @@ class FitConfig:
             ConfigError: when the file cannot be read or holds unknown keys or values out of range.
         """
         try:
-            with Path(path).open("rb") as stream:
-                table = tomllib.load(stream)
+            table = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
         except OSError as error:
             raise ConfigError(f"cannot read the configuration '{path}': {error.strerror or error}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

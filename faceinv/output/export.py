@@ -145,7 +145,7 @@ def _write_obj(content: _Content, path: Path) -> None:
     lit = "illum 1" if texture == "albedo" else "illum 0"
     material = [f"# faceinv {__version__}", f"newmtl {texture}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", lit]
     with write_whole(path.with_name(material_file)) as temporary:
-        temporary.write_text("\n".join([*material, f"map_Kd {texture_file}", ""]), encoding="utf-8", newline="\n")
+        temporary.write_bytes(_naming_files("\n".join([*material, f"map_Kd {texture_file}", ""])))
     vertex, uv = model.triangles + 1, model.uv_triangles + 1
     faces = np.stack([vertex, uv, vertex], axis=2).reshape(-1, 9)
     parts = [
@@ -157,7 +157,12 @@ def _write_obj(content: _Content, path: Path) -> None:
         _lines("f %d/%d/%d %d/%d/%d %d/%d/%d", faces),
     ]
     with write_whole(path) as temporary:
-        temporary.write_text("".join(parts), encoding="utf-8", newline="\n")
+        temporary.write_bytes(_naming_files("".join(parts)))
+
+
+def _naming_files(text: str) -> bytes:
+    """UTF-8 but for names that are none, whose own bytes are written, so that readers find the files."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _lines(pattern: str, rows: NDArray[Any]) -> str:

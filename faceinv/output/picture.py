@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from faceinv.errors import InputError
 from faceinv.files import write_whole
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["is_own_picture", "save_image"]
 
-__all__ = ["save_image"]
+_MARK: Final = ("Software", "faceinv")
+"""A text in the files, by which faceinv knows its own pictures among photos."""
 
 
 def save_image(path: str | os.PathLike[str], image: npt.NDArray[Any] | Image.Image) -> None:
@@ -34,8 +34,22 @@ def save_image(path: str | os.PathLike[str], image: npt.NDArray[Any] | Image.Ima
         raise InputError(f"'{path}' must end in .png: images are written as PNG.")
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_to_bytes(np.asarray(image)))
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text(*_MARK)
     with write_whole(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", pnginfo=mark)
+
+
+def is_own_picture(path: Path) -> bool:
+    """Whether `save_image` wrote a file."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(256)  # texts follow the header, which has 33 bytes
+    except OSError:
+        return False
+    return b"tEXt" + "\0".join(_MARK).encode("ascii") in head
 
 
 def _to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

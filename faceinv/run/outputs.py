@@ -28,9 +28,13 @@ __all__ = [
     "clean_leftovers",
     "describe",
     "finite",
+    "is_record",
     "output_paths",
+    "read_json",
     "record_of",
+    "refuse_overwriting",
     "unique_stems",
+    "with_size",
     "write_json",
     "write_result",
 ]
@@ -91,6 +95,7 @@ def record_of(result: FitResult) -> dict[str, Any]:
         "status": result.status.name.lower(),
         "message": result.status.value,
         "success": result.status.success,
+        "warnings": list(result.warnings),
         "iterations": len(result.history),
         "cost": result.cost,
         "cost_photometric": result.cost_photometric,
@@ -111,15 +116,15 @@ def record_of(result: FitResult) -> dict[str, Any]:
 def _versions(backend: str) -> dict[str, str]:
     from faceinv.version import __version__
 
-    found = {"faceinv": __version__, "python": platform.python_version()}
+    versions = {"faceinv": __version__, "python": platform.python_version()}
     engine = backend.split(":")[0]
     libraries = {"numpy": ("numba",), "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy")}.get(engine, (engine,))
     for name in ("numpy", "scipy", *libraries):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -128,9 +133,28 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     Raises:
         InputError: when it cannot be written.
     """
-    text = json.dumps(finite(record), indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(finite(record), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with write_whole(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+        # A name that is not Unicode holds lone surrogates, and Python's escapes of those are JSON's own.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def is_record(content: Any) -> bool:
+    """Whether the content of a JSON file is that of a record which faceinv wrote."""
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("status"), str)
+        and isinstance(content.get("files"), dict)
+        and all(isinstance(name, str) for name in content["files"].values())
+    )
 
 
 def finite(value: Any) -> Any:
@@ -155,7 +179,8 @@ def describe(name: str, record: dict[str, Any], file: Path) -> str:
         f"photometric RMSE {shown('photometric_rmse', '{:.3f}')}, landmarks {shown('landmark_error', '{:.1%}')}, "
         f"{record['seconds']['total']:.1f} s, {record['status'].replace('_', ' ')}"
     )
-    return f"{name}: {numbers} -> {file}"
+    warnings = "".join(f" [{warning}]" for warning in record.get("warnings", ()))
+    return f"{name}: {numbers} -> {file}{warnings}"
 
 
 def unique_stems(images: Sequence[Path]) -> list[str]:
@@ -207,7 +232,7 @@ def clean_leftovers(folder: Path, stem: str) -> None:
 
 
 def refuse_overwriting(images: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Raise where an output would replace an input.
+    """Raise where an output would replace an input, or a JSON file that somebody keeps beside the photos.
 
     Raises:
         InputError: naming the file.
@@ -215,7 +240,12 @@ def refuse_overwriting(images: Sequence[Path], outputs: Sequence[Path]) -> None:
     inputs = {path.absolute() for path in images}
     for path in outputs:
         if path.absolute() in inputs:
-            raise InputError(f"the output '{path}' would replace an input. Choose another folder with --output.")
+            raise InputError(f"the output '{path}' would replace an input. Choose another folder for the output.")
+        if path.suffix == ".json" and (content := read_json(path)) is not None and not is_record(content):
+            raise InputError(
+                f"the output '{path}' would replace a file that faceinv did not write. Choose another folder for the "
+                "output."
+            )
 
 
 def with_size(config: FitConfig, size: int | None) -> FitConfig:

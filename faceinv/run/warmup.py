@@ -1,19 +1,28 @@
-"""Whether the numerical kernels have been compiled on this machine."""
+"""Whether the numerical kernels have been compiled on this machine, and compiling them before the first photo."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["FIRST_RUN", "kernels_compiled"]
+import numpy as np
 
-FIRST_RUN: Final = (
-    "Compiling numerical kernels: the first fit after installation takes about half a minute longer. "
-    "The next ones start at once."
-)
-"""What to tell people before the wait."""
+from faceinv.engine.compiling import FIRST_RUN, watched_compiling
+
+if TYPE_CHECKING:
+    from faceinv.fitting.fitter import Fitter
+
+__all__ = ["FIRST_RUN", "compile_kernels", "kernels_compiled", "needs_compiling"]
+
+_PACKAGE: Final = "faceinv.backends.numpy_numba"
+_DRAWING: Final = ("raster", "shading", "surface")
+"""Modules whose kernels draw the overlay, whichever engine fits."""
+_SIDE: Final = 64
+"""Pixels of the picture that kernels are compiled with."""
 
 
 def kernels_compiled() -> bool:
@@ -21,22 +30,74 @@ def kernels_compiled() -> bool:
 
     A fit with another precision or setting may still compile a kernel or two.
     """
-    package = importlib.import_module("faceinv.backends.numpy_numba")
-    for name in (info.name for info in pkgutil.iter_modules(package.__path__)):
-        module = importlib.import_module(f"{package.__name__}.{name}")
-        kernels = [value for value in vars(module).values() if _is_kernel(value, module.__name__)]
-        if kernels and not any(_cached(kernel) for kernel in kernels):
-            return False
-    return True
+    return _compiled(tuple(_kernels()))
 
 
-def _is_kernel(value: Any, module: str) -> bool:
-    # Numba's dispatchers have these; those imported from other modules are looked at there.
-    return hasattr(value, "py_func") and hasattr(value, "stats") and value.py_func.__module__ == module
+def needs_compiling(fitter: Fitter) -> bool:
+    """Whether a fit must wait for kernels; overlays are drawn by some of the `numpy` engine's, whatever engine fits."""
+    return not (kernels_compiled() if fitter.backend.split(":")[0] == "numpy" else _compiled(_DRAWING))
+
+
+def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> None:
+    """Compile what fits by this fitter need, and what draws their overlays, by fitting a small grey picture.
+
+    Args:
+        fitter: its model, engine and settings are used.
+        progress: told how many kernels are compiled, of how many there are.
+    """
+    from faceinv.fitting.fitter import Fitter
+
+    total, compiled = sum(len(kernels) for kernels in _kernels().values()), 0
+    progress(0, total)
+
+    def count() -> None:
+        nonlocal compiled
+        compiled += 1
+        progress(min(compiled, total), total)
+
+    model = fitter.model
+    marks = model.landmarks(model.mean)[:, :2] * [1.0, -1.0]
+    low, high = marks.min(axis=0), marks.max(axis=0)
+    points = (marks - (low + high) / 2) * (0.6 * _SIDE / (high - low).max()) + _SIDE / 2
+    config = replace(fitter.config, size=_SIDE, levels=1, iterations=1, coarse_iterations=0)
+    with watched_compiling(count):
+        for assembly in ("rows", "vertices") if config.assembly == "auto" else (config.assembly,):
+            small = Fitter(model, fitter.backend, replace(config, assembly=assembly))
+            result = small.fit(np.full((_SIDE, _SIDE, 3), 0.5), points)
+            small.engine.close()
+        result.overlay()
+
+
+def _compiled(modules: tuple[str, ...]) -> bool:
+    return all(any(map(_cached, kernels)) for name, kernels in _kernels().items() if name in modules and kernels)
+
+
+def _kernels() -> dict[str, list[Any]]:
+    """The kernels of the `numpy` engine by module."""
+    package = importlib.import_module(_PACKAGE)
+    names = [info.name for info in pkgutil.iter_modules(package.__path__)]
+    return {name: list(_kernels_of(f"{_PACKAGE}.{name}")) for name in names}
+
+
+def _kernels_of(module: str) -> Iterator[Any]:
+    for value in vars(importlib.import_module(module)).values():
+        # Numba's dispatchers have these; those imported from other modules are looked at there.
+        if hasattr(value, "py_func") and hasattr(value, "stats") and value.py_func.__module__ == module:
+            yield value
 
 
 def _cached(kernel: Any) -> bool:
-    # Numba names an index by module, function and line, and keeps it while the source's content stays.
+    # Numba names an index by module, function and line, and uses it while the source file stays as it was.
     code, folder = kernel.py_func.__code__, kernel.stats.cache_path
-    name = f"{Path(code.co_filename).stem}.{kernel.py_func.__qualname__}-{code.co_firstlineno}.*.nbi"
-    return folder is not None and any(Path(folder).glob(name))
+    if folder is None:
+        return False
+    source = Path(code.co_filename)
+    name = f"{source.stem}.{kernel.py_func.__qualname__}-{code.co_firstlineno}.*.nbi"
+    return any(_is_newer(path, source) for path in Path(folder).glob(name))
+
+
+def _is_newer(index: Path, source: Path) -> bool:
+    try:
+        return index.stat().st_mtime >= source.stat().st_mtime
+    except OSError:
+        return False

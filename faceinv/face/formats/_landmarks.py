@@ -52,7 +52,7 @@ def read_landmark_table(path: Path, vertex_count: int) -> Landmarks:
         ModelError: when there are not 68 lines of 1 or 6 numbers, an index is out of range, or weights do not sum to 1.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"landmark file '{path}' cannot be read ({error}).") from None
     lines = [line.split("#")[0].replace(",", " ").split() for line in text.splitlines()]

@@ -210,7 +210,7 @@ def _read_expression(path: Path, vertices: int, wanted: int | None) -> tuple[NDA
     if deviation_file is None:
         raise ModelError(f"'{path}' needs its standard deviations in 'std_exp.txt' beside it ({modes} numbers).")
     try:
-        deviation = np.array([float(word) for word in deviation_file.read_text(encoding="ascii").split()])
+        deviation = np.array([float(word) for word in deviation_file.read_text(encoding="utf-8-sig").split()])
     except (OSError, ValueError) as error:
         raise ModelError(f"'{deviation_file}' should hold {modes} numbers ({error}).") from None
     if len(deviation) != modes or not np.isfinite(deviation).all() or (deviation <= 0).any():

@@ -15,6 +15,7 @@ are left out. The model has no albedo and borrows the default model's.
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import re
@@ -116,7 +117,7 @@ def _offsets(files: list[Path], neutral: NDArray[np.float64]) -> NDArray[np.floa
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise ModelError(f"'{path}' cannot be read: {error.strerror or error}.") from None
 
