@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -94,13 +93,3 @@ def test_wrong_shapes_are_named(torch: Any) -> None:
 
     with pytest.raises(InputError, match=r"'lighting' has shape \(3, 9\), expected \(9, 3\)"):
         render(**{**inputs(torch, SMALL), "lighting": torch.zeros(3, 9)})
-
-
-def test_example_in_the_documentation(torch: Any) -> None:
-    """The module's example runs as it stands, and its loss falls."""
-    module = importlib.import_module("faceinv.backends.torch_autodiff.render")
-    text = module.__doc__ or ""
-    example = textwrap.dedent(text[text.index("    import torch") :])
-    names: dict[str, Any] = {}
-    exec(compile(example, "example", "exec"), names)
-    assert names["losses"][-1] < 0.1 * names["losses"][0]
