@@ -35,6 +35,7 @@ from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.face.model import MorphableModel
+from faceinv.fitting import stages
 from faceinv.fitting.objective import FaceObjective
 from faceinv.fitting.solver import Solution, SolverSettings, gauss_newton
 from faceinv.photo.detector import detect_faces
@@ -221,6 +222,7 @@ def evaluate(engine: Engine, problem: Problem, chi: np.ndarray, active: np.ndarr
         dataclasses.replace(problem, energy=dataclasses.replace(problem.energy, photometric=0.0))
     )
     landmarks = bare.linearize(chi, bare.freeze(chi), active)
+    assert frozen.visibility is not None
     return {
         "kept": differentiator.without_occluders(chi, 1.2).problem.mask,
         "rmse": differentiator.photometric_rmse(chi),
@@ -416,23 +418,25 @@ def fits_table(
         fitter.engine = engine
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
-        photos = [fitter._prepare(photo, points, None) for points in sets]
-        problem = fitter._problem(photos, -1)
+        photos = [fitter.prepare(photo, points) for points in sets]
+        problem = stages._problem(fitter.config, photos, -1)
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
         try:
-            start = fitter._from_ambient_light(problem, fitter._from_landmarks(problem))
+            start = stages._from_landmarks(engine, fitter.config, problem)
+            start = stages._from_ambient_light(engine, fitter.config, problem, start)
             solver, solution = clocked(partial(_solve, engine, problem, start, settings))
-            whole, results = clocked(partial(fitter.fit_batch, [photo] * batch, sets))
+            whole, given = clocked(partial(fitter.fit_batch, [photo] * batch, sets))
         except BackendError as error:
             rows.append([str(size), str(batch), str(error)[:60]])
             continue
         steps = max(record.index for record in solution.history) + 1
-        stages = sorted(results[0].timings.items(), key=lambda entry: -entry[1])[:3]
+        results = [result for result in given if isinstance(result, faceinv.FitResult)]
+        slowest = sorted(results[0].timings.items(), key=lambda entry: -entry[1])[:3]
         rows.append(
             [
                 *(str(size), str(batch), f"{solver:.3f}", f"{batch / solver:.1f}", str(steps), f"{whole:.3f}"),
                 f"{batch / whole:.1f}",
-                ", ".join(f"{name} {seconds:.3f} s" for name, seconds in stages),
+                ", ".join(f"{name} {seconds:.3f} s" for name, seconds in slowest),
             ]
         )
         print("  ".join(rows[-1]), flush=True)

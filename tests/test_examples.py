@@ -15,6 +15,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from quick import sample
 from small import few_modes, posed, some_problem
 
@@ -121,6 +122,8 @@ def test_derivatives_of_the_engine_of_ones_own(own_engine: ModuleType, normals: 
     engines = own_engine.build(few_modes(), settings), build_engine("numpy:float64", few_modes(), settings)
     own, reference = (engine.differentiator(problem) for engine in engines)
     frozen, expected = own.freeze(chi), reference.freeze(chi)
+    assert frozen.visibility is not None
+    assert expected.visibility is not None
     assert np.array_equal(frozen.visibility.triangle, expected.visibility.triangle)
     assert np.array_equal(frozen.pixels, expected.pixels)
     both = np.ones(2, np.bool_)
@@ -149,8 +152,9 @@ def test_pixels_of_the_engine_of_ones_own(own_engine: ModuleType, normals: Norma
         assert np.abs(ours - theirs).max() < 1e-9 * np.abs(theirs).max(), name
 
 
-def _light(chi: np.ndarray) -> np.ndarray:
-    return np.linspace(-1, 1, 27).reshape(1, 9, 3) + chi[:, :1, None]
+def _light(chi: NDArray[np.float64]) -> NDArray[np.float64]:
+    light: NDArray[np.float64] = np.linspace(-1, 1, 27).reshape(1, 9, 3) + chi[:, :1, None]
+    return light
 
 
 @pytest.mark.parametrize("block", BLOCKS)
