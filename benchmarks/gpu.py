@@ -222,6 +222,7 @@ def evaluate(engine: Engine, problem: Problem, chi: np.ndarray, active: np.ndarr
         dataclasses.replace(problem, energy=dataclasses.replace(problem.energy, photometric=0.0))
     )
     landmarks = bare.linearize(chi, bare.freeze(chi), active)
+    assert frozen.visibility is not None
     return {
         "kept": differentiator.without_occluders(chi, 1.2).problem.mask,
         "rmse": differentiator.photometric_rmse(chi),
@@ -418,17 +419,18 @@ def fits_table(
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
         photos = [fitter.prepare(photo, points) for points in sets]
-        problem = stages._problem(fitter.config, photos, len(stages.level_sizes(fitter.config)) - 1)
+        problem = stages._problem(fitter.config, photos, -1)
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
         try:
             start = stages._from_landmarks(engine, fitter.config, problem)
             start = stages._from_ambient_light(engine, fitter.config, problem, start)
             solver, solution = clocked(partial(_solve, engine, problem, start, settings))
-            whole, results = clocked(partial(fitter.fit_batch, [photo] * batch, sets))
+            whole, given = clocked(partial(fitter.fit_batch, [photo] * batch, sets))
         except BackendError as error:
             rows.append([str(size), str(batch), str(error)[:60]])
             continue
         steps = max(record.index for record in solution.history) + 1
+        results = [result for result in given if isinstance(result, faceinv.FitResult)]
         slowest = sorted(results[0].timings.items(), key=lambda entry: -entry[1])[:3]
         rows.append(
             [

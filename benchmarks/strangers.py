@@ -35,6 +35,7 @@ from surfaces import Expressed, Surface, align, express, face_triangles, quantil
 from faceinv import FitConfig, load_model
 from faceinv.face.camera import rotation_from_euler
 from faceinv.face.lighting import sh_basis
+from faceinv.fitting import stages
 from faceinv.fitting.fitter import Fitter
 from faceinv.photo.color import linear_to_srgb
 from faceinv.photo.detector import detect_faces
@@ -588,8 +589,8 @@ def surface_error(stranger: Stranger, measured: _Model, vertices: Array) -> dict
 
 def landmark_fit(fitter: Fitter, stranger: Stranger, landmarks: Array) -> Array:
     """(N, 3) the surface after the first stage of a fit, which sees the 68 points only."""
-    photo = fitter._prepare(stranger.image, landmarks, None)
-    chi = fitter._from_landmarks(fitter._problem([photo], 0))[0]
+    problem = stages._problem(fitter.config, [fitter.prepare(stranger.image, landmarks)], 0)
+    chi = stages._from_landmarks(fitter.engine, fitter.config, problem)[0]
     return fitter.model.vertices(chi[fitter.layout.identity], chi[fitter.layout.expression])
 
 

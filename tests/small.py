@@ -72,23 +72,23 @@ def flat_scene(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> Mor
     Triangles face the viewer where their corners run clockwise in the picture; the model has them the other way round.
     """
     count, faces = len(points), len(triangles)
-    weights = np.zeros((68, 3))
+    weights = np.zeros((68, 3), np.float32)
     weights[:, 0] = 1
     return MorphableModel(
         name="scene",
         licence="none",
         albedo_space="linear",
-        mean=np.asarray(points, np.float64) * [1.0, -1.0, 1.0],
-        identity_basis=np.zeros((count, 3, 1)),
-        expression_basis=np.zeros((count, 3, 1)),
-        mean_albedo=np.full((count, 3), 0.5),
-        albedo_basis=np.zeros((count, 3, 1)),
-        triangles=np.asarray(triangles)[:, ::-1],
+        mean=(np.asarray(points, np.float64) * [1.0, -1.0, 1.0]).astype(np.float32),
+        identity_basis=np.zeros((count, 3, 1), np.float32),
+        expression_basis=np.zeros((count, 3, 1), np.float32),
+        mean_albedo=np.full((count, 3), 0.5, np.float32),
+        albedo_basis=np.zeros((count, 3, 1), np.float32),
+        triangles=np.asarray(triangles, np.int32)[:, ::-1],
         landmark_vertices=np.zeros((68, 3), np.int32),
         landmark_weights=weights,
         face_mask=np.ones(faces, np.bool_),
         jaw_contour=np.zeros((17, 1), np.int32),
-        uv=np.zeros((1, 2)),
+        uv=np.zeros((1, 2), np.float32),
         uv_triangles=np.zeros((faces, 3), np.int32),
-        mirror=np.arange(count),
+        mirror=np.arange(count, dtype=np.int32),
     )

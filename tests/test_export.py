@@ -20,7 +20,8 @@ from faceinv.errors import InputError
 from faceinv.face.camera import rotation_from_euler
 from faceinv.photo.color import linear_to_srgb
 from faceinv.photo.read import load_image
-from faceinv.render.texture import texture_image, texture_layout, vertex_colours
+from faceinv.render.texture import texture_image, vertex_colours
+from faceinv.render.uv import texture_layout
 
 
 def load(path: Path) -> Any:

@@ -63,7 +63,7 @@ def test_images(fitter: Fitter, image: Any, message: str) -> None:
 def test_a_photo_without_a_face(fitter: Fitter) -> None:
     for call in (fitter.fit, fitter.fit_faces):
         with pytest.raises(NoFaceError, match=r"no face was found in 'image'.*68 landmarks"):
-            call(GREY)  # type: ignore[operator]
+            call(GREY)
 
 
 def face(n: int = 68) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,8 +40,8 @@ def engine(normals: Normals, dtype: DType = "float64", assembly: Assembly = "aut
     return build_engine(f"numpy:{dtype}", few_modes(), EngineSettings(normals=normals, assembly=assembly))
 
 
-def bound(normals: Normals, huber_delta: float = 0.1, **how: str) -> AbstractDifferentiator:
-    return engine(normals, **how).differentiator(some_problem(SIZE, huber_delta=huber_delta))  # type: ignore[arg-type]
+def bound(normals: Normals, huber_delta: float = 0.1, **how: Any) -> AbstractDifferentiator:
+    return engine(normals, **how).differentiator(some_problem(SIZE, huber_delta=huber_delta))
 
 
 def difference(d: AbstractDifferentiator, chi: NDArray[np.float64], direction: NDArray[np.float64]) -> np.ndarray:
@@ -136,6 +137,7 @@ def test_cost_alone_is_the_linearizations_and_the_documented_sum(
 def test_residuals_are_the_render_minus_the_photo(normals: Normals) -> None:
     d, chi = bound(normals), posed(SIZE, 0.1, 0.6)[None]
     frozen = d.freeze(chi)
+    assert frozen.visibility is not None
     renderer = d.renderer
     image = radiance(renderer, renderer.geometry(chi), frozen.visibility, chi)[0]
     residual = d.residual_jacobian(chi, frozen, 0).residual.reshape(-1, 3)
@@ -154,6 +156,7 @@ def test_only_the_face_and_the_mask_are_compared() -> None:
     problem.mask[0, :, : SIZE // 2] = False
     d, chi = engine("smooth").differentiator(problem), posed(SIZE)[None]
     frozen = d.freeze(chi)
+    assert frozen.visibility is not None
     triangle = d.renderer.to_host(frozen.visibility.triangle)[0]
     allowed = (triangle >= 0) & few_modes().face_mask[triangle] & problem.mask[0]
     assert 0.98 * allowed.sum() < frozen.pixels[0] <= allowed.sum()

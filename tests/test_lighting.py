@@ -12,7 +12,8 @@ from faceinv.face.lighting import ambient, sh_basis
 
 def directions(count: int, seed: int = 0) -> NDArray[np.float64]:
     n = np.random.default_rng(seed).normal(size=(count, 3))
-    return n / np.linalg.norm(n, axis=1, keepdims=True)
+    unit: NDArray[np.float64] = n / np.linalg.norm(n, axis=1, keepdims=True)
+    return unit
 
 
 def real_harmonic(degree: int, order: int, n: NDArray[np.float64]) -> NDArray[np.float64]:

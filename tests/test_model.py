@@ -150,7 +150,7 @@ def test_the_log_prior_of_a_face_stays(seed: int) -> None:
     again, *_ = np.linalg.lstsq(basis, (face - new.mean).ravel(), rcond=None)
     assert np.abs(new.vertices(again) - face).max() < 1e-3
     apart = coefficients - mean
-    expected = apart @ np.linalg.solve(root @ root.T, apart)
+    expected = float(apart @ np.linalg.solve(root @ root.T, apart))
     assert abs(again @ again - expected) < 1e-3 * max(expected, 1)
 
 

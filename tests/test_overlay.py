@@ -15,6 +15,7 @@ from small import few_modes
 from support.pictures import assert_pictured
 
 from faceinv import FitResult
+from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
 from faceinv.face.camera import WeakPerspective, rotation_from_euler
 from faceinv.face.lighting import ambient
@@ -100,11 +101,10 @@ def overlay_of(result: FitResult, zoom: float = 1.0, shift: tuple[float, float] 
 
 def test_drawing_builds_one_engine_for_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model, built = few_modes().truncated(2, 2, 1), []
-    build = scene_module.build_engine
 
     def counted(*given: Any) -> Any:
         built.append(given)
-        return build(*given)
+        return build_engine(*given)
 
     monkeypatch.setattr(scene_module, "build_engine", counted)
     face = Face.mean(model, WeakPerspective(0.3, np.eye(3), np.array([32.0, 32.0])), ambient())

@@ -380,6 +380,8 @@ def test_a_photo_can_be_attached_and_must_fit(sample_fit: FitResult, tmp_path: P
     bare = load_result(tmp_path / "face.npz")
     assert bare.photo is None
     assert bare.with_photo(None) is bare
-    assert np.array_equal(bare.with_photo(sample()).photo, load_image(sample()).pixels)
+    attached = bare.with_photo(sample()).photo
+    assert attached is not None
+    assert np.array_equal(attached, load_image(sample()).pixels)
     with pytest.raises(InputError, match=r"20 x 30 px; this result was fitted to one of 512 x 512 px"):
         bare.with_photo(np.zeros((30, 20, 3), np.uint8))

@@ -37,7 +37,7 @@ class Squares(AbstractObjective):
         batch, count = x.shape
         assert np.array_equal(state[active], x[active]), "derivatives are wanted where the state was made"
         cost, gradient, hessian = np.zeros(batch), np.zeros((batch, count)), np.zeros((batch, count, count))
-        for item in np.flatnonzero(active):
+        for item in np.flatnonzero(active).tolist():
             residual, jacobian = self.functions[item](x[item])
             cost[item], gradient[item] = residual @ residual, jacobian.T @ residual
             hessian[item] = jacobian.T @ jacobian
@@ -46,7 +46,7 @@ class Squares(AbstractObjective):
 
     def cost(self, x: Vector, state: Any, active: NDArray[np.bool_]) -> Cost:
         cost = np.zeros(len(x))
-        for item in np.flatnonzero(active):
+        for item in np.flatnonzero(active).tolist():
             residual, _ = self.functions[item](x[item])
             cost[item] = residual @ residual
             self.priced[item] += 1
@@ -115,12 +115,16 @@ def test_rosenbrock_reaches_its_minimum() -> None:
 
 def test_exponential_fit_agrees_with_scipy() -> None:
     solution = run((exponential, (1.0, 0.0)), max_iterations=60, cost_tolerance=1e-12)
-    wanted = least_squares(lambda x: exponential(x)[0], (1.0, 0.0), xtol=1e-14, ftol=1e-14, gtol=1e-14)
+
+    def residual(x: Vector) -> Vector:
+        return exponential(x)[0]
+
+    wanted = least_squares(residual, (1.0, 0.0), xtol=1e-14, ftol=1e-14, gtol=1e-14)
     assert solution.x[0] == pytest.approx(wanted.x, rel=1e-5)
     assert solution.cost.total[0] == pytest.approx(2 * wanted.cost, rel=1e-9)
 
 
-REASONS = {
+REASONS: dict[Status, tuple[Function, tuple[float, float], dict[str, Any]]] = {
     Status.CONVERGED_COST: (exponential, (1.0, 0.0), {}),
     Status.CONVERGED_STEP: (kink, (0.0, 0.0), {"max_iterations": 60}),
     Status.CONVERGED_GRADIENT: (logarithm, (1.0, 0.0), {}),
@@ -178,7 +182,7 @@ def test_accepted_steps_never_raise_the_cost(seed: int) -> None:
     def curved(x: Vector) -> tuple[Vector, Vector]:
         return np.sin(a @ x) + (b @ x) ** 2 - 1, np.cos(a @ x)[:, None] * a + 2 * (b @ x)[:, None] * b
 
-    solution = run((curved, rng.normal(0, 2, 2)), max_iterations=40)
+    solution = run((curved, rng.normal(0, 2, 2).tolist()), max_iterations=40)
     reached = [r.trial_cost for r in solution.history if r.accepted]
     for record in solution.history:
         assert record.accepted == (record.trial_cost < record.cost)
@@ -390,7 +394,11 @@ def test_an_arrow_shaped_problem_needs_no_other_loop() -> None:
     start = np.concatenate([[0.3, 0.0], np.ones(count)])
     objective = SharedDecay(curves, times)
     solution = gauss_newton(objective, start[None], SolverSettings(max_iterations=60, cost_tolerance=1e-13))
-    known = least_squares(lambda x: objective._residual(x[None])[0].ravel(), start, xtol=1e-14, ftol=1e-14)
+
+    def residual(x: Vector) -> Vector:
+        return objective._residual(x[None])[0].ravel()
+
+    known = least_squares(residual, start, xtol=1e-14, ftol=1e-14)
     assert solution.x[0] == pytest.approx(known.x, abs=1e-5)
     assert solution.x[0, :2] == pytest.approx([1.3, 0.4], abs=0.05)
     assert dict(solution.history[0].terms) == {"curves": solution.history[0].cost}

@@ -54,7 +54,7 @@ def linearizations() -> Iterable[object]:
     on, damping = np.ones(2, np.bool_), np.full(2, 1e-3)
     for normals in ("smooth", "flat"):
         for assembly in ("rows", "vertices"):
-            settings = EngineSettings(normals=normals, assembly=assembly)  # type: ignore[arg-type]
+            settings = EngineSettings(normals=normals, assembly=assembly)
             engine = build_engine("numpy", few_modes(), settings)
             bound = engine.differentiator(some_problem(96, batch=2)).without_occluders(chi, 2.5)
             frozen = bound.freeze(chi)

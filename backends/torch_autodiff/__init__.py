@@ -1,6 +1,6 @@
 """PyTorch: the library's operations and its autodiff, on any of its devices that has float64.
 
-`render` is the renderer as a differentiable function of tensors; its module has a runnable example.
+`render` is the renderer as a differentiable function of tensors; `examples/differentiable_rendering.py` uses it.
 """
 
 from faceinv.backends.torch_autodiff.engine import build

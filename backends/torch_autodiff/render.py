@@ -3,33 +3,7 @@
 `loss.backward()` reaches vertices, albedo, lighting and pose. Which triangle a pixel shows is found anew at every call
 and held fixed for the derivative, as in a step of faceinv's own solver: silhouettes do not pull by themselves.
 
-Here Adam finds a face's lighting and shape coefficients from a picture of it:
-
-    import torch
-    from faceinv import load_model
-    from faceinv.backends.torch_autodiff import render
-
-    model = load_model("default", identity=4, expression=0, albedo=0)
-    mean, basis, albedo = (torch.tensor(a) for a in (model.mean, model.identity_basis, model.mean_albedo))
-    triangles, size = torch.tensor(model.triangles), (64, 64)
-    pose = torch.tensor(0.28), torch.tensor([0.0, 0.3, 0.0]), torch.tensor([32.0, 32.0])
-
-    def picture(coefficients, lighting):
-        return render(mean + basis @ coefficients, albedo, lighting, *pose, triangles, size).image
-
-    ambient = torch.zeros(9, 3)
-    ambient[0] = 3.0
-    photo = picture(torch.tensor([1.0, -1.0, 0.5, 0.0]), 1.2 * ambient)
-
-    coefficients, lighting = torch.zeros(4, requires_grad=True), ambient.clone().requires_grad_()
-    optimiser = torch.optim.Adam([coefficients, lighting], lr=0.1)
-    losses = []
-    for _ in range(80):
-        optimiser.zero_grad()
-        loss = (picture(coefficients, lighting) - photo).square().mean()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
+In the source, `examples/differentiable_rendering.py` finds lighting and shape coefficients from a picture by Adam.
 """
 
 from __future__ import annotations

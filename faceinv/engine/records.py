@@ -73,7 +73,7 @@ class EngineSettings:
     normals: Normals = "smooth"
     """`smooth`: interpolated area-weighted vertex normals; `flat`: one normal for each triangle."""
     assembly: Assembly = "auto"
-    """How J^T J is formed (DESIGN section 3); engines with one way only ignore it."""
+    """How J^T J is formed (docs/ARCHITECTURE.md, "Normal equations, two ways"); engines with one way only ignore it."""
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,14 @@ def draw_faces(
     radiance = renderer.shade(pixels, np.stack([face.lighting for face in faces]))
     arrays = (renderer.to_host(array) for array in (pixels.triangle, pixels.needed("normal"), radiance))
     linear = model.albedo_space == "linear"
-    return [Scene(*item, linear) for item in zip(*arrays, strict=True)]
+    return [Scene(triangle, normal, light, linear) for triangle, normal, light in zip(*arrays, strict=True)]
 
 
 def draw_depth(model: MorphableModel, face: Face, size: tuple[int, int]) -> NDArray[np.float64]:
     """(H, W) px the depth of the nearest surface, larger is nearer; minus infinity for the background."""
     renderer = renderer_of(model)
     geometry = renderer.geometry(face.pack(renderer.layout)[None])
-    pixels = renderer.interpolate(geometry, renderer.rasterize(geometry, size), ("depth",))
+    pixels = renderer.interpolate(geometry, renderer.rasterize(geometry, size), ["depth"])
     depth, triangle = (renderer.to_host(array)[0] for array in (pixels.needed("depth"), pixels.triangle))
     return np.where(triangle >= 0, depth, -np.inf)
 

@@ -25,7 +25,7 @@ def main() -> None:
         residual, jacobian, weight = made.differentiator.residual_jacobian(made.chi, made.frozen, 0, ROWS)
         np.savez_compressed(
             GOLDEN / f"{normals}.npz",
-            triangle=made.frozen.visibility.triangle,
+            triangle=made.visibility.triangle,
             image_xy=made.geometry.image_xy[:, ::10],
             radiance=made.radiance[:, ::4, ::4],
             cost=made.linearization.cost.total,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceinv.engine.records import Energy, EngineSettings, Problem
+from faceinv.engine.records import Energy, EngineSettings, Problem, Visibility
 from faceinv.engine.registry import build_engine
 from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.layout import ParameterLayout
@@ -31,17 +31,17 @@ _COLUMNS, _ROWS = 41, 45
 @cache
 def toy_model() -> MorphableModel:
     """Half an ellipsoid with a nose that hides part of a cheek when turned; 6, 5 and 4 modes."""
-    lon, lat = np.meshgrid(np.linspace(-1.3, 1.3, _COLUMNS), np.linspace(-1.1, 1.1, _ROWS))
-    lon, lat = lon.ravel(), lat.ravel()
+    grid = np.meshgrid(np.linspace(-1.3, 1.3, _COLUMNS), np.linspace(-1.1, 1.1, _ROWS))
+    lon, lat = (axis.ravel() for axis in grid)
     nose = 25 * np.exp(-(lon**2 + (lat + 0.1) ** 2) / 0.02)
     mean = np.stack([75 * np.sin(lon) * np.cos(lat), 100 * np.sin(lat), 80 * np.cos(lon) * np.cos(lat) + nose], axis=1)
 
     def field(k: float, axis: int) -> NDArray[np.float64]:
         return np.sin((1.1 + 0.4 * k) * lon + 0.7 * axis + k) * np.cos((0.9 + 0.3 * k) * lat - 0.5 * axis + 2 * k)
 
-    def basis(count: int, first: int, amplitude: float) -> NDArray[np.float64]:
+    def basis(count: int, first: int, amplitude: float) -> NDArray[np.float32]:
         modes = [[amplitude * field(first + m, axis) for axis in range(3)] for m in range(count)]
-        return np.transpose(np.array(modes), (2, 1, 0))
+        return np.transpose(np.array(modes), (2, 1, 0)).astype(np.float32)
 
     i, j = np.meshgrid(np.arange(_COLUMNS - 1), np.arange(_ROWS - 1))
     a = (j * _COLUMNS + i).ravel()
@@ -66,7 +66,7 @@ def toy_model() -> MorphableModel:
         mean=mean,
         identity_basis=basis(6, 0, 2.0),
         expression_basis=basis(5, 6, 1.5),
-        mean_albedo=colour,
+        mean_albedo=colour.astype(np.float32),
         albedo_basis=basis(4, 11, 0.05),
         triangles=triangles,
         landmark_vertices=np.repeat(landmarks[:, None], 3, axis=1),
@@ -75,7 +75,7 @@ def toy_model() -> MorphableModel:
         jaw_contour=np.array(contour),
         uv=np.stack([(lon + 1.3) / 2.6, (lat + 1.1) / 2.2], axis=1),
         uv_triangles=triangles,
-        mirror=np.arange(len(mean)).reshape(_ROWS, _COLUMNS)[:, ::-1].ravel(),
+        mirror=np.arange(len(mean), dtype=np.int32).reshape(_ROWS, _COLUMNS)[:, ::-1].ravel(),
     )
 
 
@@ -89,19 +89,19 @@ def flat_scene(points: list[tuple[float, float, float]], triangles: list[tuple[i
         licence="none",
         albedo_space="linear",
         mean=mean,
-        identity_basis=np.zeros((n, 3, 1)),
-        expression_basis=np.zeros((n, 3, 1)),
-        mean_albedo=np.full((n, 3), 0.5),
-        albedo_basis=np.zeros((n, 3, 1)),
+        identity_basis=np.zeros((n, 3, 1), np.float32),
+        expression_basis=np.zeros((n, 3, 1), np.float32),
+        mean_albedo=np.full((n, 3), 0.5, np.float32),
+        albedo_basis=np.zeros((n, 3, 1), np.float32),
         # Given clockwise as seen in the image, which is how they look from the front with y down.
         triangles=np.array(triangles)[:, ::-1],
         landmark_vertices=np.zeros((68, 3), np.int32),
         landmark_weights=toy.landmark_weights,
         face_mask=np.ones(len(triangles), np.bool_),
         jaw_contour=np.zeros((17, 1), np.int32),
-        uv=np.zeros((1, 2)),
+        uv=np.zeros((1, 2), np.float32),
         uv_triangles=np.zeros((len(triangles), 3), np.int32),
-        mirror=np.arange(n),
+        mirror=np.arange(n, dtype=np.int32),
     )
 
 
@@ -163,11 +163,16 @@ class Run:
         """A NumPy copy."""
         return self.engine.renderer.to_host(array)
 
+    @property
+    def visibility(self) -> Visibility:
+        """What is frozen; the toy problem is always drawn."""
+        assert self.frozen.visibility is not None
+        return self.frozen.visibility
+
     @cached_property
     def pixels(self) -> Pixels:
         """All that each pixel shows, in the frozen visibility."""
-        assert self.frozen.visibility is not None
-        return self.engine.renderer.interpolate(self.geometry, self.frozen.visibility)
+        return self.engine.renderer.interpolate(self.geometry, self.visibility)
 
     @cached_property
     def radiance(self) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -53,12 +54,11 @@ def rms(a: FitResult, b: FitResult) -> float:
 
 
 @pytest.mark.parametrize("fit", [synthetic_fit, photo_fit])
-def test_fits_agree(engine_name: str, dtype: DType, fit: object) -> None:
-    assert callable(fit)
+def test_fits_agree(engine_name: str, dtype: DType, fit: Callable[[str], FitResult]) -> None:
     found, reference = fit(f"{engine_name}:{dtype}"), fit("numpy:float64")
     tolerance = FIT_RMS_MM[dtype]
     error = rms(found, reference)
     assert error <= tolerance.bound, f"{error:.4f} mm apart, allowed {tolerance.bound}: {tolerance.reason}"
     assert found.cost == pytest.approx(reference.cost, rel=1e-3)
     assert found.photometric_rmse == pytest.approx(reference.photometric_rmse, rel=1e-2)
-    print(f"{fit.__name__} {engine_name}:{dtype}: {error:.2e} mm from the reference")
+    print(f"{fit} {engine_name}:{dtype}: {error:.2e} mm from the reference")

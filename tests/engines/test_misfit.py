@@ -34,7 +34,7 @@ def test_occluders_with_odd_and_even_numbers_of_pixels(found: Run, reference: Ru
         for run in (found, reference):
             bound = run.engine.differentiator(replace(problem, mask=mask))
             masks.append(bound.without_occluders(run.chi, 1.0).problem.mask)
-        assert np.array_equal(*masks)
+        assert np.array_equal(masks[0], masks[1])
 
 
 def test_what_is_left_out_stays_out(found: Run) -> None:

@@ -89,7 +89,7 @@ def test_the_quantities_are_the_records_fields() -> None:
 def test_the_geometry_holds_its_cameras(found: Run) -> None:
     camera = found.geometry.camera
     for item in range(2):
-        turned = found.host(found.geometry.vertices)[item] @ camera.rotation[item].T * camera.scale[item]
+        turned = found.host(found.geometry.vertices)[item] @ camera.rotation[item].T * np.asarray(camera.scale)[item]
         shown = turned[:, :2] * [1.0, -1.0] + camera.translation[item]
         assert_agrees(found.host(found.geometry.image_xy)[item], shown, SAME, "image_xy")
         assert_agrees(found.host(found.geometry.depth)[item], turned[:, 2], SAME, "depth")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import io
 from toy_head import BaselFiles, write_basel
 
@@ -224,7 +226,7 @@ def test_expression_header_must_match_the_size(tmp_path_factory: pytest.TempPath
 @pytest.mark.parametrize("deflated", [False, True])
 def test_matlab_reader_agrees_with_scipy(tmp_path: Path, deflated: bool) -> None:
     random = np.random.default_rng(0)
-    content = {
+    content: dict[str, NDArray[Any]] = {
         "a": random.normal(size=(5, 7)),
         "single": random.normal(size=(3, 1)).astype(np.float32),
         "tiny": np.array([[3]], np.uint8),

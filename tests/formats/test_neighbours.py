@@ -173,7 +173,8 @@ def packed(path: Path, kind: str) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("FLAME2020/generic_model.pkl", pickled({"v_template": 1}))
     else:
-        with tarfile.open(path, f"w:{kind}") as archive:
+        mode: Any = f"w:{kind}"
+        with tarfile.open(path, mode) as archive:
             content = tarfile.TarInfo("BaselFaceModel/01_MorphableModel.mat")
             content.size = 3000
             archive.addfile(content, bytes_io.BytesIO(bytes(3000)))

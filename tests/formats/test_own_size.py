@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from toy_head import model_of, toy, write_basel
 
 from faceinv.face.arrays import all_finite
@@ -66,14 +67,14 @@ def test_large_variables_are_mapped_and_read_the_same(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_finite(dtype: type) -> None:
-    large = np.full((3, 400, 5), np.finfo(dtype).max, dtype)
+def test_finite(dtype: type[np.floating]) -> None:
+    large: NDArray[np.floating] = np.full((3, 400, 5), np.finfo(dtype).max, dtype)
     assert all_finite(large), "whose sum is not"
     assert all_finite(large[:, ::2, 1:4])
     assert all_finite(np.zeros((0, 3), dtype))
     for bad in (np.nan, np.inf, -np.inf):
         for place in (0, 2999, 5999):
-            small = np.ones(6000, dtype)
+            small: NDArray[np.floating] = np.ones(6000, dtype)
             small[place] = bad
             assert not all_finite(small)
             assert not all_finite(small.reshape(20, 300).T)
