@@ -419,11 +419,11 @@ def fits_table(
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
         photos = [fitter.prepare(photo, points) for points in sets]
-        problem = stages._problem(fitter.config, photos, -1)
+        problem = stages.problem_at(fitter.config, photos, -1)
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
         try:
-            start = stages._from_landmarks(engine, fitter.config, problem)
-            start = stages._from_ambient_light(engine, fitter.config, problem, start)
+            start = stages.start_from_landmarks(engine, fitter.config, problem)
+            start = stages.start_from_light(engine, fitter.config, problem, start)
             solver, solution = clocked(partial(_solve, engine, problem, start, settings))
             whole, given = clocked(partial(fitter.fit_batch, [photo] * batch, sets))
         except BackendError as error:

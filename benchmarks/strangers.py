@@ -589,8 +589,8 @@ def surface_error(stranger: Stranger, measured: _Model, vertices: Array) -> dict
 
 def landmark_fit(fitter: Fitter, stranger: Stranger, landmarks: Array) -> Array:
     """(N, 3) the surface after the first stage of a fit, which sees the 68 points only."""
-    problem = stages._problem(fitter.config, [fitter.prepare(stranger.image, landmarks)], 0)
-    chi = stages._from_landmarks(fitter.engine, fitter.config, problem)[0]
+    problem = stages.problem_at(fitter.config, [fitter.prepare(stranger.image, landmarks)], 0)
+    chi = stages.start_from_landmarks(fitter.engine, fitter.config, problem)[0]
     return fitter.model.vertices(chi[fitter.layout.identity], chi[fitter.layout.expression])
 
 

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from faceinv.fitting.config import FitConfig
     from faceinv.photo.prepare import Prepared
 
-__all__ = ["Fitted", "Progress", "fit_stages", "level_sizes", "white_of"]
+__all__ = [
+    "Fitted",
+    "Progress",
+    "fit_stages",
+    "level_sizes",
+    "problem_at",
+    "start_from_landmarks",
+    "start_from_light",
+    "white_of",
+]
 
 _POSE_ITERATIONS: Final = 15
 _SHAPE_ITERATIONS: Final = 15
@@ -91,8 +100,8 @@ def level_sizes(config: FitConfig) -> tuple[int, ...]:
 def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], tell: Progress) -> Fitted:
     """Fit a batch of prepared photos."""
     clock, sizes, layout = _Clock(), level_sizes(config), engine.renderer.layout
-    problems = [_problem(config, photos, level) for level in range(len(sizes))]
-    chi = _from_landmarks(engine, config, problems[0])
+    problems = [problem_at(config, photos, level) for level in range(len(sizes))]
+    chi = start_from_landmarks(engine, config, problems[0])
     clock.lap("landmark fit")
     solution: Solution | None = None
     history: list[list[Iteration]] = [[] for _ in photos]
@@ -102,7 +111,7 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
             chi = chi.copy()
             chi[:, layout.pose] = layout.camera.resized(chi[:, layout.pose], size / sizes[level - 1])
         else:
-            chi = _from_ambient_light(engine, config, problem, chi)
+            chi = start_from_light(engine, config, problem, chi)
             clock.lap("lighting")
         differentiator = whole = engine.differentiator(problem)
         if config.occlusion_threshold:
@@ -128,7 +137,7 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
     return Fitted(solution, tuple(map(tuple, history)), landmarks3d, hessian, rmse, clock.seconds)
 
 
-def _problem(config: FitConfig, photos: Sequence[Prepared], level: int) -> Problem:
+def problem_at(config: FitConfig, photos: Sequence[Prepared], level: int) -> Problem:
     """The photos at a level, 0 being the coarsest."""
     size = level_sizes(config)[level]
     points = [photo.crop.at(size).to_crop(photo.landmarks) for photo in photos]
@@ -155,7 +164,7 @@ def _problem(config: FitConfig, photos: Sequence[Prepared], level: int) -> Probl
     )
 
 
-def _from_landmarks(engine: Engine, config: FitConfig, problem: Problem) -> NDArray[np.float64]:
+def start_from_landmarks(engine: Engine, config: FitConfig, problem: Problem) -> NDArray[np.float64]:
     """Pose, then shape, from the 68 points alone, under stronger priors."""
     layout, model, factor = engine.renderer.layout, engine.renderer.model, config.landmark_prior_factor
     chi = np.zeros((len(problem.landmarks), layout.count))
@@ -178,7 +187,7 @@ def _from_landmarks(engine: Engine, config: FitConfig, problem: Problem) -> NDAr
     return chi
 
 
-def _from_ambient_light(
+def start_from_light(
     engine: Engine, config: FitConfig, problem: Problem, chi: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Lighting alone, from even light; where occluders matter, by the pixels that are sure to be face."""
