@@ -14,20 +14,23 @@ By vertices: a row of J over shape and pose is `sum_k q_k . U_k` over a triangle
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from faceinv.backends.numpy_numba.kernel import parallel_kernel
+from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHTS, RESIDUAL, RHO, SHARES
 
 __all__ = ["light_products", "pixel_rows", "vertex_rows"]
 
 _BLOCK = 8
-_LIGHT = 9
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
-def pixel_rows(axes, first, shown, triangles, place, record, motion, albedo_basis, shape_pose, out):
-    """out (3, count, >= K + 6 + Ka + 10): rows of J and residuals for pixels first, first + 1, ...; zeros beyond.
+@parallel_kernel(fastmath={"contract"})
+def pixel_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pose, out):
+    """out (3, count, >= K + C + Ka + 10): rows of J and residuals for pixels first, first + 1, ...; zeros beyond.
 
-    A channel has its own nine light columns only. `shape_pose` is K + 6.
+    A channel has its own nine light columns only. `shape_pose` is K + C, C being the camera's columns.
     """
+    triangles, shown, place = mesh.triangles, seen.shown, seen.place
     rank = len(axes)
     albedo_count = albedo_basis.shape[2]
     light = shape_pose + albedo_count
@@ -43,53 +46,37 @@ def pixel_rows(axes, first, shown, triangles, place, record, motion, albedo_basi
                 red = red + record[i, a] * m0
                 red = red + record[i, rank + a] * m1
                 red = red + record[i, 2 * rank + a] * m2
-                green = green + record[i, 16 + a] * m0
-                green = green + record[i, 16 + rank + a] * m1
-                green = green + record[i, 16 + 2 * rank + a] * m2
-                blue = blue + record[i, 32 + a] * m0
-                blue = blue + record[i, 32 + rank + a] * m1
-                blue = blue + record[i, 32 + 2 * rank + a] * m2
+                green = green + record[i, LANES + a] * m0
+                green = green + record[i, LANES + rank + a] * m1
+                green = green + record[i, LANES + 2 * rank + a] * m2
+                blue = blue + record[i, 2 * LANES + a] * m0
+                blue = blue + record[i, 2 * LANES + rank + a] * m1
+                blue = blue + record[i, 2 * LANES + 2 * rank + a] * m2
             out[0, row, k], out[1, row, k], out[2, row, k] = red, green, blue
         for c in range(3):
-            h0, h1, h2 = record[i, 16 * c + 12], record[i, 16 * c + 13], record[i, 16 * c + 14]
+            at = LANES * c + SHARES
+            h0, h1, h2 = record[i, at], record[i, at + 1], record[i, at + 2]
             for k in range(albedo_count):
                 out[c, row, shape_pose + k] = (
                     h0 * albedo_basis[v0, c, k] + h1 * albedo_basis[v1, c, k] + h2 * albedo_basis[v2, c, k]
                 )
-            for k in range(_LIGHT):
-                out[c, row, light + k] = record[i, 57 + c] * record[i, 48 + k]
-            out[c, row, light + _LIGHT] = record[i, 16 * c + 15]
-            for k in range(light + _LIGHT + 1, out.shape[2]):
+            for k in range(LIGHTS):
+                out[c, row, light + k] = record[i, RHO + c] * record[i, HARMONICS + k]
+            out[c, row, light + LIGHTS] = record[i, LANES * c + RESIDUAL]
+            for k in range(light + LIGHTS + 1, out.shape[2]):
                 out[c, row, k] = real(0.0)
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
-def vertex_rows(
-    axes,
-    first,
-    used,
-    place,
-    start,
-    stop,
-    triangles,
-    corner_start,
-    corners,
-    ring_start,
-    ring,
-    ring_slot,
-    ring_size,
-    record,
-    motion,
-    albedo_basis,
-    shape_pose,
-    out,
-    out_albedo,
-):
+@parallel_kernel(fastmath={"contract"})
+def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pose, out, out_albedo):
     """Rows of (C^T C) U for vertices used[first], used[first + 1], ...
 
-    out (count, R, >= K + 6 + Ka + 28): over the columns of shape and pose, albedo, light and residual; out_albedo
+    out (count, R, >= K + C + Ka + 28): over the columns of shape and pose, albedo, light and residual; out_albedo
     (count, 3, >= Ka + 28), for the three albedo rows of a vertex, over those of albedo, light and residual.
     """
+    corner_start, corners, ring_size = mesh.corner_start, mesh.corners, mesh.ring_size
+    ring_start, ring, ring_slot = mesh.ring_start, mesh.ring, mesh.ring_slot
+    used, place, start, stop = seen.vertices, seen.place, seen.start, seen.stop
     rank = len(axes)
     albedo_count = albedo_basis.shape[2]
     light_at = shape_pose + albedo_count
@@ -98,7 +85,7 @@ def vertex_rows(
         pairs = np.empty((ring_size, 32), real)  # for each of the ring: R x R geometry, R x 3 with albedo (at 16), 3
         # Rows 10 c + a: the vertex's local column a (4 is albedo) times the record, summed over a triangle's pixels;
         # rows 10 c + 5 + a: times light, summed over all of the vertex's triangles.
-        sums = np.empty((30, 16), real)
+        sums = np.empty((30, LANES), real)
         force = np.empty((3, 5), real)
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, out.shape[0])):
             v = used[first + i]
@@ -107,7 +94,7 @@ def vertex_rows(
                 for n in range(32):
                     pairs[s, n] = real(0.0)
             for n in range(30):
-                for lane in range(16):
+                for lane in range(LANES):
                     sums[n, lane] = real(0.0)
             for c in range(3):
                 for a in range(5):
@@ -118,20 +105,20 @@ def vertex_rows(
                     continue
                 for c in range(3):
                     for a in range(5):
-                        for lane in range(16):
+                        for lane in range(LANES):
                             sums[10 * c + a, lane] = real(0.0)
                 for p in range(start[t], stop[t]):
                     for c in range(3):
-                        at, g = 16 * c, record[p, 57 + c]
+                        at, g = LANES * c, record[p, RHO + c]
                         f0, f1, f2 = (
                             record[p, at + k * rank],
                             record[p, at + k * rank + 1],
                             record[p, at + k * rank + 2],
                         )
                         f3 = record[p, at + k * rank + 3] if rank == 4 else real(0.0)
-                        f4 = record[p, at + 12 + k]
-                        for lane in range(16):
-                            r, y = record[p, at + lane], g * record[p, 48 + lane]
+                        f4 = record[p, at + SHARES + k]
+                        for lane in range(LANES):
+                            r, y = record[p, at + lane], g * record[p, HARMONICS + lane]
                             sums[10 * c, lane] += f0 * r
                             sums[10 * c + 1, lane] += f1 * r
                             sums[10 * c + 2, lane] += f2 * r
@@ -149,27 +136,27 @@ def vertex_rows(
                             j = o * rank + b
                             pairs[s, 4 * a + b] += sums[a, j] + sums[10 + a, j] + sums[20 + a, j]
                         for c in range(3):
-                            pairs[s, 16 + 3 * a + c] += sums[10 * c + a, 12 + o]
+                            pairs[s, 16 + 3 * a + c] += sums[10 * c + a, SHARES + o]
                     for c in range(3):
-                        pairs[s, 28 + c] += sums[10 * c + 4, 12 + o]
+                        pairs[s, 28 + c] += sums[10 * c + 4, SHARES + o]
                 for c in range(3):
                     for a in range(5):
-                        force[c, a] += sums[10 * c + a, 15]
+                        force[c, a] += sums[10 * c + a, RESIDUAL]
 
             for a in range(rank):
                 for k in range(light_at):
                     out[i, a, k] = real(0.0)
                 for c in range(3):
-                    for k in range(_LIGHT):
-                        out[i, a, light_at + _LIGHT * c + k] = sums[10 * c + 5 + a, k]
+                    for k in range(LIGHTS):
+                        out[i, a, light_at + LIGHTS * c + k] = sums[10 * c + 5 + a, k]
                 out[i, a, light_at + 27] = force[0, a] + force[1, a] + force[2, a]
                 for k in range(light_at + 28, out.shape[2]):
                     out[i, a, k] = real(0.0)
             for c in range(3):
                 for k in range(out_albedo.shape[2]):
                     out_albedo[i, c, k] = real(0.0)
-                for k in range(_LIGHT):
-                    out_albedo[i, c, albedo_count + _LIGHT * c + k] = sums[10 * c + 9, k]
+                for k in range(LIGHTS):
+                    out_albedo[i, c, albedo_count + LIGHTS * c + k] = sums[10 * c + 9, k]
                 out_albedo[i, c, albedo_count + 27] = force[c, 4]
             for s in range(size):
                 j = ring[ring_start[v] + s]
@@ -192,24 +179,24 @@ def vertex_rows(
                     out_albedo[i, 2, k] += pairs[s, 30] * b2
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@parallel_kernel(fastmath={"contract"})
 def light_products(record, out):
     """out (blocks, 3, 10, 16), to be summed over blocks of pixels: light columns and the residual by light columns."""
     real = record.dtype.type
     size = (record.shape[0] + out.shape[0] - 1) // out.shape[0]
     for block in prange(out.shape[0]):
-        sums = np.empty((10, 16), real)  # rows a known distance apart, so that the loop over lanes vectorises
+        sums = np.empty((10, LANES), real)  # rows a known distance apart, so that the loop over lanes vectorises
         for c in range(3):
             for n in range(10):
-                for lane in range(16):
+                for lane in range(LANES):
                     sums[n, lane] = real(0.0)
             for p in range(block * size, min((block + 1) * size, record.shape[0])):
-                g, r = record[p, 57 + c], record[p, 16 * c + 15]
-                y0, y1, y2 = g * record[p, 48], g * record[p, 49], g * record[p, 50]
-                y3, y4, y5 = g * record[p, 51], g * record[p, 52], g * record[p, 53]
-                y6, y7, y8 = g * record[p, 54], g * record[p, 55], g * record[p, 56]
-                for lane in range(16):
-                    y = g * record[p, 48 + lane]
+                g, r = record[p, RHO + c], record[p, LANES * c + RESIDUAL]
+                y0, y1, y2 = g * record[p, HARMONICS], g * record[p, HARMONICS + 1], g * record[p, HARMONICS + 2]
+                y3, y4, y5 = g * record[p, HARMONICS + 3], g * record[p, HARMONICS + 4], g * record[p, HARMONICS + 5]
+                y6, y7, y8 = g * record[p, HARMONICS + 6], g * record[p, HARMONICS + 7], g * record[p, HARMONICS + 8]
+                for lane in range(LANES):
+                    y = g * record[p, HARMONICS + lane]
                     sums[0, lane] += y0 * y
                     sums[1, lane] += y1 * y
                     sums[2, lane] += y2 * y
@@ -221,5 +208,5 @@ def light_products(record, out):
                     sums[8, lane] += y8 * y
                     sums[9, lane] += r * y
             for n in range(10):
-                for lane in range(16):
+                for lane in range(LANES):
                     out[block, c, n, lane] = sums[n, lane]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Mesh"]
 
 
-@dataclass(frozen=True)
-class Mesh:
+class Mesh(NamedTuple):
     """Triangles; corners and rings of vertices, in compressed rows; orders that keep neighbours together."""
 
     triangles: NDArray[np.int32]

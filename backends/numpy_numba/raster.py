@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 from faceinv.engine.records import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 
 __all__ = ["list_pixels", "rasterize"]
@@ -16,7 +17,7 @@ _ID_MASK = np.int64(2**32 - 1)
 _DEPTH_LIMIT = float(2**30)
 
 
-@njit(parallel=True, cache=True)
+@parallel_kernel
 def rasterize(xy, depth, triangles, triangle_image, barycentric):
     """Fill triangle_image (H, W) int32, -1 for the background, and barycentric (H, W, 3)."""
     height, width = triangle_image.shape
@@ -83,13 +84,13 @@ def rasterize(xy, depth, triangles, triangle_image, barycentric):
                     _barycentric(xy, snapped, triangles, t, px, py, barycentric)
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _double_area(xy, i0, i1, i2):
     """Twice the signed projected area, negative for front-facing triangles (y points down)."""
     return (xy[i1, 0] - xy[i0, 0]) * (xy[i2, 1] - xy[i0, 1]) - (xy[i1, 1] - xy[i0, 1]) * (xy[i2, 0] - xy[i0, 0])
 
 
-@njit(cache=True)
+@kernel
 def _barycentric(xy, snapped, triangles, t, px, py, out):
     i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
     area = _double_area(xy, i0, i1, i2)
@@ -107,14 +108,15 @@ def _barycentric(xy, snapped, triangles, t, px, py, out):
     out[py, px, 0], out[py, px, 1], out[py, px, 2] = 1.0 - b1 - b2, b1, b2
 
 
-@njit(cache=True)
-def list_pixels(triangle_image, mask, face_mask, xy, triangles, triangle_order, vertex_order):
+@kernel
+def list_pixels(triangle_image, mask, face_mask, xy, mesh):
     """The photometric pixels, and what shows in them.
 
     Returns pixels (F,), flat indices sorted by triangle; shown (F,), their triangles; start and stop (T,): those of
     triangle t are `pixels[start[t]:stop[t]]`; used (V,), the vertices of these triangles; place (N,), where a vertex is
-    in `used`, or -1. Triangles and vertices come in the given orders, in which neighbours are near each other.
+    in `used`, or -1. Triangles and vertices come in the mesh's orders, in which neighbours are near each other.
     """
+    triangles, triangle_order, vertex_order = mesh.triangles, mesh.triangle_order, mesh.vertex_order
     height, width = triangle_image.shape
     count = triangles.shape[0]
     usable = np.empty(count, np.bool_)

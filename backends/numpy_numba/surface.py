@@ -1,14 +1,13 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="untyped-decorator"
-"""Kernels: surface from coefficients, vertex normals, and their derivatives.
-
-Bodies of `prange` index single elements and never slice: Numba then tells LLVM that the arrays do not overlap, and
-inner loops over several arrays vectorise.
-"""
+"""Kernels: surface from coefficients, vertex normals, and their derivatives."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from faceinv.backends.numpy_numba.camera import PARAMETERS, SCREEN_ROWS, motion_row, pose_columns, turn, turn_columns
+from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 
 __all__ = ["linear_surface", "vertex_jacobian", "vertex_normals"]
 
@@ -17,7 +16,7 @@ _BLOCK = 32
 
 # Sums may be reassociated, so that they vectorise: the order is fixed when the kernel is compiled, the same for every
 # vertex, and does not depend on threads.
-@njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+@parallel_kernel(fastmath={"reassoc", "contract", "nsz"})
 def linear_surface(mean, basis, coefficients, out):
     """out (N, 3) = mean + basis @ coefficients, summed in float64 whatever the basis is stored in."""
     for v in prange(mean.shape[0]):
@@ -28,9 +27,10 @@ def linear_surface(mean, basis, coefficients, out):
             out[v, axis] = np.float64(mean[v, axis]) + total
 
 
-@njit(parallel=True, cache=True)
-def vertex_normals(vertices, triangles, corner_start, corners, normals, inverse_length):
+@parallel_kernel
+def vertex_normals(mesh, vertices, normals, inverse_length):
     """Unit area-weighted normals (N, 3) and one over the length they had; (0, 0, 1) and 0 where there is none."""
+    triangles, corner_start, corners = mesh.triangles, mesh.corner_start, mesh.corners
     for v in prange(vertices.shape[0]):
         nx = ny = nz = 0.0
         for c in range(corner_start[v], corner_start[v + 1]):
@@ -54,36 +54,21 @@ def vertex_normals(vertices, triangles, corner_start, corners, normals, inverse_
             normals[v, 0], normals[v, 1], normals[v, 2] = 0.0, 0.0, 1.0
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
-def vertex_jacobian(
-    flat,
-    used,
-    vertices,
-    normals,
-    inverse_length,
-    triangles,
-    corner_start,
-    corners,
-    ring_start,
-    ring,
-    ring_slot,
-    ring_size,
-    basis,
-    rotation,
-    scale,
-    camera,
-    tangents,
-    out,
-):
-    """out (V, R, K + 6): how vertices used[i] move with the K shape coefficients and the six of the pose.
+@parallel_kernel(fastmath={"contract"})
+def vertex_jacobian(flat, mesh, surface, used, basis, tangents, out):
+    """out (V, R, K + C): how vertices used[i] move with the K shape coefficients and the C parameters of the camera.
 
     Rows 0 and 1 are screen motion in px, y up. For flat normals R = 3 and row 2 is the motion along the depth. For
     interpolated ones R = 4 and rows 2 and 3 are the turn of the vertex normal along two unit tangents, which are
-    written to tangents (V, 2, 3), camera frame. `camera` (N, 3) are vertices in px before translation.
+    written to tangents (V, 2, 3), camera frame.
 
     With N the sum over triangles of (V_j - V_v) x (V_l - V_v), vertex j of the ring contributes `dV_j x c_j` to dN;
     so the turn along a tangent u is `sum_j dV_j . (c_j x u) / |N|`.
     """
+    triangles, corner_start, corners, ring_size = mesh.triangles, mesh.corner_start, mesh.corners, mesh.ring_size
+    ring_start, ring, ring_slot = mesh.ring_start, mesh.ring, mesh.ring_slot
+    vertices, normals, inverse_length = surface.vertices, surface.normals, surface.inverse_length
+    posed, camera = surface.posed, surface.camera
     count = basis.shape[2]
     real = out.dtype.type
     for block in prange((used.shape[0] + _BLOCK - 1) // _BLOCK):
@@ -91,18 +76,15 @@ def vertex_jacobian(
         frame = np.empty((2, 3))
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, used.shape[0])):
             v = used[i]
-            x, y, z = camera[v, 0], camera[v, 1], camera[v, 2]
-            for a in range(3 if flat else 2):
-                r0, r1, r2 = real(scale * rotation[a, 0]), real(scale * rotation[a, 1]), real(scale * rotation[a, 2])
+            for a in range(3 if flat else SCREEN_ROWS):
+                m0, m1, m2 = motion_row(camera, a)
+                r0, r1, r2 = real(m0), real(m1), real(m2)
                 for k in range(count):
                     out[i, a, k] = r0 * basis[v, 0, k] + r1 * basis[v, 1, k] + r2 * basis[v, 2, k]
-            _turns(out, i, 0, count, x, 0.0, z, -y)
-            _turns(out, i, 1, count, y, -z, 0.0, x)
-            out[i, 0, count + 4], out[i, 0, count + 5] = real(1.0), real(0.0)
-            out[i, 1, count + 4], out[i, 1, count + 5] = real(0.0), real(-1.0)
+                columns = pose_columns(posed, v, a)
+                for k in range(PARAMETERS):
+                    out[i, a, count + k] = real(columns[k])
             if flat:
-                _turns(out, i, 2, count, z, y, -x, 0.0)
-                out[i, 2, count + 4] = out[i, 2, count + 5] = real(0.0)
                 continue
 
             n0, n1, n2 = normals[v, 0], normals[v, 1], normals[v, 2]
@@ -119,14 +101,13 @@ def vertex_jacobian(
                     c[sj, d] += vertices[o, d] - vertices[v, d]
                     c[so, d] += vertices[v, d] - vertices[j, d]
                     c[sv, d] += vertices[j, d] - vertices[o, d]
-            # Turns by the pose: dn = w x n in the camera frame, so along a tangent u: w . (n x u).
             for a in range(2):
                 u0, u1, u2 = frame[a, 0], frame[a, 1], frame[a, 2]
                 w0, w1, w2 = n1 * u2 - n2 * u1, n2 * u0 - n0 * u2, n0 * u1 - n1 * u0
-                for d in range(3):
-                    tangents[i, a, d] = rotation[d, 0] * u0 + rotation[d, 1] * u1 + rotation[d, 2] * u2
-                    out[i, 2 + a, count + 1 + d] = real(rotation[d, 0] * w0 + rotation[d, 1] * w1 + rotation[d, 2] * w2)
-                out[i, 2 + a, count] = out[i, 2 + a, count + 4] = out[i, 2 + a, count + 5] = real(0.0)
+                tangents[i, a, 0], tangents[i, a, 1], tangents[i, a, 2] = turn(camera, u0, u1, u2)
+                columns = turn_columns(camera, w0, w1, w2)
+                for k in range(PARAMETERS):
+                    out[i, 2 + a, count + k] = real(columns[k])
                 for k in range(count):
                     out[i, 2 + a, k] = real(0.0)
             for s in range(size):
@@ -144,14 +125,7 @@ def vertex_jacobian(
                     out[i, 3, k] += q0 * b0 + q1 * b1 + q2 * b2
 
 
-@njit(cache=True)
-def _turns(out, i, row, count, zoom, turn_x, turn_y, turn_z):
-    real = out.dtype.type
-    out[i, row, count], out[i, row, count + 1] = real(zoom), real(turn_x)
-    out[i, row, count + 2], out[i, row, count + 3] = real(turn_y), real(turn_z)
-
-
-@njit(cache=True)
+@kernel
 def _tangents(n0, n1, n2, frame):
     """Two unit vectors, rows of frame (2, 3), orthogonal to the unit vector n and to each other."""
     if abs(n0) < 0.6:

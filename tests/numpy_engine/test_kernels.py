@@ -104,34 +104,17 @@ def test_a_batch_is_its_items(normals: Normals, assembly: Assembly) -> None:
 def test_turns_of_normals_are_their_finite_differences() -> None:
     differentiator, chi = bound("float64", "smooth", "rows", slice(0, 1))
     renderer, seen = differentiator.renderer, differentiator.freeze(chi).cache[0]
-    mesh, made, layout = renderer.mesh, renderer.surface(chi[0]), renderer.layout
+    layout = renderer.layout
     used = seen.vertices
     tangents, motion = np.empty((len(used), 2, 3)), np.zeros((len(used), 4, layout.shape_count + 6))
     surface.vertex_jacobian(
-        False,
-        used,
-        made.vertices,
-        made.normals,
-        made.inverse_length,
-        mesh.triangles,
-        mesh.corner_start,
-        mesh.corners,
-        mesh.ring_start,
-        mesh.ring,
-        mesh.ring_slot,
-        mesh.ring_size,
-        renderer.shape_basis,
-        made.rotation,
-        made.scale,
-        made.camera,
-        tangents,
-        motion,
+        False, renderer.mesh, renderer.surface(chi[0], 0), used, renderer.shape_basis, tangents, motion
     )
     columns = np.r_[layout.shape, layout.pose]
     for n, column in enumerate(columns):
         step = np.zeros_like(chi)
         step[0, column] = 1e-5
-        ahead, behind = (renderer.surface(layout.retract(chi, s)[0]) for s in (step, -step))
+        ahead, behind = (renderer.surface(layout.retract(chi, s)[0], 0) for s in (step, -step))
         screen = (ahead.image_xy - behind.image_xy)[used] / 2e-5 * (1, -1)
         turn = (ahead.camera_normals - behind.camera_normals)[used] / 2e-5
         assert np.abs(motion[:, :2, n] - screen).max() < 1e-7 * max(1.0, np.abs(screen).max())

@@ -1,0 +1,155 @@
+"""H = J^T J and g = J^T r of an item from its pixels' records: blocks by kernels, their products by BLAS.
+
+Inside, columns are ordered [shape | pose | albedo | light | residual]; see `assembly`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from faceinv.backends.numpy_numba.assembly import light_products, pixel_rows, vertex_rows
+from faceinv.backends.numpy_numba.record import LANES, LIGHTS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.backends.numpy_numba.mesh import Mesh
+    from faceinv.backends.numpy_numba.parts import Local, Seen
+    from faceinv.engine.records import Assembly
+    from faceinv.face.layout import ParameterLayout
+
+__all__ = ["NormalEquations"]
+
+_PIXELS: Final = 4096
+"""Pixels in one block of rows."""
+_VERTICES: Final = 2048
+"""Vertices in one block of rows."""
+_LIGHT_BLOCKS: Final = 64
+"""Blocks of pixels whose light columns are summed by themselves."""
+_WHOLE: Final = 32
+"""Used vertices are padded to a multiple of this, as BLAS likes it."""
+
+
+class NormalEquations:
+    """Forms H and g for one model, in memory that it keeps."""
+
+    def __init__(self, layout: ParameterLayout, mesh: Mesh, albedo_basis: NDArray[Any], rank: int) -> None:
+        self._mesh = mesh
+        self._albedo_basis = albedo_basis
+        self._axes = tuple(range(rank))
+        """As long as a vertex has rows, which is known when a kernel is compiled."""
+        parts = (layout.shape, layout.pose, layout.albedo, layout.lighting)
+        self._order = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        """(P,) where each column inside is in chi."""
+        self._shape_pose = layout.shape_count + layout.pose.stop - layout.pose.start
+        self._dense = self._shape_pose + layout.albedo_count
+        self._buffers: dict[str, NDArray[Any]] = {}
+
+    def buffer(self, name: str, *shape: int) -> NDArray[Any]:
+        """An array of rows that keeps its memory between calls (fresh pages are slow); zeros at first, then as left."""
+        size = int(np.prod(shape))
+        if name not in self._buffers or self._buffers[name].size < size:
+            self._buffers[name] = np.zeros(size, self._albedo_basis.dtype)
+        return self._buffers[name][:size].reshape(shape)
+
+    def motion_shape(self, used: int) -> tuple[int, int, int]:
+        """Of `Local.motion` for so many vertices."""
+        return _round_up(used, _WHOLE), len(self._axes), _round_up(self._shape_pose, 16)
+
+    def solve_for(
+        self, local: Local, seen: Seen, assembly: Assembly
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """g (P,) and H (P, P)."""
+        if assembly == "auto":  # a vertex costs about as much as R pixels; measured by benchmarks/linearize.py
+            assembly = "vertices" if len(seen.pixels) > len(self._axes) * len(seen.vertices) else "rows"
+        augmented = (self._by_vertices if assembly == "vertices" else self._by_rows)(local, seen)
+        count = len(self._order)
+        upper = np.triu(augmented[:count, :count])
+        gradient, hessian = np.empty(count), np.empty((count, count))
+        gradient[self._order] = augmented[:count, count]
+        hessian[np.ix_(self._order, self._order)] = upper + np.triu(upper, 1).T
+        return gradient, hessian
+
+    def jacobian(self, local: Local, seen: Seen) -> NDArray[np.float64]:
+        """J (F, 3, P) of the pixels as they are listed."""
+        rows = self._pixel_rows(local, seen, 0, len(seen.pixels)).transpose(1, 0, 2)
+        dense, count = self._dense, len(self._order)
+        columns = np.zeros((*rows.shape[:2], count))
+        columns[:, :, :dense] = rows[:, :, :dense]
+        for c in range(3):
+            columns[:, c, dense + LIGHTS * c : dense + LIGHTS * (c + 1)] = rows[:, c, dense : dense + LIGHTS]
+        jacobian = np.empty_like(columns)
+        jacobian[:, :, self._order] = columns
+        return jacobian
+
+    def _by_vertices(self, local: Local, seen: Seen) -> NDArray[np.float64]:
+        """H (upper triangle) and, as its last column, g: (P + 1, P + 1)."""
+        shape_pose, dense, total = self._shape_pose, self._dense, len(self._order) + 1
+        rank, used, real = len(self._axes), len(seen.vertices), self._albedo_basis.dtype
+        albedo_count = dense - shape_pose
+        augmented = np.zeros((total, total))
+        block = min(_VERTICES, len(local.motion))
+        rows = self.buffer("rows", block, rank, _round_up(total, 16))
+        albedo_rows = self.buffer("albedo rows", block, 3, total - shape_pose)
+        for first in range(0, used, block):
+            count = min(block, used - first)
+            padded = _round_up(count, _WHOLE)
+            vertex_rows(
+                self._axes,
+                first,
+                self._mesh,
+                seen,
+                local.record,
+                local.motion,
+                self._albedo_basis,
+                shape_pose,
+                rows[:count],
+                albedo_rows[:count],
+            )
+            rows[count:padded] = 0.0
+            albedo_rows[count:padded] = 0.0
+            u = local.motion[first : first + padded].reshape(padded * rank, -1)
+            product = u.T @ rows[:padded].reshape(padded * rank, -1)
+            augmented[:shape_pose] += product[:shape_pose, :total]
+            albedo = np.zeros((padded, 3, albedo_count), real)
+            albedo[:count] = self._albedo_basis[seen.vertices[first : first + count]]
+            product = albedo.reshape(3 * padded, -1).T @ albedo_rows[:padded].reshape(3 * padded, -1)
+            augmented[shape_pose:dense, shape_pose:] += product
+        light = np.empty((_LIGHT_BLOCKS, 3, LIGHTS + 1, LANES), real)
+        light_products(local.record, light)
+        for c, product in enumerate(light.sum(axis=0, dtype=np.float64)):
+            part = slice(dense + LIGHTS * c, dense + LIGHTS * (c + 1))
+            augmented[part, part], augmented[part, -1] = product[:LIGHTS, :LIGHTS], product[LIGHTS, :LIGHTS]
+        return augmented
+
+    def _by_rows(self, local: Local, seen: Seen) -> NDArray[np.float64]:
+        """As `_by_vertices`."""
+        dense, count = self._dense, len(seen.pixels)
+        width = dense + LIGHTS + 1
+        channels = np.zeros((3, width, width))
+        for first in range(0, count, _PIXELS):
+            rows = self._pixel_rows(local, seen, first, min(_PIXELS, count - first))
+            for c in range(3):
+                channels[c] += (rows[c].T @ rows[c])[:width, :width]
+        augmented = np.zeros((len(self._order) + 1,) * 2)
+        shared = channels.sum(axis=0)
+        augmented[:dense, :dense], augmented[:dense, -1] = shared[:dense, :dense], shared[:dense, -1]
+        for c in range(3):
+            part = slice(dense + LIGHTS * c, dense + LIGHTS * (c + 1))
+            augmented[: part.stop, part] = 0.0
+            augmented[:dense, part] = channels[c, :dense, dense:-1]
+            augmented[part, part], augmented[part, -1] = channels[c, dense:-1, dense:-1], channels[c, dense:-1, -1]
+        return augmented
+
+    def _pixel_rows(self, local: Local, seen: Seen, first: int, count: int) -> NDArray[Any]:
+        """See `assembly.pixel_rows`."""
+        out = self.buffer("rows", 3, count, _round_up(self._dense + LIGHTS + 1, 8))
+        motion, record = local.motion, local.record
+        pixel_rows(self._axes, first, self._mesh, seen, record, motion, self._albedo_basis, self._shape_pose, out)
+        return out
+
+
+def _round_up(count: int, step: int) -> int:
+    return -(-count // step) * step

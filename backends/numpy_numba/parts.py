@@ -1,0 +1,50 @@
+"""What kernels share about one item of a batch, besides its surface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Local", "Seen", "Target"]
+
+
+class Target(NamedTuple):
+    """What residuals are taken from, and how they count."""
+
+    image: NDArray[np.float32]
+    """(H, W, 3)."""
+    delta: float
+    """Huber's threshold."""
+    scale: float
+    """sqrt(photo / |F|)."""
+
+
+class Seen(NamedTuple):
+    """The photometric pixels; see `raster.list_pixels`."""
+
+    pixels: NDArray[np.int32]
+    shown: NDArray[np.int32]
+    start: NDArray[np.int32]
+    stop: NDArray[np.int32]
+    vertices: NDArray[np.int32]
+    place: NDArray[np.int32]
+
+
+class Local(NamedTuple):
+    """Residuals and local derivatives of the pixels, and the motion of the vertices they show."""
+
+    cost: NDArray[np.float64]
+    """(F,)."""
+    residual: NDArray[np.float64]
+    """(F, 3)."""
+    weight: NDArray[np.float64]
+    """(F, 3) Huber's."""
+    record: NDArray[Any]
+    """(F, RECORD); see `record`."""
+    motion: NDArray[Any]
+    """(V, R, K + C) padded with zeros; see `surface.vertex_jacobian`."""
+    tangents: NDArray[np.float64]
+    """(V, 2, 3) camera frame; see there."""

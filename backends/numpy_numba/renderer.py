@@ -1,0 +1,176 @@
+"""The renderer: posed surfaces, visibility and what pixels show of them, by kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from faceinv.backends.numpy_numba import pixels as pixel_kernels
+from faceinv.backends.numpy_numba.camera import packed, posed, projected, turned
+from faceinv.backends.numpy_numba.mesh import Mesh
+from faceinv.backends.numpy_numba.raster import rasterize
+from faceinv.backends.numpy_numba.surface import linear_surface, vertex_normals
+from faceinv.engine.blas import one_blas_thread
+from faceinv.engine.interface import AbstractRenderer
+from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
+from faceinv.engine.remembered import Remembered
+from faceinv.face.camera import WeakPerspective
+from faceinv.face.layout import ParameterLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+    from faceinv.engine.records import EngineSettings, PixelQuantity
+    from faceinv.face.model import MorphableModel
+
+__all__ = ["NumbaRenderer", "Surface"]
+
+
+class Surface(NamedTuple):
+    """The posed surface of one item, as kernels read it; float64."""
+
+    vertices: NDArray[np.float64]
+    """(N, 3) mm."""
+    normals: NDArray[np.float64]
+    """(N, 3) model frame."""
+    inverse_length: NDArray[np.float64]
+    """(N,) see `surface.vertex_normals`."""
+    albedo: NDArray[np.float64]
+    """(N, 3)."""
+    posed: NDArray[np.float64]
+    """(N, 3) px, y up, before translation; see `camera`."""
+    camera_normals: NDArray[np.float64]
+    """(N, 3) camera frame."""
+    image_xy: NDArray[np.float64]
+    """(N, 2) px."""
+    depth: NDArray[np.float64]
+    """(N,) px."""
+    camera: NDArray[np.float64]
+    """See `camera.packed`."""
+
+
+class NumbaRenderer(AbstractRenderer):
+    """Renders with Numba kernels."""
+
+    def __init__(self, model: MorphableModel, settings: EngineSettings) -> None:
+        self.model = model
+        self.layout = ParameterLayout.of(model)
+        self.settings = settings
+        self.real = np.dtype(settings.dtype)
+        self.mesh = Mesh.of(model.triangles, model.vertex_count)
+        self.shape_basis = np.concatenate([model.identity_basis, model.expression_basis], axis=2, dtype=self.real)
+        self.albedo_basis = np.array(model.albedo_basis, self.real, order="C")
+        # Writable copies: Numba would compile kernels once more for read-only arrays.
+        self.mean, self.mean_albedo = model.mean.copy(), model.mean_albedo.copy()
+        self.uv, self.uv_triangles = model.uv.astype(np.float64), model.uv_triangles.copy()
+        self.flat = settings.normals == "flat"
+        self.surfaces: Remembered[Surface] = Remembered()
+
+    def surface(self, chi: NDArray[np.float64], item: int) -> Surface:
+        """The posed surface of an item of a batch, chi (P,)."""
+        # Light falls on a surface but does not change it.
+        return self.surfaces.get(item, chi[: self.layout.lighting.start].tobytes(), lambda: self._surface(chi))
+
+    def _surface(self, chi: NDArray[np.float64]) -> Surface:
+        layout, count = self.layout, self.model.vertex_count
+        vertices, albedo, normals = (np.empty((count, 3)) for _ in range(3))
+        inverse_length = np.empty(count)
+        linear_surface(self.mean, self.shape_basis, chi[layout.shape].copy(), vertices)
+        linear_surface(self.mean_albedo, self.albedo_basis, chi[layout.albedo].copy(), albedo)
+        vertex_normals(self.mesh, vertices, normals, inverse_length)
+        camera = WeakPerspective.unpack(chi[layout.pose])
+        points = posed(camera, vertices)
+        image_xy, depth = projected(camera, points)
+        return Surface(
+            vertices=vertices,
+            normals=normals,
+            inverse_length=inverse_length,
+            albedo=albedo,
+            posed=points,
+            camera_normals=turned(camera, normals),
+            image_xy=image_xy,
+            depth=depth,
+            camera=packed(camera),
+        )
+
+    @one_blas_thread()
+    def geometry(self, chi: NDArray[np.float64]) -> Geometry:
+        """See `AbstractRenderer.geometry`."""
+        surfaces = [self.surface(one, item) for item, one in enumerate(chi)]
+        return Geometry(
+            vertices=np.stack([s.vertices for s in surfaces]),
+            normals=np.stack([s.normals for s in surfaces]),
+            albedo=np.stack([s.albedo for s in surfaces]),
+            image_xy=np.stack([s.image_xy for s in surfaces]),
+            depth=np.stack([s.depth for s in surfaces]),
+            camera=WeakPerspective.unpack(chi[:, self.layout.pose]),
+        )
+
+    def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
+        """See `AbstractRenderer.rasterize`."""
+        batch = len(geometry.image_xy)
+        triangle, barycentric = np.empty((batch, *size), np.int32), np.empty((batch, *size, 3))
+        for item in range(batch):
+            xy, depth = np.array(geometry.image_xy[item], order="C"), np.array(geometry.depth[item], order="C")
+            rasterize(xy, depth, self.mesh.triangles, triangle[item], barycentric[item])
+        return Visibility(triangle, barycentric)
+
+    @one_blas_thread()
+    def interpolate(
+        self, geometry: Geometry, visibility: Visibility, quantities: Collection[PixelQuantity] = PIXEL_QUANTITIES
+    ) -> Pixels:
+        """See `AbstractRenderer.interpolate`."""
+        tables: dict[str, tuple[NDArray[np.int32], NDArray[np.float64]]] = {
+            "position": (self.mesh.triangles, geometry.vertices),
+            "albedo": (self.mesh.triangles, geometry.albedo),
+            "depth": (self.mesh.triangles, geometry.depth[..., None]),
+            "uv": (self.uv_triangles, np.broadcast_to(self.uv, (len(visibility.triangle), *self.uv.shape))),
+        }
+        mixed: dict[str, NDArray[np.float64]] = {}
+        for name, (corners, values) in tables.items():
+            if name in quantities:
+                mixed[name] = np.empty((*visibility.triangle.shape, values.shape[2]))
+                for item, out in enumerate(mixed[name]):
+                    table = np.array(values[item], order="C")
+                    pixel_kernels.mix(visibility.triangle[item], visibility.barycentric[item], corners, table, out)
+        return Pixels(
+            triangle=visibility.triangle,
+            position=mixed.get("position"),
+            normal=self._normals(geometry, visibility) if "normal" in quantities else None,
+            albedo=mixed.get("albedo"),
+            depth=mixed["depth"][..., 0] if "depth" in mixed else None,
+            uv=mixed.get("uv"),
+        )
+
+    def _normals(self, geometry: Geometry, visibility: Visibility) -> NDArray[np.float64]:
+        """(B, H, W, 3) unit normals in the camera frame."""
+        out = np.empty((*visibility.triangle.shape, 3))
+        for item, normals in enumerate(out):
+            cameras = geometry.camera
+            camera = WeakPerspective(cameras.scale[item], cameras.rotation[item], cameras.translation[item])
+            pixel_kernels.mix_normals(
+                self.flat,
+                visibility.triangle[item],
+                visibility.barycentric[item],
+                self.mesh.triangles,
+                posed(camera, geometry.vertices[item]),
+                turned(camera, geometry.normals[item]),
+                normals,
+            )
+        return out
+
+    def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AbstractRenderer.shade`."""
+        normal, albedo = pixels.needed("normal"), pixels.needed("albedo")
+        out = np.empty((*pixels.triangle.shape, 3))
+        for item, colours in enumerate(out):
+            gamma = np.array(lighting[item], np.float64, order="C")
+            pixel_kernels.radiance(pixels.triangle[item], normal[item], albedo[item], gamma, colours)
+        return out
+
+    def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See `AbstractRenderer.to_host`."""
+        return array
