@@ -25,12 +25,12 @@ _BLOCK = 8
 
 
 @parallel_kernel(fastmath={"contract"})
-def pixel_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pose, out):
+def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape_pose, out):
     """out (3, count, >= K + C + Ka + 10): rows of J and residuals for pixels first, first + 1, ...; zeros beyond.
 
     A channel has its own nine light columns only. `shape_pose` is K + C, C being the camera's columns.
     """
-    triangles, shown, place = mesh.triangles, seen.shown, seen.place
+    shown, place = seen.shown, seen.place
     rank = len(axes)
     albedo_count = albedo_basis.shape[2]
     light = shape_pose + albedo_count

@@ -47,7 +47,16 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         for item, one in enumerate(chi):
             surface, triangle = self.renderer.surface(one, item), visibility.triangle[item]
             rasterize(surface.image_xy, surface.depth, mesh.triangles, triangle, visibility.barycentric[item])
-            seen.append(Seen(*list_pixels(triangle, self._mask[item], self._face_mask, surface.image_xy, mesh)))
+            listed = list_pixels(
+                triangle,
+                self._mask[item],
+                self._face_mask,
+                surface.image_xy,
+                mesh.triangles,
+                mesh.triangle_order,
+                mesh.vertex_order,
+            )
+            seen.append(Seen(*listed))
         return visibility, np.array([len(s.pixels) for s in seen], np.int64), seen
 
     def _target(self, seen: Seen, item: int) -> Target:
@@ -62,8 +71,8 @@ class NumbaDifferentiator(HostTermsDifferentiator):
     def _photometric_cost(self, chi: NDArray[np.float64], frozen: Frozen, item: int) -> float:
         renderer, seen = self.renderer, frozen.cache[item]
         cost = np.empty(len(seen.pixels))
-        surface = renderer.surface(chi, item)
-        residuals(renderer.flat, renderer.mesh, surface, self._gamma(chi), seen, self._target(seen, item), cost)
+        posed, target = renderer.surface(chi, item).posed, self._target(seen, item)
+        residuals(renderer.flat, renderer.mesh.triangles, posed, self._gamma(chi), seen, target, cost)
         return float(cost.sum())
 
     def _photometric(
@@ -98,12 +107,20 @@ class NumbaDifferentiator(HostTermsDifferentiator):
             tangents=np.empty((used, 2, 3)),
         )
         local.motion[used:] = 0.0
-        flat, mesh, used_vertices = renderer.flat, renderer.mesh, seen.vertices
-        vertex_jacobian(flat, mesh, surface, used_vertices, renderer.shape_basis, local.tangents, local.motion)
+        vertex_jacobian(
+            renderer.flat,
+            renderer.mesh,
+            surface.shape,
+            surface.posed,
+            seen.vertices,
+            renderer.shape_basis,
+            local.tangents,
+            local.motion,
+        )
         local_rows(
-            flat,
-            mesh,
-            surface,
+            renderer.flat,
+            renderer.mesh.triangles,
+            surface.posed,
             self._gamma(chi),
             seen,
             self._target(seen, item),

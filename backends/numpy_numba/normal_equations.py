@@ -146,8 +146,8 @@ class NormalEquations:
     def _pixel_rows(self, local: Local, seen: Seen, first: int, count: int) -> NDArray[Any]:
         """See `assembly.pixel_rows`."""
         out = self.buffer("rows", 3, count, _round_up(self._dense + LIGHTS + 1, 8))
-        motion, record = local.motion, local.record
-        pixel_rows(self._axes, first, self._mesh, seen, record, motion, self._albedo_basis, self._shape_pose, out)
+        triangles, basis = self._mesh.triangles, self._albedo_basis
+        pixel_rows(self._axes, first, triangles, seen, local.record, local.motion, basis, self._shape_pose, out)
         return out
 
 

@@ -1,4 +1,4 @@
-"""What kernels share about one item of a batch, besides its surface."""
+"""What kernels read of one item of a batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,31 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Local", "Seen", "Target"]
+__all__ = ["Local", "Posed", "Seen", "Shape", "Target"]
+
+
+class Shape(NamedTuple):
+    """A surface in the model's frame; float64."""
+
+    vertices: NDArray[np.float64]
+    """(N, 3) mm."""
+    normals: NDArray[np.float64]
+    """(N, 3) unit."""
+    inverse_length: NDArray[np.float64]
+    """(N,) see `surface.vertex_normals`."""
+
+
+class Posed(NamedTuple):
+    """A surface before its camera; float64."""
+
+    points: NDArray[np.float64]
+    """(N, 3) px; see `camera`."""
+    normals: NDArray[np.float64]
+    """(N, 3) unit, camera frame."""
+    albedo: NDArray[np.float64]
+    """(N, 3)."""
+    camera: NDArray[np.float64]
+    """See `camera.packed`."""
 
 
 class Target(NamedTuple):

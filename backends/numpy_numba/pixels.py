@@ -26,7 +26,7 @@ def mix(triangle_image, barycentric, corners, values, out):
 
 
 @kernel
-def mix_normals(flat, triangle_image, barycentric, triangles, posed, normals, out):
+def mix_normals(flat, triangle_image, barycentric, triangles, points, normals, out):
     """out (H, W, 3): unit normals in the camera frame, zeros for the background."""
     for y in range(triangle_image.shape[0]):
         for x in range(triangle_image.shape[1]):
@@ -35,7 +35,7 @@ def mix_normals(flat, triangle_image, barycentric, triangles, posed, normals, ou
             if t >= 0:
                 i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
                 if flat:
-                    nx, ny, nz, _ = face_normal(posed, i0, i1, i2)
+                    nx, ny, nz, _ = face_normal(points, i0, i1, i2)
                 else:
                     b0, b1, b2 = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
                     nx, ny, nz, _ = mixed_normal(normals, i0, i1, i2, b0, b1, b2)

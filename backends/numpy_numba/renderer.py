@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from faceinv.backends.numpy_numba import pixels as pixel_kernels
 from faceinv.backends.numpy_numba.camera import packed, posed, projected, turned
 from faceinv.backends.numpy_numba.mesh import Mesh
+from faceinv.backends.numpy_numba.parts import Posed, Shape
 from faceinv.backends.numpy_numba.raster import rasterize
 from faceinv.backends.numpy_numba.surface import linear_surface, vertex_normals
 from faceinv.engine.blas import one_blas_thread
@@ -29,27 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["NumbaRenderer", "Surface"]
 
 
-class Surface(NamedTuple):
-    """The posed surface of one item, as kernels read it; float64."""
+@dataclass(frozen=True)
+class Surface:
+    """The posed surface of one item."""
 
-    vertices: NDArray[np.float64]
-    """(N, 3) mm."""
-    normals: NDArray[np.float64]
-    """(N, 3) model frame."""
-    inverse_length: NDArray[np.float64]
-    """(N,) see `surface.vertex_normals`."""
-    albedo: NDArray[np.float64]
-    """(N, 3)."""
-    posed: NDArray[np.float64]
-    """(N, 3) px, y up, before translation; see `camera`."""
-    camera_normals: NDArray[np.float64]
-    """(N, 3) camera frame."""
+    shape: Shape
+    posed: Posed
     image_xy: NDArray[np.float64]
     """(N, 2) px."""
     depth: NDArray[np.float64]
     """(N,) px."""
-    camera: NDArray[np.float64]
-    """See `camera.packed`."""
 
 
 class NumbaRenderer(AbstractRenderer):
@@ -76,24 +67,17 @@ class NumbaRenderer(AbstractRenderer):
 
     def _surface(self, chi: NDArray[np.float64]) -> Surface:
         layout, count = self.layout, self.model.vertex_count
+        mesh = self.mesh
         vertices, albedo, normals = (np.empty((count, 3)) for _ in range(3))
         inverse_length = np.empty(count)
         linear_surface(self.mean, self.shape_basis, chi[layout.shape].copy(), vertices)
         linear_surface(self.mean_albedo, self.albedo_basis, chi[layout.albedo].copy(), albedo)
-        vertex_normals(self.mesh, vertices, normals, inverse_length)
+        vertex_normals(mesh.triangles, mesh.corner_start, mesh.corners, vertices, normals, inverse_length)
         camera = WeakPerspective.unpack(chi[layout.pose])
         points = posed(camera, vertices)
-        image_xy, depth = projected(camera, points)
+        shape = Shape(vertices, normals, inverse_length)
         return Surface(
-            vertices=vertices,
-            normals=normals,
-            inverse_length=inverse_length,
-            albedo=albedo,
-            posed=points,
-            camera_normals=turned(camera, normals),
-            image_xy=image_xy,
-            depth=depth,
-            camera=packed(camera),
+            shape, Posed(points, turned(camera, normals), albedo, packed(camera)), *projected(camera, points)
         )
 
     @one_blas_thread()
@@ -101,9 +85,9 @@ class NumbaRenderer(AbstractRenderer):
         """See `AbstractRenderer.geometry`."""
         surfaces = [self.surface(one, item) for item, one in enumerate(chi)]
         return Geometry(
-            vertices=np.stack([s.vertices for s in surfaces]),
-            normals=np.stack([s.normals for s in surfaces]),
-            albedo=np.stack([s.albedo for s in surfaces]),
+            vertices=np.stack([s.shape.vertices for s in surfaces]),
+            normals=np.stack([s.shape.normals for s in surfaces]),
+            albedo=np.stack([s.posed.albedo for s in surfaces]),
             image_xy=np.stack([s.image_xy for s in surfaces]),
             depth=np.stack([s.depth for s in surfaces]),
             camera=WeakPerspective.unpack(chi[:, self.layout.pose]),

@@ -40,10 +40,10 @@ def harmonics(x, y, z):
 
 
 @kernel
-def face_normal(posed, i0, i1, i2):
+def face_normal(points, i0, i1, i2):
     """Unit normal of a triangle, and one over twice its area."""
-    ax, ay, az = posed[i1, 0] - posed[i0, 0], posed[i1, 1] - posed[i0, 1], posed[i1, 2] - posed[i0, 2]
-    bx, by, bz = posed[i2, 0] - posed[i0, 0], posed[i2, 1] - posed[i0, 1], posed[i2, 2] - posed[i0, 2]
+    ax, ay, az = points[i1, 0] - points[i0, 0], points[i1, 1] - points[i0, 1], points[i1, 2] - points[i0, 2]
+    bx, by, bz = points[i2, 0] - points[i0, 0], points[i2, 1] - points[i0, 1], points[i2, 2] - points[i0, 2]
     x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
     inverse = 1.0 / max(np.sqrt(x * x + y * y + z * z), 1e-12)
     return x * inverse, y * inverse, z * inverse, inverse
@@ -77,19 +77,19 @@ def _huber(r, delta, scale):
 
 
 @parallel_kernel
-def residuals(flat, mesh, surface, gamma, seen, target, cost):
+def residuals(flat, triangles, posed, gamma, seen, target, cost):
     """cost (F,): the photometric term's part of each of the pixels that are seen."""
-    triangles, posed, normals, albedo = mesh.triangles, surface.posed, surface.camera_normals, surface.albedo
-    camera, pixels, shown = surface.camera, seen.pixels, seen.shown
+    points, normals, albedo, camera = posed.points, posed.normals, posed.albedo, posed.camera
+    pixels, shown = seen.pixels, seen.shown
     image, delta, scale = target.image, target.delta, target.scale
     width = image.shape[1]
     for i in prange(pixels.shape[0]):
         y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
         i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         u, v = pixel_place(camera, x, y)
-        b0, b1, b2, _, _, _, _ = weights(posed, i0, i1, i2, u, v)
+        b0, b1, b2, _, _, _, _ = weights(points, i0, i1, i2, u, v)
         if flat:
-            nx, ny, nz, _ = face_normal(posed, i0, i1, i2)
+            nx, ny, nz, _ = face_normal(points, i0, i1, i2)
         else:
             nx, ny, nz, _ = mixed_normal(normals, i0, i1, i2, b0, b1, b2)
         basis = harmonics(nx, ny, nz)
@@ -101,13 +101,13 @@ def residuals(flat, mesh, surface, gamma, seen, target, cost):
 
 
 @parallel_kernel
-def local_rows(flat, mesh, surface, gamma, seen, target, robust, tangents, cost, residual, weight, record):
+def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, cost, residual, weight, record):
     """As `residuals`, and the other parts of `Local` that belong to pixels; tangents are those of the vertices.
 
     With `robust`, records are multiplied by the root of Huber's weight, so that H = J^T J and g = J^T r as they stand.
     """
-    triangles, posed, normals, albedo = mesh.triangles, surface.posed, surface.camera_normals, surface.albedo
-    camera, pixels, shown, place = surface.camera, seen.pixels, seen.shown, seen.place
+    points, normals, albedo, camera = posed.points, posed.normals, posed.albedo, posed.camera
+    pixels, shown, place = seen.pixels, seen.shown, seen.place
     image, delta, scale = target.image, target.delta, target.scale
     width = image.shape[1]
     real = record.dtype.type
@@ -115,11 +115,11 @@ def local_rows(flat, mesh, surface, gamma, seen, target, robust, tangents, cost,
         y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
         i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         u, v = pixel_place(camera, x, y)
-        b0, b1, b2, g1x, g1y, g2x, g2y = weights(posed, i0, i1, i2, u, v)
+        b0, b1, b2, g1x, g1y, g2x, g2y = weights(points, i0, i1, i2, u, v)
         b = (b0, b1, b2)
         corners = (i0, i1, i2)
         if flat:
-            nx, ny, nz, inverse = face_normal(posed, i0, i1, i2)
+            nx, ny, nz, inverse = face_normal(points, i0, i1, i2)
         else:
             nx, ny, nz, inverse = mixed_normal(normals, i0, i1, i2, b0, b1, b2)
         basis = harmonics(nx, ny, nz)
@@ -158,9 +158,9 @@ def local_rows(flat, mesh, surface, gamma, seen, target, robust, tangents, cost,
                     # d(unnormalised normal) = sum_k du_k x o_k, with o_k the edge opposite corner k.
                     ia, ib = corners[(k + 1) % 3], corners[(k + 2) % 3]
                     ox, oy, oz = (
-                        posed[ia, 0] - posed[ib, 0],
-                        posed[ia, 1] - posed[ib, 1],
-                        posed[ia, 2] - posed[ib, 2],
+                        points[ia, 0] - points[ib, 0],
+                        points[ia, 1] - points[ib, 1],
+                        points[ia, 2] - points[ib, 2],
                     )
                     record[i, at + 3 * k] = real(b[k] * sx + oy * ez - oz * ey)
                     record[i, at + 3 * k + 1] = real(b[k] * sy + oz * ex - ox * ez)

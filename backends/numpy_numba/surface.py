@@ -28,9 +28,8 @@ def linear_surface(mean, basis, coefficients, out):
 
 
 @parallel_kernel
-def vertex_normals(mesh, vertices, normals, inverse_length):
+def vertex_normals(triangles, corner_start, corners, vertices, normals, inverse_length):
     """Unit area-weighted normals (N, 3) and one over the length they had; (0, 0, 1) and 0 where there is none."""
-    triangles, corner_start, corners = mesh.triangles, mesh.corner_start, mesh.corners
     for v in prange(vertices.shape[0]):
         nx = ny = nz = 0.0
         for c in range(corner_start[v], corner_start[v + 1]):
@@ -55,7 +54,7 @@ def vertex_normals(mesh, vertices, normals, inverse_length):
 
 
 @parallel_kernel(fastmath={"contract"})
-def vertex_jacobian(flat, mesh, surface, used, basis, tangents, out):
+def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
     """out (V, R, K + C): how vertices used[i] move with the K shape coefficients and the C parameters of the camera.
 
     Rows 0 and 1 are screen motion in px, y up. For flat normals R = 3 and row 2 is the motion along the depth. For
@@ -67,8 +66,8 @@ def vertex_jacobian(flat, mesh, surface, used, basis, tangents, out):
     """
     triangles, corner_start, corners, ring_size = mesh.triangles, mesh.corner_start, mesh.corners, mesh.ring_size
     ring_start, ring, ring_slot = mesh.ring_start, mesh.ring, mesh.ring_slot
-    vertices, normals, inverse_length = surface.vertices, surface.normals, surface.inverse_length
-    posed, camera = surface.posed, surface.camera
+    vertices, normals, inverse_length = shape.vertices, shape.normals, shape.inverse_length
+    points, camera = posed.points, posed.camera
     count = basis.shape[2]
     real = out.dtype.type
     for block in prange((used.shape[0] + _BLOCK - 1) // _BLOCK):
@@ -81,7 +80,7 @@ def vertex_jacobian(flat, mesh, surface, used, basis, tangents, out):
                 r0, r1, r2 = real(m0), real(m1), real(m2)
                 for k in range(count):
                     out[i, a, k] = r0 * basis[v, 0, k] + r1 * basis[v, 1, k] + r2 * basis[v, 2, k]
-                columns = pose_columns(posed, v, a)
+                columns = pose_columns(points, v, a)
                 for k in range(PARAMETERS):
                     out[i, a, count + k] = real(columns[k])
             if flat:

@@ -107,16 +107,15 @@ def test_turns_of_normals_are_their_finite_differences() -> None:
     layout = renderer.layout
     used = seen.vertices
     tangents, motion = np.empty((len(used), 2, 3)), np.zeros((len(used), 4, layout.shape_count + 6))
-    surface.vertex_jacobian(
-        False, renderer.mesh, renderer.surface(chi[0], 0), used, renderer.shape_basis, tangents, motion
-    )
+    made = renderer.surface(chi[0], 0)
+    surface.vertex_jacobian(False, renderer.mesh, made.shape, made.posed, used, renderer.shape_basis, tangents, motion)
     columns = np.r_[layout.shape, layout.pose]
     for n, column in enumerate(columns):
         step = np.zeros_like(chi)
         step[0, column] = 1e-5
         ahead, behind = (renderer.surface(layout.retract(chi, s)[0], 0) for s in (step, -step))
         screen = (ahead.image_xy - behind.image_xy)[used] / 2e-5 * (1, -1)
-        turn = (ahead.camera_normals - behind.camera_normals)[used] / 2e-5
+        turn = (ahead.posed.normals - behind.posed.normals)[used] / 2e-5
         assert np.abs(motion[:, :2, n] - screen).max() < 1e-7 * max(1.0, np.abs(screen).max())
         turned = np.einsum("vad,va->vd", tangents, motion[:, 2:, n])
         assert np.abs(turned - turn).max() < 1e-6 * max(1.0, np.abs(turn).max())
