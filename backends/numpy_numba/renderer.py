@@ -17,7 +17,6 @@ from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.interface import AbstractRenderer
 from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
 from faceinv.engine.remembered import Remembered
-from faceinv.face.camera import WeakPerspective
 from faceinv.face.layout import ParameterLayout
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class NumbaRenderer(AbstractRenderer):
         linear_surface(self.mean, self.shape_basis, chi[layout.shape].copy(), vertices)
         linear_surface(self.mean_albedo, self.albedo_basis, chi[layout.albedo].copy(), albedo)
         vertex_normals(mesh.triangles, mesh.corner_start, mesh.corners, vertices, normals, inverse_length)
-        camera = WeakPerspective.unpack(chi[layout.pose])
+        camera = layout.cameras(chi)
         points = posed(camera, vertices)
         shape = Shape(vertices, normals, inverse_length)
         return Surface(
@@ -90,7 +89,7 @@ class NumbaRenderer(AbstractRenderer):
             albedo=np.stack([s.posed.albedo for s in surfaces]),
             image_xy=np.stack([s.image_xy for s in surfaces]),
             depth=np.stack([s.depth for s in surfaces]),
-            camera=WeakPerspective.unpack(chi[:, self.layout.pose]),
+            camera=self.layout.cameras(chi),
         )
 
     def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
@@ -133,8 +132,7 @@ class NumbaRenderer(AbstractRenderer):
         """(B, H, W, 3) unit normals in the camera frame."""
         out = np.empty((*visibility.triangle.shape, 3))
         for item, normals in enumerate(out):
-            cameras = geometry.camera
-            camera = WeakPerspective(cameras.scale[item], cameras.rotation[item], cameras.translation[item])
+            camera = geometry.camera.item(item)
             pixel_kernels.mix_normals(
                 self.flat,
                 visibility.triangle[item],

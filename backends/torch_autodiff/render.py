@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from faceinv.backends.torch_autodiff.camera import Camera, barycentric_weights
 from faceinv.backends.torch_autodiff.ops import TorchOps
 from faceinv.engine.local_autodiff.raster import rasterize
-from faceinv.engine.records import MIN_DOUBLE_AREA
 from faceinv.errors import InputError
 from faceinv.face.lighting import SH_CONSTANTS
 
@@ -65,27 +65,23 @@ def render(
     """
     _check(vertices, albedo, lighting, scale, rotation, translation, triangles, size, normals)
     triangles = triangles.long()
-    x, y, z = rotation
-    zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
-    turn = torch.linalg.matrix_exp(skew)
-    turned = scale * (vertices @ turn.T)
-    xy = torch.stack([turned[:, 0] + translation[0], translation[1] - turned[:, 1]], dim=1)
+    camera = Camera.of(scale, rotation, translation)
+    xy, depth = camera.project(vertices)
     height, width = size
     with torch.no_grad():
         ops = TorchOps(vertices.device)
-        shown, _ = rasterize(ops, xy.detach().double(), turned[:, 2].detach().double(), triangles, size)
+        shown, _ = rasterize(ops, xy.detach().double(), depth.detach().double(), triangles, size)
     pixels = torch.nonzero(shown.reshape(-1) >= 0).reshape(-1)
     seen = shown.reshape(-1)[pixels].long()
     corners = triangles[seen]
-    weights = _weights(xy[corners], pixels % width, pixels // width)
+    weights = barycentric_weights(xy[corners], pixels % width, pixels // width)
     if normals == "flat":
         normal = _face_normals(vertices, triangles[seen])
     else:
         faces = _face_normals(vertices, triangles)
         summed = torch.zeros_like(vertices).index_add(0, triangles.reshape(-1), faces.repeat_interleave(3, dim=0))
         normal = (weights[..., None] * _unit(summed)[corners]).sum(dim=1)
-    shade = _sh(_unit(normal @ turn.T)) @ lighting
+    shade = _sh(_unit(camera.turned(normal))) @ lighting
     colour = (weights[..., None] * albedo[corners]).sum(dim=1) * shade
     image = torch.zeros(height * width, 3, dtype=colour.dtype, device=colour.device).index_copy(0, pixels, colour)
     return Rendering(image.reshape(height, width, 3), shown)
@@ -129,18 +125,6 @@ def _face_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     """(T, 3), twice the area long."""
     a, b, c = vertices[triangles].unbind(dim=1)
     return torch.linalg.cross(b - a, c - a)
-
-
-def _weights(corners: Tensor, px: Tensor, py: Tensor) -> Tensor:
-    """Barycentric weights (n, 3) of pixels in their triangles' projections (n, 3, 2)."""
-    (x0, y0), (x1, y1), (x2, y2) = (c.unbind(dim=1) for c in corners.unbind(dim=1))
-    dx, dy = px - x0, py - y0
-    area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
-    # Front faces have a negative area; edge-on ones get the least area with a useful derivative.
-    area = area.clamp(max=-MIN_DOUBLE_AREA)
-    b1 = (dx * (y2 - y0) - dy * (x2 - x0)) / area
-    b2 = (dy * (x1 - x0) - dx * (y1 - y0)) / area
-    return torch.stack([1 - b1 - b2, b1, b2], dim=1)
 
 
 def _sh(normal: Tensor) -> Tensor:

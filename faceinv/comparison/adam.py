@@ -39,6 +39,7 @@ class TorchEnergy:
         self.dtype = torch.float32 if settings.dtype == "float32" else torch.float64
         self.device = torch.device(settings.device or "cpu")
         self._draw: Any = importlib.import_module("faceinv.backends.torch_autodiff.render")
+        self._camera: Any = importlib.import_module("faceinv.backends.torch_autodiff.camera")
         self._layout, self._energy, self._flat = fitter.layout, start.problem.energy, settings.normals == "flat"
         model, problem = fitter.model, start.problem
         self._mean, self._mean_albedo = self._tensor(model.mean), self._tensor(model.mean_albedo)
@@ -71,21 +72,16 @@ class TorchEnergy:
         layout, draw = self._layout, self._draw
         vertices = self._mean + (self._shape @ chi[layout.shape]).reshape(-1, 3)
         albedo = self._mean_albedo + (self._albedo @ chi[layout.albedo]).reshape(-1, 3)
-        camera = chi[layout.pose]
-        x, y, z = camera[layout.camera.ROTATION]
-        zero = torch.zeros_like(x)
-        turn = torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3))
-        turned = camera[0].exp() * (vertices @ turn[:2].T)
-        shift = camera[4:]
-        xy = torch.stack([turned[:, 0] + shift[0], shift[1] - turned[:, 1]], dim=1)
-        weights = draw._weights(xy[self._seen], self._x, self._y)[..., None]
+        camera = self._camera.Camera.unpack(chi[layout.pose])
+        xy = camera.project(vertices)[0]
+        weights = self._camera.barycentric_weights(xy[self._seen], self._x, self._y)[..., None]
         if self._flat:
             normal = draw._face_normals(vertices, self._seen)
         else:
             faces = draw._face_normals(vertices, self._triangles).repeat_interleave(3, dim=0)
             summed = torch.zeros_like(vertices).index_add(0, self._triangles.reshape(-1), faces)
             normal = (weights * draw._unit(summed)[self._seen]).sum(dim=1)
-        shade = draw._sh(draw._unit(normal @ turn.T)) @ chi[layout.lighting].reshape(3, 9).T
+        shade = draw._sh(draw._unit(camera.turned(normal))) @ chi[layout.lighting].reshape(3, 9).T
         away = ((weights * albedo[self._seen]).sum(dim=1) * shade - self._target).abs()
         delta = min(self._energy.huber_delta, 1e9)
         robust = torch.where(away <= delta, away.square(), delta * (2 * away - delta))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceinv.engine.host_differentiator import HostTermsDifferentiator
+from faceinv.engine.local_autodiff.camera import dot, double_area, weights
 from faceinv.engine.local_autodiff.raster import rasterize
-from faceinv.engine.local_autodiff.renderer import dot, sh_terms, unit
+from faceinv.engine.local_autodiff.renderer import sh_terms, unit
 from faceinv.engine.records import MIN_DOUBLE_AREA, ResidualJacobian, Visibility
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
 
     def __init__(self, renderer: LocalAutodiffRenderer, problem: Problem) -> None:
         super().__init__(renderer, problem)
+        renderer.surfaces.resize(len(problem.image))
         ops = renderer.ops
         self._image = ops.upload(problem.image.reshape(len(problem.image), -1, 3), "float64")
         self._mask = ops.upload(problem.mask.reshape(len(problem.mask), -1).astype(np.int32), "int32")
@@ -79,7 +81,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         ops, renderer = self.renderer.ops, self.renderer
         drawn, seen = [], []
         for item, one in enumerate(chi):
-            surface = renderer.surface(one)
+            surface = renderer.surface(one, item)
             drawn.append(rasterize(ops, surface.image_xy, surface.depth, renderer.triangles, self.problem.size))
             seen.append(self._pixels(surface, drawn[-1][0].reshape((-1,)), item))
         visibility = Visibility(*(ops.stack(part, 0) for part in zip(*drawn, strict=True)))
@@ -89,7 +91,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         """Pixels whose triangle is in the face mask and faces the camera, inside the photo's mask."""
         ops, renderer = self.renderer.ops, self.renderer
         x, y = (ops.take(surface.image_xy[:, d], renderer.triangles) for d in range(2))
-        area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
+        area = double_area(*([axis[:, k] for k in range(3)] for axis in (x, y)))
         good = ops.flag(renderer.face_mask > 0) * ops.flag(area < -MIN_DOUBLE_AREA)
         there = ops.flag(shown >= 0)
         shown = ops.cast(shown, "int64")
@@ -111,7 +113,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
 
     def _photometric_cost(self, chi: NDArray[np.float64], frozen: Frozen, item: int) -> float:
         renderer, seen = self.renderer, frozen.cache[item]
-        surface = renderer.surface(chi)
+        surface = renderer.surface(chi, item)
         total: Array = None
         for first in range(0, seen.count, BLOCK_PIXELS):
             block = self._block(surface, seen, first)
@@ -128,7 +130,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         self, chi: NDArray[np.float64], frozen: Frozen, item: int
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         ops, renderer, seen = self.renderer.ops, self.renderer, frozen.cache[item]
-        surface = renderer.surface(chi)
+        surface = renderer.surface(chi, item)
         normal_basis = renderer.normal_derivative(surface)
         total: Array = None
         squares: Array = None
@@ -147,7 +149,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
     ) -> ResidualJacobian:
         ops, renderer, seen = self.renderer.ops, self.renderer, frozen.cache[item]
         count = renderer.layout.count
-        surface = renderer.surface(chi[item])
+        surface = renderer.surface(chi[item], item)
         normal_basis = renderer.normal_derivative(surface)
         residual, jacobian, weight = [], [], []
         for first in range(0, seen.count, BLOCK_PIXELS):
@@ -163,31 +165,20 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         chosen = slice(first, first + BLOCK_PIXELS)
         x, y = seen.x[chosen], seen.y[chosen]
         read = self.renderer.read_corners(surface, seen.triangle[chosen])
-        x0, y0 = read.x[0], read.y[0]
-        ux, uy, vx, vy = read.x[1] - x0, read.y[1] - y0, read.x[2] - x0, read.y[2] - y0
-        area = ux * vy - uy * vx
-        # A trial step may turn a frozen triangle edge-on; keep the cost finite, so that the step is judged and refused.
-        least = MIN_DOUBLE_AREA * 1e-3
-        thin = ops.flag(area < least) * ops.flag(area > -least)
-        inverse = 1.0 / ops.where(thin, area * 0.0 - least, area)
-        one, two = (vy * inverse, -vx * inverse), (-uy * inverse, ux * inverse)
-        slopes = [(-one[0] - two[0], -one[1] - two[1]), one, two]
-        dx, dy = x - x0, y - y0
-        b1, b2 = dx * one[0] + dy * one[1], dx * two[0] + dy * two[1]
-        weights = [1.0 - b1 - b2, b1, b2]
+        shares, slopes = weights(ops, read.x, read.y, x, y)
         if read.normals is None:
             assert read.face_normal is not None
             normal = read.face_normal
         else:
-            normal = [dot(weights, axis) for axis in read.normals]
-        return _Block(read, weights, slopes, normal, x, y, [t[chosen] for t in seen.target])
+            normal = [dot(shares, axis) for axis in read.normals]
+        return _Block(read, shares, slopes, normal, x, y, [t[chosen] for t in seen.target])
 
     def _robust(
         self, colours: Sequence[Array], target: Sequence[Array], count: int
     ) -> tuple[list[Array], list[Array], Array]:
         """Scaled residuals and Huber's weights, channel by channel, and their cost (1,)."""
         ops, delta, scale = self.renderer.ops, self._delta, self._scale(count)
-        residuals, weights = [], []
+        residuals, huber = [], []
         total: Array = None
         for colour, wanted in zip(colours, target, strict=True):
             r = colour - wanted
@@ -195,9 +186,9 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
             inside = ops.flag(size <= delta)
             part = ops.where(inside, r * r, size * (2.0 * delta) - delta * delta)
             residuals.append(r * scale)
-            weights.append(ops.where(inside, r * 0.0 + 1.0, delta / ops.at_least(size, 1e-300)))
+            huber.append(ops.where(inside, r * 0.0 + 1.0, delta / ops.at_least(size, 1e-300)))
             total = part if total is None else total + part
-        return residuals, weights, total.sum().reshape((1,)) * scale**2
+        return residuals, huber, total.sum().reshape((1,)) * scale**2
 
     def _scale(self, count: int) -> float:
         return float(np.sqrt(self.problem.energy.photometric / count))
@@ -208,14 +199,14 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
 
         def radiance(common: Sequence[Array], own: Sequence[Sequence[Array]]) -> list[Array]:
             u, m = common
-            weights = [b - (gx * u[0] + gy * u[1]) for b, (gx, gy) in zip(block.weights, block.slopes, strict=True)]
+            shares = [b - (gx * u[0] + gy * u[1]) for b, (gx, gy) in zip(block.weights, block.slopes, strict=True)]
             if block.read.normals is None:
                 normal = [block.normal[d] + m[d] for d in range(3)]
             else:
-                normal = [dot(weights, block.read.normals[d]) + m[d] for d in range(3)]
+                normal = [dot(shares, block.read.normals[d]) + m[d] for d in range(3)]
             basis = ops.stack(sh_terms(unit(ops, normal)), 0)
             return [
-                (dot(weights, block.read.albedo[c]) + rho[0]) * (gamma * basis).sum(axis=0)
+                (dot(shares, block.read.albedo[c]) + rho[0]) * (gamma * basis).sum(axis=0)
                 for c, (rho, gamma) in enumerate(own)
             ]
 
@@ -241,32 +232,22 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         block = self._block(surface, seen, first)
         n = int(block.x.shape[0])
         colours, local = self._local(surface, block)
-        residuals, weights, cost = self._robust(colours, block.target, seen.count)
-        rotation, scale = surface.rotation, self._scale(seen.count)
-        tx, ty = (float(t) for t in surface.translation)
-        # The surface point under the pixel in the camera frame, in px.
-        wx, wy, wz = block.x - tx, ty - block.y, dot(block.weights, block.read.depth)
-        zero = wx * 0.0
+        residuals, huber, cost = self._robust(colours, block.target, seen.count)
+        camera, scale = surface.camera, self._scale(seen.count)
+        point = camera.under_pixel(block.x, block.y, dot(block.weights, block.read.depth))
+        zero = point[0] * 0.0
         position, normal, shade, poses = [], [], [], []
         for c, (u, m, rho, gamma) in enumerate(local):
-            factor = ops.sqrt(weights[c]) * scale if robust else zero + scale
+            factor = ops.sqrt(huber[c]) * scale if robust else zero + scale
             ux, uy = u[0] * factor, u[1] * factor
             e = [m[d] * factor for d in range(3)]
-            t = block.normal
-            for a in range(3):
-                position.append((ux * float(rotation[0, a]) - uy * float(rotation[1, a])) * surface.scale)
-                normal.append(dot([e[0], e[1], e[2]], [float(rotation[d, a]) for d in range(3)]))
+            position += camera.by_point(ux, uy)
+            normal += camera.by_direction(e)
             shade.append(rho[0] * factor)
-            poses += [
-                ux * wx - uy * wy,
-                uy * wz + t[1] * e[2] - t[2] * e[1],
-                ux * wz + t[2] * e[0] - t[0] * e[2],
-                t[0] * e[1] - t[1] * e[0] - ux * wy - uy * wx,
-                *(ux, uy),
-            ]
+            poses += camera.by_parameters(ux, uy, point, e, block.normal)
             for channel in range(3):
                 poses += [gamma[k] * factor for k in range(9)] if channel == c else [zero] * 9
-            poses.append(residuals[c] * ops.sqrt(weights[c]) if robust else residuals[c])
+            poses.append(residuals[c] * ops.sqrt(huber[c]) if robust else residuals[c])
         columns = []
         blend = ops.cast(ops.stack(block.weights, 1), real)
         if renderer.row_basis is not None:
@@ -285,4 +266,4 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
             columns.append(h * basis[:, shape_end:].reshape((n, 3, -1)))
         columns.append(ops.cast(ops.stack(poses, 1), real).reshape((n, 3, -1)))
         rows = ops.concatenate(columns, 2).reshape((3 * n, layout.count + 1))
-        return rows, cost, residuals, weights
+        return rows, cost, residuals, huber

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceinv.engine.interface import AbstractRenderer
+from faceinv.engine.local_autodiff.camera import Camera, dot
 from faceinv.engine.local_autodiff.patterns import NormalDerivativePattern, corner_rows
 from faceinv.engine.local_autodiff.raster import rasterize
 from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
+from faceinv.engine.remembered import Remembered
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import SH_CONSTANTS
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from faceinv.engine.records import EngineSettings, PixelQuantity
     from faceinv.face.model import MorphableModel
 
-__all__ = ["LocalAutodiffRenderer", "PixelCorners", "Surface", "dot", "sh_terms", "unit"]
+__all__ = ["LocalAutodiffRenderer", "PixelCorners", "Surface", "sh_terms", "unit"]
 
 _BLOCK_PIXELS: Final = 1 << 15
 _NO_NORMAL: Final = 1e-12
@@ -57,9 +59,7 @@ class Surface:
     """(T, 3) face normals in the camera frame, for flat ones."""
     gamma: Array
     """(27,) lighting, channel after channel."""
-    rotation: NDArray[np.float64]
-    scale: float
-    translation: NDArray[np.float64]
+    camera: Camera
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,13 @@ class LocalAutodiffRenderer(AbstractRenderer):
         self._edges = ops.sparse_rows(pattern.edge_start, pattern.edge_index, model.triangles.size)
         self._movers = ops.sparse_rows(pattern.start, pattern.index, 3 * n)
         self._edge_ones = ops.full((len(pattern.edge_index),), 1.0, "float64")
-        self._latest: list[tuple[bytes, Surface]] = []
+        self.surfaces: Remembered[Surface] = Remembered()
 
-    def surface(self, chi: NDArray[np.float64]) -> Surface:
-        """The posed surface of one item; the two latest are remembered, as a trial point becomes the next start."""
-        key = chi.tobytes()
-        for known, found in self._latest:
-            if known == key:
-                return found
+    def surface(self, chi: NDArray[np.float64], item: int) -> Surface:
+        """The posed surface of an item of a batch, chi (P,)."""
+        return self.surfaces.get(item, chi.tobytes(), lambda: self._surface(chi))
+
+    def _surface(self, chi: NDArray[np.float64]) -> Surface:
         ops, layout, n = self.ops, self.layout, self.model.vertex_count
         uploaded = ops.upload(np.concatenate([chi[layout.shape], chi[layout.albedo], chi[layout.lighting]]), "float64")
         split = layout.shape_count
@@ -137,20 +136,18 @@ class LocalAutodiffRenderer(AbstractRenderer):
         summed = ops.combine(self._around, self._ones, ops.stack(face, 1))
         normals, inverse = self._normalised([summed[:, d] for d in range(3)])
         xyz = [rows[:, d] for d in range(3)]
-        view = layout.cameras(chi)
-        rotation, scale = view.rotation, float(view.scale)
-        tx, ty = (float(t) for t in view.translation)
-        turned = [axis * scale for axis in turn(rotation, xyz)]
-        x, y = turned[0] + tx, ty - turned[1]
-        columns = [x, y, turned[2], albedo[:, 0], albedo[:, 1], albedo[:, 2]]
+        camera = Camera.of(layout.cameras(chi))
+        posed = camera.posed(xyz)
+        x, y = camera.image(posed)
+        columns = [x, y, posed[2], albedo[:, 0], albedo[:, 1], albedo[:, 2]]
         face_table = None
         if self.flat:
             owner_normals, inverse = self._normalised(face)
-            face_table = ops.stack(turn(rotation, owner_normals), 1)
+            face_table = ops.stack(camera.turned(owner_normals), 1)
         else:
             owner_normals = normals
-            columns += turn(rotation, normals)
-        made = Surface(
+            columns += camera.turned(normals)
+        return Surface(
             vertices=ops.stack(xyz, 0),
             normals=ops.stack(normals, 0),
             owner_normals=ops.stack(owner_normals, 0),
@@ -158,16 +155,12 @@ class LocalAutodiffRenderer(AbstractRenderer):
             albedo=albedo,
             edges=ops.stack([ops.stack(axis, 1) for axis in sides], 2).reshape((-1, 3)),
             image_xy=ops.stack([x, y], 1),
-            depth=turned[2],
+            depth=posed[2],
             corner_table=ops.stack(columns, 1),
             face_table=face_table,
             gamma=uploaded[-27:],
-            rotation=rotation,
-            scale=scale,
-            translation=view.translation,
+            camera=camera,
         )
-        self._latest = [(key, made), *self._latest[:1]]
-        return made
 
     def normal_derivative(self, surface: Surface) -> Array | None:
         """d normal / d shape coefficients of the face mask's owners, (M, 3 * K) in the rows' precision."""
@@ -213,13 +206,13 @@ class LocalAutodiffRenderer(AbstractRenderer):
 
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:
         """See `AbstractRenderer.geometry`."""
-        made = [self.surface(item) for item in chi]
+        surfaces = [self.surface(one, item) for item, one in enumerate(chi)]
         return Geometry(
-            vertices=self.ops.stack([s.vertices.T for s in made], 0),
-            normals=self.ops.stack([s.normals.T for s in made], 0),
-            albedo=self.ops.stack([s.albedo for s in made], 0),
-            image_xy=self.ops.stack([s.image_xy for s in made], 0),
-            depth=self.ops.stack([s.depth for s in made], 0),
+            vertices=self.ops.stack([s.vertices.T for s in surfaces], 0),
+            normals=self.ops.stack([s.normals.T for s in surfaces], 0),
+            albedo=self.ops.stack([s.albedo for s in surfaces], 0),
+            image_xy=self.ops.stack([s.image_xy for s in surfaces], 0),
+            depth=self.ops.stack([s.depth for s in surfaces], 0),
             camera=self.layout.cameras(chi),
         )
 
@@ -288,7 +281,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
             columns["albedo"] = geometry.albedo[item]
         if "normal" in quantities and not self.flat:
             normals = geometry.normals[item]
-            columns["normal"] = ops.stack(turn(geometry.camera.rotation[item], [normals[:, d] for d in range(3)]), 1)
+            columns["normal"] = ops.stack(Camera.of(geometry.camera.item(item)).turned([normals[:, d] for d in range(3)]), 1)
         if "depth" in quantities:
             columns["depth"] = geometry.depth[item].reshape((-1, 1))
         tables = [(self.triangles, columns)] if columns else []
@@ -307,7 +300,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
         ops, vertices = self.ops, geometry.vertices[item]
         c = [[ops.take(vertices[:, d], self.triangles[:, k]) for k in range(3)] for d in range(3)]
         face = _cross([axis[1] - axis[0] for axis in c], [axis[2] - axis[0] for axis in c])
-        return ops.stack(turn(geometry.camera.rotation[item], self._normalised(face)[0]), 1)
+        return ops.stack(Camera.of(geometry.camera.item(item)).turned(self._normalised(face)[0]), 1)
 
     def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> Array:
         """See `AbstractRenderer.shade`."""
@@ -347,19 +340,6 @@ class LocalAutodiffRenderer(AbstractRenderer):
         unit = [axis * inverse for axis in vector]
         unit[2] = ops.where(there, unit[2], 1.0)
         return unit, inverse
-
-
-def dot(first: Sequence[Array], second: Sequence[Array]) -> Array:
-    """The sum of products, in order."""
-    total = first[0] * second[0]
-    for a, b in zip(first[1:], second[1:], strict=True):
-        total = total + a * b
-    return total
-
-
-def turn(rotation: NDArray[np.float64], vector: Sequence[Array]) -> list[Array]:
-    """rotation times a vector given axis by axis."""
-    return [vector[0] * float(r[0]) + vector[1] * float(r[1]) + vector[2] * float(r[2]) for r in rotation]
 
 
 def unit(ops: ArrayOps, vector: Sequence[Array]) -> list[Array]:
