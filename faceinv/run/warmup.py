@@ -66,12 +66,12 @@ def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> Non
 @contextmanager
 def counted_compiling(progress: Callable[[int, int], None]) -> Iterator[None]:
     """Within the block `progress` is told how many kernels are compiled, of how many there are."""
-    total, compiled = sum(len(kernels) for kernels in _kernels().values()), 0
+    total = sum(len(kernels) for kernels in _kernels().values())
+    compiled: set[str] = set()  # one may be compiled for several kinds of arrays
 
-    def count() -> None:
-        nonlocal compiled
-        compiled += 1
-        progress(min(compiled, total), total)
+    def count(kernel: str) -> None:
+        compiled.add(kernel)
+        progress(len(compiled), total)
 
     progress(0, total)
     with watched_compiling(count):
