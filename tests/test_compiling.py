@@ -20,7 +20,7 @@ from faceinv.run import warmup
 
 def compiled(package: str) -> None:
     """What Numba says when it compiles a kernel of a package."""
-    dispatcher = SimpleNamespace(py_func=SimpleNamespace(__module__=f"{package}.raster"))
+    dispatcher = SimpleNamespace(py_func=SimpleNamespace(__module__=f"{package}.raster", __qualname__="rasterize"))
     with event.trigger_event("numba:compile", data={"dispatcher": dispatcher, "args": (), "return_type": None}):
         pass
 
@@ -39,12 +39,12 @@ def test_the_library_says_once_that_it_compiles(caplog: pytest.LogCaptureFixture
 
 def test_who_watches_is_told_of_each_kernel(caplog: pytest.LogCaptureFixture) -> None:
     compiling.announce_compiling("watched.package")
-    counted: list[None] = []
-    with compiling.watched_compiling(lambda: counted.append(None)):
+    counted: list[str] = []
+    with compiling.watched_compiling(counted.append):
         compiled("watched.package")
         compiled("another.package")
         compiled("watched.package")
-    assert len(counted) == 2
+    assert counted == ["rasterize"] * 2
     assert caplog.records == []
     compiled("watched.package")
     assert len(caplog.records) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -142,10 +143,10 @@ def fit_images(
     outputs = [path for stem in stems for path in output_paths(output, stem).values()]
     refuse_overwriting([*images, *(path for path in (landmarks, mask) if path is not None)], outputs)
     failed = 0
-    with reporter(quiet) as report:
+    with reporter(quiet) as report, ExitStack() as compiling:
         if len(images) < given:
             report.note(left_out(given - len(images)))
-        fitter = prepare(options, report)
+        fitter = _prepare(options, report, compiling)
         check_folder(output)
         bars = _Bars(report, len(images))
         for image, stem in zip(images, stems, strict=True):
@@ -158,6 +159,7 @@ def fit_images(
                     extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
                     record = write_result(result, output, name, options.texture, extra)
                     report.result(describe(image.name, record, output / f"{name}.glb"))
+                compiling.close()  # the first that is fitted has compiled all
             except DeviceLostError:
                 raise  # nothing more can be fitted; what was written stays
             except FaceinvError as error:
@@ -173,8 +175,8 @@ def fit_images(
     return 0 if not failed else 1 if failed < len(images) else 2
 
 
-def prepare(options: FitOptions, report: Reporter) -> Fitter:
-    """Load model and engine, and compile kernels where that has not been done.
+def _prepare(options: FitOptions, report: Reporter, compiling: ExitStack) -> Fitter:
+    """Load model and engine; say so when kernels must be compiled first, and show how far it is while `compiling`.
 
     Raises:
         FaceinvError: when one of them cannot be used.
@@ -185,7 +187,7 @@ def prepare(options: FitOptions, report: Reporter) -> Fitter:
     fitter = Fitter(options.model, options.backend, options.config)
     if warmup.needs_compiling(fitter):
         report.note(warmup.FIRST_RUN)
-        warmup.compile_kernels(fitter, report.counter("compiling kernels"))
+        compiling.enter_context(warmup.counted_compiling(report.counter("compiling kernels")))
     return fitter
 
 

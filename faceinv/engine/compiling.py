@@ -22,7 +22,7 @@ FIRST_RUN: Final = (
 """What to tell people before the wait."""
 
 _log = logging.getLogger("faceinv")
-_watchers: list[Callable[[], None]] = []
+_watchers: list[Callable[[str], None]] = []
 
 
 @cache
@@ -44,14 +44,14 @@ def announce_compiling(package: str) -> None:
         def on_end(self, event: Any) -> None:
             if _is_of(event, package):
                 for watcher in _watchers:
-                    watcher()
+                    watcher(event.data["dispatcher"].py_func.__qualname__)
 
     event.register("numba:compile", Listener())
 
 
 @contextmanager
-def watched_compiling(compiled: Callable[[], None]) -> Iterator[None]:
-    """Within the block each kernel that has been compiled calls `compiled`, and none is logged."""
+def watched_compiling(compiled: Callable[[str], None]) -> Iterator[None]:
+    """Within the block `compiled` is told the name of each kernel that has been compiled, and none is logged."""
     _watchers.append(compiled)
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from faceinv.engine.compiling import FIRST_RUN, watched_compiling
 if TYPE_CHECKING:
     from faceinv.fitting.fitter import Fitter
 
-__all__ = ["FIRST_RUN", "compile_kernels", "kernels_compiled", "needs_compiling"]
+__all__ = ["FIRST_RUN", "compile_kernels", "counted_compiling", "kernels_compiled", "needs_compiling"]
 
 _PACKAGE: Final = "faceinv.backends.numpy_numba"
 _DRAWING: Final = ("raster", "shading", "surface")
@@ -41,31 +42,41 @@ def needs_compiling(fitter: Fitter) -> bool:
 def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> None:
     """Compile what fits by this fitter need, and what draws their overlays, by fitting a small grey picture.
 
+    For who fits in several processes: one compiles for all. Others do without, as the first fit compiles what it needs.
+
     Args:
         fitter: its model, engine and settings are used.
         progress: told how many kernels are compiled, of how many there are.
     """
     from faceinv.fitting.fitter import Fitter
 
-    total, compiled = sum(len(kernels) for kernels in _kernels().values()), 0
-    progress(0, total)
-
-    def count() -> None:
-        nonlocal compiled
-        compiled += 1
-        progress(min(compiled, total), total)
-
     model = fitter.model
     marks = model.landmarks(model.mean)[:, :2] * [1.0, -1.0]
     low, high = marks.min(axis=0), marks.max(axis=0)
     points = (marks - (low + high) / 2) * (0.6 * _SIDE / (high - low).max()) + _SIDE / 2
     config = replace(fitter.config, size=_SIDE, levels=1, iterations=1, coarse_iterations=0)
-    with watched_compiling(count):
+    with counted_compiling(progress):
         for assembly in ("rows", "vertices") if config.assembly == "auto" else (config.assembly,):
             small = Fitter(model, fitter.backend, replace(config, assembly=assembly))
             result = small.fit(np.full((_SIDE, _SIDE, 3), 0.5), points)
             small.engine.close()
         result.overlay()
+
+
+@contextmanager
+def counted_compiling(progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Within the block `progress` is told how many kernels are compiled, of how many there are."""
+    total = sum(len(kernels) for kernels in _kernels().values())
+    compiled: set[str] = set()  # one may be compiled for several kinds of arrays
+
+    def count(kernel: str) -> None:
+        compiled.add(kernel)
+        progress(len(compiled), total)
+
+    progress(0, total)
+    with watched_compiling(count):
+        yield
+    progress(total, total)
 
 
 def _compiled(modules: tuple[str, ...]) -> bool:
