@@ -8,6 +8,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
+from faceinv.face.mesh import Connectivity
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -39,26 +41,19 @@ class Mesh(NamedTuple):
     @classmethod
     def of(cls, triangles: NDArray[np.int32], vertex_count: int) -> Mesh:
         """Connectivity of triangles (T, 3)."""
-        flat = triangles.ravel()
-        corners = np.argsort(flat, kind="stable").astype(np.int32)
-        corner_start = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=vertex_count))])
-        first = np.repeat(triangles, 3, axis=1).astype(np.int64)
-        second = np.tile(triangles, (1, 3)).astype(np.int64)
-        keys, inverse = np.unique(first * vertex_count + second, return_inverse=True)
-        ring_start = np.searchsorted(keys, np.arange(vertex_count + 1, dtype=np.int64) * vertex_count)
-        slots = inverse.reshape(first.shape) - ring_start[first]
-        ring = (keys % vertex_count).astype(np.int32)
+        around = Connectivity.of(triangles, vertex_count)
+        ring, ring_start = around.ring, around.ring_start
         graph = csr_matrix((np.ones(len(ring), np.int8), ring, ring_start), (vertex_count, vertex_count))
         vertex_order = reverse_cuthill_mckee(graph, symmetric_mode=True).astype(np.int32)
         rank = np.empty(vertex_count, np.int32)
         rank[vertex_order] = np.arange(vertex_count, dtype=np.int32)
         return cls(
             triangles=np.array(triangles, np.int32, order="C"),
-            corner_start=corner_start.astype(np.int32),
-            corners=corners,
-            ring_start=ring_start.astype(np.int32),
+            corner_start=around.corner_start,
+            corners=around.corners,
+            ring_start=ring_start,
             ring=ring,
-            ring_slot=np.ascontiguousarray(slots.reshape(-1, 3, 3), np.int32),
+            ring_slot=around.ring_slot,
             ring_size=int(np.diff(ring_start).max()),
             vertex_order=vertex_order,
             triangle_order=np.argsort(rank[triangles].min(axis=1), kind="stable").astype(np.int32),
