@@ -1,4 +1,3 @@
-# mypy: allow-untyped-defs, allow-untyped-calls
 """How kernels are compiled: cached on disk, divisions as IEEE has them, sums in the order they are written.
 
 Kernels read records (named tuples of arrays), but what they write are arguments of their own: Numba takes a write to an
@@ -8,16 +7,15 @@ array that it finds in a record for one that nobody will read, and leaves it out
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from numba import njit
 
-__all__ = ["inlined", "kernel", "parallel_kernel"]
+__all__ = ["kernel", "parallel_kernel"]
 
 # Numba's own error model looks at every divisor, which costs compile time and keeps loops from being vectorised.
-kernel = partial(njit, cache=True, error_model="numpy")
+kernel: Any = partial(njit, cache=True, error_model="numpy")
 """A serial kernel."""
-parallel_kernel = partial(kernel, parallel=True)
+parallel_kernel: Any = partial(kernel, parallel=True)
 """One whose `prange` loops are shared among threads. Their bodies index single elements and never slice: Numba then
 tells LLVM that the arrays do not overlap, and inner loops over several arrays vectorise."""
-inlined = partial(njit, inline="always")
-"""A part of kernels, copied into each: it has the caller's rules for sums, and is not compiled by itself."""

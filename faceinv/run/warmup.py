@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_RUN", "compile_kernels", "counted_compiling", "kernels_compiled", "needs_compiling"]
 
 _PACKAGE: Final = "faceinv.backends.numpy_numba"
-_DRAWING: Final = ("raster", "shading", "surface")
+_DRAWING: Final = ("pixels", "raster", "surface")
 """Modules whose kernels draw the overlay, whichever engine fits."""
 _SIDE: Final = 64
 """Pixels of the picture that kernels are compiled with."""

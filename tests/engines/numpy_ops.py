@@ -1,0 +1,123 @@
+"""`ArrayOps` in plain NumPy: what each operation means, for the libraries' own to be held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from faceinv.engine.local_autodiff.ops import ArrayOps, Kind
+
+__all__ = ["NumpyOps"]
+
+_STEP = 1e-6
+
+
+class NumpyOps(ArrayOps):
+    """One line each, as the docstrings of `ArrayOps` read; derivatives by central differences."""
+
+    def upload(self, host: Any, kind: Kind) -> Any:
+        return np.array(host, kind)
+
+    def download(self, array: Any) -> Any:
+        return array.copy()
+
+    def cast(self, array: Any, kind: Kind) -> Any:
+        return array.astype(kind)
+
+    def arange(self, start: int, stop: int) -> Any:
+        return np.arange(start, stop, dtype=np.int64)
+
+    def full(self, shape: tuple[int, ...], value: float, kind: Kind) -> Any:
+        return np.full(shape, value, kind)
+
+    def take(self, table: Any, index: Any) -> Any:
+        return table[index]
+
+    def stack(self, arrays: Sequence[Any], axis: int) -> Any:
+        return np.stack(arrays, axis)
+
+    def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
+        return np.concatenate(arrays, axis)
+
+    def flag(self, condition: Any) -> Any:
+        return condition
+
+    def where(self, condition: Any, yes: Any, no: Any) -> Any:
+        return np.where(condition, yes, np.asarray(no, yes.dtype))
+
+    def at_least(self, array: Any, bound: float) -> Any:
+        return np.maximum(array, np.asarray(bound, array.dtype))
+
+    def smaller(self, first: Any, second: Any) -> Any:
+        return np.minimum(first, second)
+
+    def floor(self, array: Any) -> Any:
+        return np.floor(array)
+
+    def sqrt(self, array: Any) -> Any:
+        return np.sqrt(array)
+
+    def nonzero(self, condition: Any) -> Any:
+        places = np.flatnonzero(condition)
+        return places if places.size else None
+
+    def running_sum(self, array: Any) -> Any:
+        return np.cumsum(array)
+
+    def last_at_most(self, ascending: Any, values: Any) -> Any:
+        return np.array([np.flatnonzero(ascending <= value)[-1] for value in values])
+
+    def scatter_max(self, target: Any, index: Any, values: Any) -> Any:
+        raised = target.copy()
+        for place, value in zip(index, values, strict=True):
+            raised[place] = max(raised[place], value)
+        return raised
+
+    def sparse_rows(self, start: Any, index: Any, columns: int) -> Any:
+        assert index.size == 0 or index.max() < columns
+        return start, index
+
+    def combine(self, pattern: Any, weight: Any, table: Any) -> Any:
+        start, index = pattern
+        rows = np.zeros((len(start) - 1, table.shape[1]), table.dtype)
+        for row in range(len(rows)):
+            for entry in range(start[row], start[row + 1]):
+                rows[row] += weight[entry] * table[index[entry]]
+        return rows
+
+    def blend(self, index: Any, weight: Any, table: Any) -> Any:
+        return (weight[:, :, None] * table[index]).sum(axis=1)
+
+    def multiply(self, matrix: Any, vector: Any) -> Any:
+        return matrix @ vector
+
+    def multiply_each(self, left: Any, right: Any) -> Any:
+        return left @ right
+
+    def gram(self, matrix: Any) -> Any:
+        return matrix.T @ matrix
+
+    def differentiate(
+        self,
+        function: Callable[[Sequence[Any], Sequence[Sequence[Any]]], Sequence[Any]],
+        common: Sequence[Any],
+        own: Sequence[Sequence[Any]],
+    ) -> tuple[list[Any], list[list[Any]]]:
+        gradients = []
+        for output in range(len(own)):
+            by_input = []
+            for leaf in (*common, *own[output]):
+                gradient = np.empty_like(leaf)
+                for row in range(len(leaf)):
+                    start = leaf[row].copy()
+                    ends = []
+                    for step in (_STEP, -_STEP):  # a pixel depends on its own column only: all are moved at once
+                        leaf[row] = start + step
+                        ends.append(function(common, own)[output])
+                    leaf[row] = start
+                    gradient[row] = (ends[0] - ends[1]) / (2 * _STEP)
+                by_input.append(gradient)
+            gradients.append(by_input)
+        return list(function(common, own)), gradients
