@@ -47,8 +47,8 @@ class Notes(CpuDevice):
     def start(self, replay: bool) -> None:
         """Begin a run."""
         self.replay, self.given, self.allocations, self.copies = replay, 0, 0, 0
-        # Two attributes, as `data.ptr` of CuPy's arrays: the true address of NumPy's is slow to get.
-        self.address = attrgetter("data.nbytes") if replay else super().address
+        # Two attributes, as `data.ptr` of CuPy's arrays: NumPy's own address is slow to get.
+        self.address = attrgetter("dtype.num") if replay else super().address
         self.launches.clear()
         if not replay:
             self.answers.clear()

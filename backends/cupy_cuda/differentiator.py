@@ -23,6 +23,7 @@ from faceinv.backends.cupy_cuda.kernels.photometric import FrozenPart, local_row
 from faceinv.backends.cupy_cuda.kernels.raster import draw
 from faceinv.backends.cupy_cuda.kernels.select import Seen, list_flags, listed_pixels, row_by_row
 from faceinv.backends.cupy_cuda.kernels.solve import solve_step
+from faceinv.backends.cupy_cuda.launch.device import part_of
 from faceinv.backends.cupy_cuda.parts import Parts
 from faceinv.engine.host_terms import prior_diagonal
 from faceinv.engine.interface import AbstractDifferentiator
@@ -95,13 +96,24 @@ class CudaDifferentiator(AbstractDifferentiator):
         )
 
         def work(part: slice) -> None:
-            surface, items = self._surface(chi[part]), part.stop - part.start
-            included = device.empty((items, listed), np.uint8)
-            touched = device.zeros((items, model.vertices), np.uint8)
-            mask = self._mask[part]
-            draw(model, surface.xy, surface.depth, triangle[part], barycentric[part], mask, included, touched)
-            list_flags(device, included, COUNT_PIXELS, pixels[part], None, counts[part])
-            list_flags(device, touched, COUNT_VERTICES, used[part], place[part], counts[part])
+            surface, shape = self._surface(chi[part]), (part.stop - part.start,)
+            included = device.empty((*shape, listed), np.uint8)
+            touched = device.zeros((*shape, model.vertices), np.uint8)
+            mask = part_of(self._mask, part)
+            draw(
+                model,
+                surface.xy,
+                surface.depth,
+                part_of(triangle, part),
+                part_of(barycentric, part),
+                mask,
+                included,
+                touched,
+            )
+            list_flags(device, included, COUNT_PIXELS, part_of(pixels, part), None, part_of(counts, part))
+            list_flags(
+                device, touched, COUNT_VERTICES, part_of(used, part), part_of(place, part), part_of(counts, part)
+            )
             place_landmarks(model, surface, self._landmarks, points, part)
 
         self._parts.run(batch, work)
@@ -125,14 +137,23 @@ class CudaDifferentiator(AbstractDifferentiator):
             chosen = self._frozen_part(chi, frozen, active, part)
             residual, landmark = self._landmark_rows(chosen, points, part, rows=True)
             sums = SlabSums.empty(self._plan, chosen)
-            if chosen.anything():
+            if chosen.seen.most_pixels:
                 rows = local_rows(chosen, robust=True)
                 normal_equations(self._plan, chosen, rows, sums)
                 partial = rows.cost
             else:
                 partial = device.empty((chosen.items, 1), np.float64)
-            finish_derivatives(self._plan, chosen, sums, residual, landmark, self._prior, gradient[part], hessian[part])
-            sum_costs(chosen, partial, residual, self._prior, costs[part])
+            finish_derivatives(
+                self._plan,
+                chosen,
+                sums,
+                residual,
+                landmark,
+                self._prior,
+                part_of(gradient, part),
+                part_of(hessian, part),
+            )
+            sum_costs(chosen, partial, residual, self._prior, part_of(costs, part))
 
         self._parts.run(batch, work)
         return Linearization(_cost(device.to_host(costs)), gradient, hessian, 3 * frozen.pixels)
@@ -146,7 +167,7 @@ class CudaDifferentiator(AbstractDifferentiator):
         def work(part: slice) -> None:
             chosen = self._frozen_part(chi, frozen, active, part)
             residual, _ = self._landmark_rows(chosen, points, part, rows=False)
-            sum_costs(chosen, photometric_cost(chosen), residual, self._prior, costs[part])
+            sum_costs(chosen, photometric_cost(chosen), residual, self._prior, part_of(costs, part))
 
         self._parts.run(batch, work)
         return _cost(device.to_host(costs))
@@ -157,8 +178,10 @@ class CudaDifferentiator(AbstractDifferentiator):
         kept = self._parts.whole(lambda: device.empty(self._mask.shape, np.uint8))
 
         def work(part: slice) -> None:
-            misfit = PhotoMisfit(self._model, self._image[part], self._mask[part], hull[part])
-            misfit.explained(self._surface(chi[part]), threshold, kept[part])
+            misfit = PhotoMisfit(
+                self._model, part_of(self._image, part), part_of(self._mask, part), part_of(hull, part)
+            )
+            misfit.explained(self._surface(chi[part]), threshold, part_of(kept, part))
 
         self._parts.run(len(chi), work)
         bare = copy.copy(self)
@@ -173,8 +196,10 @@ class CudaDifferentiator(AbstractDifferentiator):
         sums = self._parts.whole(lambda: device.empty((batch, 2), np.float64))
 
         def work(part: slice) -> None:
-            misfit = PhotoMisfit(self._model, self._image[part], self._mask[part], hull[part])
-            misfit.sums(self._surface(chi[part]), self.problem.white, sums[part])
+            misfit = PhotoMisfit(
+                self._model, part_of(self._image, part), part_of(self._mask, part), part_of(hull, part)
+            )
+            misfit.sums(self._surface(chi[part]), self.problem.white, part_of(sums, part))
 
         self._parts.run(batch, work)
         total, count = device.to_host(sums).T
@@ -192,7 +217,14 @@ class CudaDifferentiator(AbstractDifferentiator):
 
         def work(part: slice) -> None:
             lift = device.asarray(np.ascontiguousarray(damping[part], np.float64))
-            solve_step(device, linearization.hessian[part], linearization.gradient[part], lift, index, step[part])
+            solve_step(
+                device,
+                part_of(linearization.hessian, part),
+                part_of(linearization.gradient, part),
+                lift,
+                index,
+                part_of(step, part),
+            )
 
         self._parts.run(batch, work)
         report = device.to_host(step)
@@ -229,10 +261,10 @@ class CudaDifferentiator(AbstractDifferentiator):
         return FrozenPart(
             model=self._model,
             energy=self.problem.energy,
-            active=self._put("active", active.astype(np.uint8))[part],
+            active=part_of(self._put("active", active.astype(np.uint8)), part),
             surface=self._surface(chi[part]),
-            image=self._image[part],
-            triangle=None if frozen.visibility is None else frozen.visibility.triangle[part],
+            image=part_of(self._image, part),
+            triangle=None if frozen.visibility is None else part_of(frozen.visibility.triangle, part),
             seen=frozen.cache.of(part),
         )
 
@@ -261,11 +293,11 @@ class CudaDifferentiator(AbstractDifferentiator):
         return self._latest[name][1]
 
     def _landmark_rows(
-        self, part: FrozenPart, points: DevicePoints, items: slice, rows: bool
+        self, chosen: FrozenPart, points: DevicePoints, part: slice, rows: bool
     ) -> tuple[Array, Array | None]:
         """Landmark residuals (b, 136) and, with `rows`, their derivative (b, 136, P)."""
         weight = self.problem.energy.landmarks
-        return landmark_rows(self._model, part.surface, self._landmarks, points, items, part.active, weight, rows)
+        return landmark_rows(self._model, chosen.surface, self._landmarks, points, part, chosen.active, weight, rows)
 
 
 def _cost(terms: NDArray[np.float64]) -> Cost:

@@ -9,9 +9,7 @@ import numpy as np
 
 from faceinv.backends.cupy_cuda.kernels.constants import (
     CORNER_FIELDS,
-    MAX_SLABS,
     RECORD_FIELDS,
-    SLAB_PIXELS,
     blocks,
     kernel_file,
 )
@@ -31,8 +29,6 @@ from faceinv.backends.cupy_cuda.launch.kernel import (
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from faceinv.backends.cupy_cuda.kernels.model import DeviceModel
     from faceinv.backends.cupy_cuda.kernels.photometric import FrozenPart, LocalRows
     from faceinv.backends.cupy_cuda.launch.device import Array
@@ -153,17 +149,11 @@ class SlabSums:
     @classmethod
     def empty(cls, plan: AssemblyPlan, part: FrozenPart) -> SlabSums:
         """Room for the sums of a part."""
-        model, items, slabs = part.model, part.items, _most_slabs(part.seen.host[:, 0])
+        model, items, slabs = part.model, part.items, max(1, part.seen.most_slabs)
         return cls(
             model.device.empty((items, slabs, plan.pairs, plan.side, plan.side), model.real),
             model.device.empty((items, slabs, model.layout.count), np.float64),
         )
-
-
-def _most_slabs(pixels: NDArray[np.int64]) -> int:
-    """The rule of slabs.cuh."""
-    length = SLAB_PIXELS * -(-pixels // (SLAB_PIXELS * MAX_SLABS))
-    return max(1, int((-(-pixels // np.maximum(length, 1))).max()))
 
 
 def normal_equations(plan: AssemblyPlan, part: FrozenPart, rows: LocalRows, sums: SlabSums) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from faceinv.backends.cupy_cuda.kernels.constants import JAW_COUNT, LANDMARK_COUNT, LANDMARK_ROWS, kernel_file
 from faceinv.backends.cupy_cuda.kernels.fields import ACTIVE, BATCH, CAMERA, PARAMETERS, POINTS, VERTICES, XY
+from faceinv.backends.cupy_cuda.launch.device import part_of
 from faceinv.backends.cupy_cuda.launch.kernel import (
     DOUBLE,
     INT,
@@ -149,21 +150,21 @@ def place_landmarks(
     model: DeviceModel, surface: Surface, landmarks: DeviceLandmarks, points: DevicePoints, part: slice
 ) -> None:
     """Fill the landmark points of a part of the batch."""
-    items = part.stop - part.start
+    batch = part.stop - part.start
     model.device.launch(
         _LANDMARK_POINTS,
-        (items, 1, 1),
+        (batch, 1, 1),
         _POINT_THREADS,
-        batch=items,
+        batch=batch,
         vertices=model.vertices,
         reach=model.jaw_contour.shape[1],
         fixed_vertices=model.landmark_vertices,
         fixed_weights=model.landmark_weights,
         contour=model.jaw_contour,
         xy=surface.xy,
-        target=landmarks.target[part],
-        point_vertices=points.device_vertices[part],
-        point_weights=points.device_weights[part],
+        target=part_of(landmarks.target, part),
+        point_vertices=part_of(points.device_vertices, part),
+        point_weights=part_of(points.device_weights, part),
     )
 
 
@@ -179,15 +180,15 @@ def landmark_rows(
 ) -> tuple[Array, Array | None]:
     """Residuals (b, 136) of a part of the batch under the energy's weight and, with `rows`, their derivative
     (b, 136, P)."""
-    device, items, count = model.device, part.stop - part.start, model.layout.count
-    residual = device.empty((items, LANDMARK_ROWS), np.float64)
-    jacobian = device.empty((items, LANDMARK_ROWS, count), np.float64) if rows else None
+    device, batch, count = model.device, part.stop - part.start, model.layout.count
+    residual = device.empty((batch, LANDMARK_ROWS), np.float64)
+    jacobian = device.empty((batch, LANDMARK_ROWS, count), np.float64) if rows else None
     device.launch(
         _LANDMARK_ROWS,
-        (LANDMARK_COUNT, items, 1),
+        (LANDMARK_COUNT, batch, 1),
         _ROW_THREADS,
         template=(model.real_name,),
-        batch=items,
+        batch=batch,
         vertices=model.vertices,
         shape_modes=model.layout.shape_count,
         shape_stride=model.shape_stride,
@@ -195,11 +196,11 @@ def landmark_rows(
         parameters=count,
         landmarks=weight,
         active=active,
-        point_vertices=points.device_vertices[part],
-        point_weights=points.device_weights[part],
-        target=landmarks.target[part],
-        omega=landmarks.omega[part],
-        eye_distance=landmarks.eye_distance[part],
+        point_vertices=part_of(points.device_vertices, part),
+        point_weights=part_of(points.device_weights, part),
+        target=part_of(landmarks.target, part),
+        omega=part_of(landmarks.omega, part),
+        eye_distance=part_of(landmarks.eye_distance, part),
         camera=surface.camera,
         points=surface.points,
         xy=surface.xy,

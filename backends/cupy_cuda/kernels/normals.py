@@ -65,11 +65,11 @@ def normal_basis(part: FrozenPart) -> Array | None:
     model, surface = part.model, part.surface
     if model.flat:
         return None
-    modes, capacity = model.shape_stride, room(part.most_vertices)
+    modes, capacity = model.shape_stride, room(part.seen.most_vertices)
     out = model.device.empty((part.items, capacity, 3, modes), model.real)
     model.device.launch(
         _NORMAL_JACOBIAN,
-        (blocks(part.most_vertices, _VERTICES_PER_BLOCK), part.items, 1),
+        (blocks(part.seen.most_vertices, _VERTICES_PER_BLOCK), part.items, 1),
         32 * _VERTICES_PER_BLOCK,
         template=(model.real_name,),
         batch=part.items,

@@ -133,20 +133,6 @@ class FrozenPart:
         """b."""
         return len(self.seen.host)
 
-    @property
-    def most_pixels(self) -> int:
-        """|F| of the item that has most; at least 1."""
-        return max(1, int(self.seen.host[:, 0].max()))
-
-    @property
-    def most_vertices(self) -> int:
-        """Vertices used by the item that uses most."""
-        return int(self.seen.host[:, 1].max())
-
-    def anything(self) -> bool:
-        """Whether there are photometric pixels."""
-        return bool(self.seen.host[:, 0].any())
-
 
 @dataclass(frozen=True)
 class LocalRows:
@@ -171,9 +157,9 @@ def room(count: int) -> int:
 
 def photometric_cost(part: FrozenPart) -> Array:
     """(b, blocks) each block's part of the photometric term."""
-    parts = blocks(part.most_pixels, PIXEL_THREADS)
+    parts = blocks(max(1, part.seen.most_pixels), PIXEL_THREADS)
     cost = part.model.device.empty((part.items, parts), np.float64)
-    if part.anything():
+    if part.seen.most_pixels:
         part.model.device.launch(
             _PHOTOMETRIC_COST,
             (parts, part.items, 1),
@@ -187,8 +173,8 @@ def photometric_cost(part: FrozenPart) -> Array:
 def local_rows(part: FrozenPart, robust: bool) -> LocalRows:
     """Residuals and local derivatives of photometric pixels, of which there are some; with `robust` times the root of
     Huber's weight, without it with residuals and weights in float64."""
-    model, device, items = part.model, part.model.device, part.items
-    parts, capacity, fields = blocks(part.most_pixels, PIXEL_THREADS), room(part.most_pixels), RECORD_FIELDS[model.flat]
+    model, device, items, most = part.model, part.model.device, part.items, max(1, part.seen.most_pixels)
+    parts, capacity, fields = blocks(most, PIXEL_THREADS), room(most), RECORD_FIELDS[model.flat]
     residual, weight = (None if robust else device.empty((items, 3, capacity), np.float64) for _ in range(2))
     rows = LocalRows(
         record=device.empty((items, fields, capacity), model.real),

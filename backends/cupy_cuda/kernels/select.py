@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from faceinv.backends.cupy_cuda.kernels.constants import TILE, blocks, kernel_file
+from faceinv.backends.cupy_cuda.kernels.constants import (
+    COUNT_PIXELS,
+    COUNT_VERTICES,
+    MAX_SLABS,
+    SLAB_PIXELS,
+    TILE,
+    blocks,
+    kernel_file,
+)
 from faceinv.backends.cupy_cuda.kernels.fields import BATCH
 from faceinv.backends.cupy_cuda.launch.kernel import BYTE, INT, Kernel, reads, whole_number, writes
 
@@ -55,9 +64,26 @@ class Seen:
     host: NDArray[np.int64]
     """(B, 2) counts, host."""
 
+    @cached_property
+    def most_pixels(self) -> int:
+        """|F| of the item that has most."""
+        return int(self.host[:, COUNT_PIXELS].max())
+
+    @cached_property
+    def most_vertices(self) -> int:
+        """Vertices used by the item that uses most."""
+        return int(self.host[:, COUNT_VERTICES].max())
+
+    @cached_property
+    def most_slabs(self) -> int:
+        """Slabs of the item that has most; the rule of slabs.cuh."""
+        pixels = self.host[:, COUNT_PIXELS]
+        length = SLAB_PIXELS * -(-pixels // (SLAB_PIXELS * MAX_SLABS))
+        return int((-(-pixels // np.maximum(length, 1))).max())
+
     def of(self, part: slice) -> Seen:
         """Those of some items."""
-        if part == slice(0, len(self.host)):
+        if part.stop - part.start == len(self.host):
             return self
         if self.pixels is None:  # nothing was drawn
             return Seen(self.counts[part], None, None, None, self.host[part])

@@ -139,30 +139,31 @@ class CupyDevice(Device):
         shared: int,
         parameters: bytes,
     ) -> None:
-        with self._at_work(f"cannot launch {what.name}"):
+        with self._at_work("cannot launch", what.name):
             # CuPy passes a NumPy array of structs by value.
             struct = np.frombuffer(parameters, what.layout)
             self._functions[expression](grid, (threads, 1, 1), (struct,), shared_mem=shared)
 
-    def _at_work(self, trouble: str) -> _AtWork:
+    def _at_work(self, trouble: str, what: str = "") -> _AtWork:
         """This device as the thread's current one; what CUDA reports becomes an error of faceinv's."""
-        return _AtWork(self.name, cupy.cuda.Device(self._index), trouble)
+        # A `Device` of its own each time: it remembers in itself what to go back to, and threads may share this object.
+        return _AtWork(self.name, cupy.cuda.Device(self._index), trouble, what)
 
 
 class _AtWork:
     """See `CupyDevice._at_work`. Leaving the device may itself report the failure of an earlier kernel; it must not
     hide what went wrong inside."""
 
-    __slots__ = ("_device", "_name", "_trouble")
+    __slots__ = ("_device", "_name", "_trouble", "_what")
 
-    def __init__(self, name: str, device: Any, trouble: str) -> None:
-        self._name, self._device, self._trouble = name, device, trouble
+    def __init__(self, name: str, device: Any, trouble: str, what: str) -> None:
+        self._name, self._device, self._trouble, self._what = name, device, trouble, what
 
     def __enter__(self) -> None:
         try:
             self._device.__enter__()
         except _cuda_errors() as error:
-            raise self._told(error) from error
+            raise self._error(error) from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         late: BaseException | None = None
@@ -172,9 +173,9 @@ class _AtWork:
             late = found
         cause = late if error is None else error
         if isinstance(cause, _cuda_errors()):
-            raise self._told(cause) from cause
+            raise self._error(cause) from cause
 
-    def _told(self, error: Any) -> BackendError:
+    def _error(self, error: Any) -> BackendError:
         status = getattr(error, "status", _OUT_OF_MEMORY)  # CuPy's own pool gives none
         if status == _OUT_OF_MEMORY:
             return DeviceMemoryError(self._name, first_line(error))
@@ -183,7 +184,8 @@ class _AtWork:
                 f"{self._name}: an earlier kernel failed ({first_line(error)}), and this process cannot use the GPU "
                 "any more. Start the program again; smaller batches help where a display stops kernels that run long."
             )
-        return BackendError(f"{self._name} {self._trouble}: {first_line(error)}")
+        trouble = f"{self._trouble} {self._what}".rstrip()
+        return BackendError(f"{self._name} {trouble}: {first_line(error)}")
 
 
 def _cuda_errors() -> tuple[type[Exception], ...]:

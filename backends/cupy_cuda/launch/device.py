@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
     from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
 
-__all__ = ["Array", "Device", "DeviceMemoryError"]
+__all__ = ["Array", "Device", "DeviceMemoryError", "part_of"]
 
 _LIMITS: Final = (2**31 - 1, 65535, 65535)
 """Blocks along x, y and z that CUDA launches at most."""
 Array: TypeAlias = Any
 """An array on a device: `shape`, `dtype`, `flags.c_contiguous`, slicing along the leading axis, `reshape`."""
+
+
+def part_of(array: Array, part: slice) -> Array:
+    """The items of a batch in `part`; the array itself where that is all of them, as slices cost more than launches."""
+    return array if part.stop - part.start == len(array) else array[part]
 
 
 class DeviceMemoryError(BackendError):

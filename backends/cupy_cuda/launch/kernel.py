@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from operator import attrgetter, is_, itemgetter
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -269,70 +269,72 @@ class Instance:
     function that gives where an array begins. Raises what `Kernel.refuse` does."""
 
 
-def _packer(kernel: Kernel, arguments: tuple[str, ...]) -> Packer:
-    """See `Instance.pack`: one function for each set of pointers that are null."""
-    optional = [field.name for field in kernel.arrays if field.optional]
-    if not optional:
-        return _packer_without(kernel, arguments, frozenset())
-    read, nones = _together(optional), (None,) * len(optional)
-    packers: dict[tuple[bool, ...], Packer] = {}
-
-    def pack(values: dict[str, Any], address: Callable[[Any], int]) -> bytes:
-        try:
-            absent = tuple(map(is_, read(values), nones))
-        except KeyError:
-            kernel.refuse(values, arguments)
-        if absent not in packers:
-            names = frozenset(itertools.compress(optional, absent))
-            packers[absent] = _packer_without(kernel, arguments, names)
-        return packers[absent](values, address)
-
-    return pack
-
-
 _describe: Final = attrgetter("shape", "dtype", "flags.c_contiguous")
+_REMEMBERED: Final = 256
+"""Sets of numbers for which a kernel remembers what its arrays must look like."""
 
 
-def _packer_without(kernel: Kernel, arguments: tuple[str, ...], absent: frozenset[str]) -> Packer:
-    """See `Instance.pack`; the pointers named are null.
+def _packer(kernel: Kernel, arguments: tuple[str, ...]) -> Packer:
+    """See `Instance.pack`.
 
     Launches are many, and walking through fields in Python would cost more than small kernels do: all fields are read,
     described, compared and packed by one call each, and what arrays must look like is remembered by the numbers.
     """
-    names = [field.name for field in kernel.numbers]
-    present = [field for field in kernel.arrays if field.name not in absent]
-    read_numbers, read_arrays = _together(names), _together([field.name for field in present])
-    count = len(kernel.numbers) + len(kernel.arrays)
-    # "0Q" pads the numbers so that a pointer may follow, as C does; "8x" is a null pointer.
-    number_struct = struct.Struct("@" + "".join(np.dtype(field.type.dtype).char for field in kernel.numbers) + "0Q")
-    pointers = struct.Struct("@" + "".join("8x" if field.name in absent else "Q" for field in kernel.arrays))
-    size = number_struct.size + pointers.size
-    assert size == kernel.layout.itemsize, f"{kernel.name}: {size} bytes, not {kernel.layout.itemsize}"
-    pack_pointers = pointers.pack
-
-    @lru_cache(maxsize=256)
-    def expected(*numbers: Any) -> tuple[list[tuple[tuple[int, ...], np.dtype[Any], bool]], bytes]:
-        """What `_describe` says of right arrays beside these numbers, and the numbers' bytes."""
-        known = dict(zip(names, numbers, strict=True))
-        shapes = [(_shape(field, known), _dtype(field, arguments), True) for field in present]
-        return shapes, number_struct.pack(*numbers)
+    read_numbers, count = _together(kernel.numbers), len(kernel.fields)
+    optional = [field for field in kernel.arrays if field.optional]
+    read_optional, nones = _together(optional), (None,) * len(optional)
+    # By which of the optional pointers are null.
+    layouts: dict[tuple[bool, ...], _Layout] = {
+        absent: _Layout(kernel, arguments, set(itertools.compress(optional, absent)))
+        for absent in itertools.product((False, True), repeat=len(optional))
+    }
+    every = layouts[(False,) * len(optional)]
 
     def pack(values: dict[str, Any], address: Callable[[Any], int]) -> bytes:
         try:
-            arrays = read_arrays(values)
-            shapes, head = expected(*read_numbers(values))
-            allowed = len(values) == count and list(map(_describe, arrays)) == shapes
+            layout = layouts[tuple(map(is_, read_optional(values), nones))] if optional else every
+            numbers, arrays = read_numbers(values), layout.read(values)
+            looks, head = layout.known.get(numbers) or layout.learn(numbers)
+            allowed = len(values) == count and list(map(_describe, arrays)) == looks
         except (AttributeError, KeyError):
             allowed = False
         if not allowed:
             kernel.refuse(values, arguments)
-        return head + pack_pointers(*map(address, arrays))
+        return head + layout.pack_pointers(*map(address, arrays))
 
     return pack
 
 
-def _together(names: list[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+class _Layout:
+    """A kernel's struct where some of its pointers are null."""
+
+    __slots__ = ("_arguments", "_kernel", "_pack_numbers", "_present", "known", "pack_pointers", "read")
+
+    def __init__(self, kernel: Kernel, arguments: tuple[str, ...], absent: set[ArrayField]) -> None:
+        self._kernel, self._arguments = kernel, arguments
+        self._present = [field for field in kernel.arrays if field not in absent]
+        self.read = _together(self._present)
+        # "0Q" pads the numbers so that a pointer may follow, as C does; "8x" is a null pointer.
+        numbers = struct.Struct("@" + "".join(np.dtype(field.type.dtype).char for field in kernel.numbers) + "0Q")
+        pointers = struct.Struct("@" + "".join("8x" if field in absent else "Q" for field in kernel.arrays))
+        size = numbers.size + pointers.size
+        assert size == kernel.layout.itemsize, f"{kernel.name}: {size} bytes, not {kernel.layout.itemsize}"
+        self._pack_numbers, self.pack_pointers = numbers.pack, pointers.pack
+        self.known: dict[tuple[Any, ...], tuple[list[Any], bytes]] = {}
+
+    def learn(self, numbers: tuple[Any, ...]) -> tuple[list[Any], bytes]:
+        """What `_describe` says of right arrays beside these numbers, and the numbers' bytes."""
+        if len(self.known) == _REMEMBERED:
+            self.known.clear()
+        sizes = {field.name: value for field, value in zip(self._kernel.numbers, numbers, strict=True)}
+        looks = [(_shape(field, sizes), _dtype(field, self._arguments), True) for field in self._present]
+        self.known[numbers] = looks, self._pack_numbers(*numbers)
+        return self.known[numbers]
+
+
+def _together(fields: Sequence[NumberField | ArrayField]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
     """Reads several entries of a dictionary at once."""
+    names = [field.name for field in fields]
     if len(names) > 1:
         return itemgetter(*names)
     return lambda values: tuple(values[name] for name in names)
