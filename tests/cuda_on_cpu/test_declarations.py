@@ -16,12 +16,12 @@ from faceinv.backends.cupy_cuda.launch.kernel import (
     REAL_TYPE,
     Kernel,
     Size,
-    instance,
     number,
     reads,
     whole_number,
     writes,
 )
+from faceinv.backends.cupy_cuda.launch.packing import instance
 
 EXAMPLE = Kernel(
     "scale_rows",

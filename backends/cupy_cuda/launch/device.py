@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from faceinv.backends.cupy_cuda.launch.kernel import Kernel, instance
+from faceinv.backends.cupy_cuda.launch.kernel import Kernel
+from faceinv.backends.cupy_cuda.launch.packing import instance
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from operator import attrgetter, is_, itemgetter
+from functools import cached_property
 from typing import Any, Final, NoReturn, TypeAlias
 
 import numpy as np
@@ -22,14 +20,12 @@ __all__ = [
     "REAL",
     "REAL_TYPE",
     "ArrayField",
-    "Instance",
     "Kernel",
     "NumberField",
     "ScalarType",
     "Side",
     "Size",
     "TemplateParameter",
-    "instance",
     "number",
     "reads",
     "whole_number",
@@ -82,7 +78,6 @@ class Size:
         return f"{product} + {self.plus}" if self.plus else product
 
 
-Packer: TypeAlias = Callable[[dict[str, Any], Callable[[Any], int]], bytes]
 Side: TypeAlias = int | str | Size
 """A fixed side, a number of the launch by its name, or a multiple of one."""
 
@@ -115,6 +110,21 @@ class ArrayField:
         """The shape as people write it."""
         sides = ", ".join(str(side) for side in self.shape)
         return f"({sides},)" if len(self.shape) == 1 else f"({sides})"
+
+    @cached_property
+    def sizes(self) -> tuple[int | Size, ...]:
+        """The shape, names of numbers written as sizes."""
+        return tuple(Size(side) if isinstance(side, str) else side for side in self.shape)
+
+    def shape_beside(self, numbers: Mapping[str, Any]) -> tuple[int, ...]:
+        """The shape that the array must have beside the numbers of a launch."""
+        return tuple(
+            side.times * numbers[side.number] + side.plus if isinstance(side, Size) else side for side in self.sizes
+        )
+
+    def dtype_with(self, arguments: tuple[str, ...]) -> np.dtype[Any]:
+        """The dtype that the array must have under template arguments."""
+        return self.type.dtype or np.dtype({"float": np.float32, "double": np.float64}[arguments[0]])
 
 
 def whole_number(name: str, meaning: str) -> NumberField:
@@ -164,7 +174,7 @@ class Kernel:
             raise ValueError(f"kernel {self.name}: two fields have the same name, in {names}.")
         known = {field.name for field in self.numbers if field.type is INT}
         for field in self.arrays:
-            unknown = {side.number for side in _sizes(field) if isinstance(side, Size)} - known
+            unknown = {side.number for side in field.sizes if isinstance(side, Size)} - known
             if unknown:
                 raise ValueError(f"kernel {self.name}: the shape of '{field.name}' names {unknown}, not an int of it.")
             if field.type is REAL and self.template[:1] != (REAL_TYPE,):
@@ -229,7 +239,7 @@ class Kernel:
                 continue
             if value is None:
                 raise TypeError(f"kernel {self.name}: '{field.name}' must not be absent.")
-            dtype, shape = _dtype(field, arguments), _shape(field, values)
+            dtype, shape = field.dtype_with(arguments), field.shape_beside(values)
             if value.dtype != dtype or not value.flags.c_contiguous:
                 raise TypeError(
                     f"kernel {self.name}: '{field.name}' is {value.dtype}, contiguous: {value.flags.c_contiguous}; "
@@ -241,112 +251,3 @@ class Kernel:
                     f"{field.shape_text} = {shape}."
                 )
         raise AssertionError(f"kernel {self.name}: the two readings of its fields disagree.")
-
-
-def _sizes(field: ArrayField) -> tuple[int | Size, ...]:
-    return tuple(Size(side) if isinstance(side, str) else side for side in field.shape)
-
-
-def _shape(field: ArrayField, values: Mapping[str, Any]) -> tuple[int, ...]:
-    """The shape that a field must have beside the numbers among `values`."""
-    return tuple(
-        side.times * values[side.number] + side.plus if isinstance(side, Size) else side for side in _sizes(field)
-    )
-
-
-def _dtype(field: ArrayField, arguments: tuple[str, ...]) -> np.dtype[Any]:
-    return field.type.dtype or np.dtype({"float": np.float32, "double": np.float64}[arguments[0]])
-
-
-@dataclass(frozen=True, eq=False)
-class Instance:
-    """A kernel with its template arguments, ready to be launched."""
-
-    expression: str
-    """Its name as C++ writes it."""
-    pack: Packer
-    """The struct's bytes, from the values of all fields by name (numbers, arrays, or None for a null pointer) and a
-    function that gives where an array begins. Raises what `Kernel.refuse` does."""
-
-
-_describe: Final = attrgetter("shape", "dtype", "flags.c_contiguous")
-_REMEMBERED: Final = 256
-"""Sets of numbers for which a kernel remembers what its arrays must look like."""
-
-
-def _packer(kernel: Kernel, arguments: tuple[str, ...]) -> Packer:
-    """See `Instance.pack`.
-
-    Launches are many, and walking through fields in Python would cost more than small kernels do: all fields are read,
-    described, compared and packed by one call each, and what arrays must look like is remembered by the numbers.
-    """
-    read_numbers, count = _together(kernel.numbers), len(kernel.fields)
-    optional = [field for field in kernel.arrays if field.optional]
-    read_optional, nones = _together(optional), (None,) * len(optional)
-    # By which of the optional pointers are null.
-    layouts: dict[tuple[bool, ...], _Layout] = {
-        absent: _Layout(kernel, arguments, set(itertools.compress(optional, absent)))
-        for absent in itertools.product((False, True), repeat=len(optional))
-    }
-    every = layouts[(False,) * len(optional)]
-
-    def pack(values: dict[str, Any], address: Callable[[Any], int]) -> bytes:
-        try:
-            layout = layouts[tuple(map(is_, read_optional(values), nones))] if optional else every
-            numbers, arrays = read_numbers(values), layout.read(values)
-            looks, head = layout.known.get(numbers) or layout.learn(numbers)
-            allowed = len(values) == count and list(map(_describe, arrays)) == looks
-        except (AttributeError, KeyError):
-            allowed = False
-        if not allowed:
-            kernel.refuse(values, arguments)
-        return head + layout.pack_pointers(*map(address, arrays))
-
-    return pack
-
-
-class _Layout:
-    """A kernel's struct where some of its pointers are null."""
-
-    __slots__ = ("_arguments", "_kernel", "_pack_numbers", "_present", "known", "pack_pointers", "read")
-
-    def __init__(self, kernel: Kernel, arguments: tuple[str, ...], absent: set[ArrayField]) -> None:
-        self._kernel, self._arguments = kernel, arguments
-        self._present = [field for field in kernel.arrays if field not in absent]
-        self.read = _together(self._present)
-        # "0Q" pads the numbers so that a pointer may follow, as C does; "8x" is a null pointer.
-        numbers = struct.Struct("@" + "".join(np.dtype(field.type.dtype).char for field in kernel.numbers) + "0Q")
-        pointers = struct.Struct("@" + "".join("8x" if field in absent else "Q" for field in kernel.arrays))
-        size = numbers.size + pointers.size
-        assert size == kernel.layout.itemsize, f"{kernel.name}: {size} bytes, not {kernel.layout.itemsize}"
-        self._pack_numbers, self.pack_pointers = numbers.pack, pointers.pack
-        self.known: dict[tuple[Any, ...], tuple[list[Any], bytes]] = {}
-
-    def learn(self, numbers: tuple[Any, ...]) -> tuple[list[Any], bytes]:
-        """What `_describe` says of right arrays beside these numbers, and the numbers' bytes."""
-        if len(self.known) == _REMEMBERED:
-            self.known.clear()
-        sizes = {field.name: value for field, value in zip(self._kernel.numbers, numbers, strict=True)}
-        looks = [(_shape(field, sizes), _dtype(field, self._arguments), True) for field in self._present]
-        self.known[numbers] = looks, self._pack_numbers(*numbers)
-        return self.known[numbers]
-
-
-def _together(fields: Sequence[NumberField | ArrayField]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
-    """Reads several entries of a dictionary at once."""
-    names = [field.name for field in fields]
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda values: tuple(values[name] for name in names)
-
-
-@cache
-def instance(kernel: Kernel, arguments: tuple[str, ...] = ()) -> Instance:
-    """An instance of a kernel.
-
-    Raises:
-        TypeError: for template arguments that are not among those that are compiled.
-    """
-    if arguments not in kernel.instances:
-        raise TypeError(f"kernel {kernel.name} has no instance {arguments}; there are {kernel.instances}.")
-    return Instance(kernel.expression(arguments), _packer(kernel, arguments))
