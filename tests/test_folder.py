@@ -331,17 +331,11 @@ def test_threads_of_processes_are_limited_and_restored(monkeypatch: pytest.Monke
 
 def test_gpus_get_one_process_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_cores", lambda: 8)
-    config = faceinv.FitConfig()
-    for backend, expected in (
-        ("numpy", executors.Plan(8, 1, 1)),
-        ("torch:cpu", executors.Plan(8, 1, 1)),
-        ("torch:cuda:0", executors.Plan(1, 8, 32)),
-        ("cupy", executors.Plan(1, 8, 32)),
-    ):
-        options = FitOptions("default", backend, config, "albedo")
-        assert executors.plan(options, 100) == expected
-    assert executors.plan(FitOptions("default", "numpy", config, "albedo"), 3) == executors.Plan(3, 2, 1)
-    assert executors.plan(FitOptions("default", "cupy", config, "albedo"), 100, workers=9).workers == 4  # 4 batches
+    assert executors.plan(100, batch=1) == executors.Plan(8, 1, 1)
+    assert executors.plan(3, batch=1) == executors.Plan(3, 2, 1)
+    assert executors.plan(100, batch=32) == executors.Plan(1, 8, 32)
+    assert executors.plan(100, batch=32, workers=9).workers == 4  # there are 4 batches
+    assert faceinv.Fitter().engine.batch_size == 1
 
 
 def test_a_queue_fills_batches(tmp_path: Path, in_process: list[str]) -> None:
