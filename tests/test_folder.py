@@ -352,6 +352,31 @@ def test_a_queue_fills_batches(tmp_path: Path, in_process: list[str]) -> None:
     assert records == {**{f"{n}.png": "converged_cost" for n in range(7)}, "dies.png": "failed"}
 
 
+def test_a_batch_gives_what_its_photos_give_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be read, and one that is at fault when the batch is solved, do not cost the others."""
+    make_photos(tmp_path / "p", ["a.png", "b.png"])
+    Image.open(tmp_path / "p" / "b.png").rotate(3).save(tmp_path / "p" / "b.png")
+    (tmp_path / "p" / "c.png").write_text("no photo")
+    shutil.copy(tmp_path / "p" / "a.png", tmp_path / "p" / "faulty.png")
+    write_pts(tmp_path / "p" / "faulty.pts", quick_fit().landmarks_target - [131.0, 20.0])
+    fault = quick_fit().landmarks_target - [131.0, 20.0]
+    solve = faceinv.Fitter.solve
+
+    def with_a_fault(self: faceinv.Fitter, photos: Sequence[Any], progress: Any = None) -> list[faceinv.FitResult]:
+        if any(np.allclose(photo.landmarks, fault, atol=1e-3) for photo in photos):
+            raise ZeroDivisionError("division by zero")
+        return solve(self, photos, progress)
+
+    monkeypatch.setattr(faceinv.Fitter, "solve", with_a_fault)
+    options = FitOptions("default", "numpy", faceinv.FitConfig(size=32, levels=1, iterations=1), "albedo")
+    together = work.fit_jobs(options, find_jobs(tmp_path / "p", tmp_path / "together").jobs)
+    alone = [work.fit_jobs(options, [job])[0] for job in find_jobs(tmp_path / "p", tmp_path / "alone").jobs]
+    assert [record["status"] for record in together] == ["max_iterations", "max_iterations", "failed", "failed"]
+    assert "'" + str(tmp_path / "p" / "c.png") + "' is not an image" in together[2]["error"]
+    assert "unexpected ZeroDivisionError: division by zero" in together[3]["error"]
+    assert [{**record, "seconds": 0} for record in together] == [{**record, "seconds": 0} for record in alone]
+
+
 def test_a_run_without_a_command_line(tmp_path: Path) -> None:
     """By an executor of the caller's, who is told of every step."""
     blank_photos(tmp_path / "p", "a.png", "b.png")
