@@ -28,7 +28,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_mapping_is_a_configuration() -> None:
-    assert faceinv.Fitter(config=TINY).config == faceinv.FitConfig(**TINY)
+    assert faceinv.Fitter(config=TINY).config == faceinv.FitConfig(size=32, levels=1, iterations=1)
     result = faceinv.fit(sample(), quick_fit().landmarks_target, config=TINY)
     assert len(result.history) == 1
 
