@@ -101,6 +101,18 @@ def test_all_faces_are_numbered(tmp_path: Path, instant: None) -> None:
     assert json.loads((tmp_path / "o" / "two_2.json").read_text())["face"] == 2
 
 
+def test_the_largest_of_several_faces_is_said_to_be_one_of_them(tmp_path: Path) -> None:
+    one = np.asarray(Image.open(sample()))
+    Image.fromarray(np.concatenate([one, one], axis=1)).save(tmp_path / "two.png")
+    (tmp_path / "c.toml").write_text("size = 32\nlevels = 1\niterations = 1\n")
+    words = ("-o", tmp_path / "o", "--config", tmp_path / "c.toml")
+    said = "2 faces were found; this is the largest."
+    assert f"[{said}]" in invoke("fit", tmp_path / "two.png", *words).out
+    assert json.loads((tmp_path / "o" / "two.json").read_text())["warnings"] == [said]
+    assert said not in invoke("fit", tmp_path / "two.png", "--face", "all", *words).out
+    assert said not in invoke("fit", sample(), *words).out
+
+
 def test_landmarks_and_mask_are_used(tmp_path: Path, instant: None) -> None:
     from faceinv.photo.pts import write_pts
 

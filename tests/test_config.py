@@ -122,3 +122,9 @@ def test_settings_cannot_be_changed_and_serve_as_keys() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.size = 96  # type: ignore[misc]
     assert hash(config) == hash(FitConfig())
+
+
+def test_a_byte_order_mark_before_toml(tmp_path: Path) -> None:
+    """As some editors on Windows write."""
+    (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbfsize = 96\r\n")
+    assert FitConfig.from_toml(tmp_path / "c.toml") == FitConfig(size=96)

@@ -140,7 +140,7 @@ class Here(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        assert fn is executors.fit_jobs
+        assert fn is work.fit_jobs
         try:
             future.set_result(self.fit_jobs(*args))
         except BrokenExecutor as error:
@@ -331,17 +331,11 @@ def test_threads_of_processes_are_limited_and_restored(monkeypatch: pytest.Monke
 
 def test_gpus_get_one_process_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_cores", lambda: 8)
-    config = faceinv.FitConfig()
-    for backend, expected in (
-        ("numpy", executors.Plan(8, 1, 1)),
-        ("torch:cpu", executors.Plan(8, 1, 1)),
-        ("torch:cuda:0", executors.Plan(1, 8, 32)),
-        ("cupy", executors.Plan(1, 8, 32)),
-    ):
-        options = FitOptions("default", backend, config, "albedo")
-        assert executors.plan(options, 100) == expected
-    assert executors.plan(FitOptions("default", "numpy", config, "albedo"), 3) == executors.Plan(3, 2, 1)
-    assert executors.plan(FitOptions("default", "cupy", config, "albedo"), 100, workers=9).workers == 4  # 4 batches
+    assert executors.plan(100, batch=1) == executors.Plan(8, 1, 1)
+    assert executors.plan(3, batch=1) == executors.Plan(3, 2, 1)
+    assert executors.plan(100, batch=32) == executors.Plan(1, 8, 32)
+    assert executors.plan(100, batch=32, workers=9).workers == 4  # there are 4 batches
+    assert faceinv.Fitter().engine.batch_size == 1
 
 
 def test_a_queue_fills_batches(tmp_path: Path, in_process: list[str]) -> None:
@@ -356,6 +350,31 @@ def test_a_queue_fills_batches(tmp_path: Path, in_process: list[str]) -> None:
     batches = [["0.png", "1.png", "2.png"], ["3.png", "4.png", "5.png"], ["6.png", "dies.png"], ["dies.png"]]
     assert Here.batches == batches  # what was finished when the process died is not done again
     assert records == {**{f"{n}.png": "converged_cost" for n in range(7)}, "dies.png": "failed"}
+
+
+def test_a_batch_gives_what_its_photos_give_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be read, and one that is at fault when the batch is solved, do not cost the others."""
+    make_photos(tmp_path / "p", ["a.png", "b.png"])
+    Image.open(tmp_path / "p" / "b.png").rotate(3).save(tmp_path / "p" / "b.png")
+    (tmp_path / "p" / "c.png").write_text("no photo")
+    shutil.copy(tmp_path / "p" / "a.png", tmp_path / "p" / "faulty.png")
+    write_pts(tmp_path / "p" / "faulty.pts", quick_fit().landmarks_target - [131.0, 20.0])
+    fault = quick_fit().landmarks_target - [131.0, 20.0]
+    solve = faceinv.Fitter.solve
+
+    def with_a_fault(self: faceinv.Fitter, photos: Sequence[Any], progress: Any = None) -> list[faceinv.FitResult]:
+        if any(np.allclose(photo.landmarks, fault, atol=1e-3) for photo in photos):
+            raise ZeroDivisionError("division by zero")
+        return solve(self, photos, progress)
+
+    monkeypatch.setattr(faceinv.Fitter, "solve", with_a_fault)
+    options = FitOptions("default", "numpy", faceinv.FitConfig(size=32, levels=1, iterations=1), "albedo")
+    together = work.fit_jobs(options, find_jobs(tmp_path / "p", tmp_path / "together").jobs)
+    alone = [work.fit_jobs(options, [job])[0] for job in find_jobs(tmp_path / "p", tmp_path / "alone").jobs]
+    assert [record["status"] for record in together] == ["max_iterations", "max_iterations", "failed", "failed"]
+    assert "'" + str(tmp_path / "p" / "c.png") + "' is not an image" in together[2]["error"]
+    assert "unexpected ZeroDivisionError: division by zero" in together[3]["error"]
+    assert [{**record, "seconds": 0} for record in together] == [{**record, "seconds": 0} for record in alone]
 
 
 def test_a_run_without_a_command_line(tmp_path: Path) -> None:
@@ -395,7 +414,7 @@ def test_a_lost_gpu_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise Left(status)
 
     blank_photos(tmp_path / "p", "a.png")
-    monkeypatch.setattr(work.os, "_exit", leave)
+    monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.setattr(work, "_fitter", lambda options: Lost())
     (job,) = find_jobs(tmp_path / "p", tmp_path / "o").jobs
     with pytest.raises(Left, match="1"):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["build", "find_device"]
 
 _OLDEST: Final = (2, 4)
+_GPU_BATCH: Final = 32
+"""Photos at once: few operations for many, without filling the memory of a GPU."""
 
 
 class TorchRenderer(LocalAutodiffRenderer):
@@ -64,4 +66,5 @@ def build(model: MorphableModel, settings: EngineSettings) -> Engine:
         )
     device = find_device(settings.device)
     description = f"PyTorch {torch.__version__}, {device}, {settings.dtype}"
-    return LocalAutodiffEngine("torch", description, TorchRenderer(TorchOps(device), model, settings))
+    batch_size = 1 if device.type == "cpu" else _GPU_BATCH
+    return LocalAutodiffEngine("torch", description, TorchRenderer(TorchOps(device), model, settings), batch_size)

@@ -140,7 +140,7 @@ class Engine(ABC):
     """Library and version, device and dtype, for people."""
     renderer: AbstractRenderer
     batch_size: int = 1
-    """Photos that a run over many gives to `differentiator` at once."""
+    """Photos that a run over many gives to `differentiator` at once; where it is above 1, one process has them all."""
 
     @abstractmethod
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:

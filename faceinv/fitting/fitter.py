@@ -197,6 +197,7 @@ class Fitter:
             history=fitted.history[item],
             timings={"landmarks": photo.seconds, **fitted.seconds},
             photo=photo.pixels,
+            warnings=photo.warnings,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,8 @@ class Prepared:
     """The finest."""
     seconds: float
     """What it took, landmarks found included."""
+    warnings: tuple[str, ...] = ()
+    """Sentences on what may be wrong with the input."""
 
 
 def prepare(image: object, landmarks: object, mask: object, settings: CropSettings) -> Prepared:
@@ -69,12 +71,15 @@ def prepare(image: object, landmarks: object, mask: object, settings: CropSettin
     """
     began = time.perf_counter()
     loaded = load_image(image)
+    warnings: tuple[str, ...] = ()
     if landmarks is None:
-        points = _detected(loaded)[0]
+        points, *others = _detected(loaded)
+        if others:
+            warnings = (f"{1 + len(others)} faces were found; this is the largest.",)
     else:
         given = read_pts(landmarks) if isinstance(landmarks, str | Path) else landmarks
         points = validate_landmarks(given, loaded.size)  # type: ignore[arg-type]
-    return _cut(loaded, points, mask, settings, began)
+    return replace(_cut(loaded, points, mask, settings, began), warnings=warnings)
 
 
 def prepare_faces(image: object, mask: object, settings: CropSettings) -> list[Prepared]:

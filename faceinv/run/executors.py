@@ -24,9 +24,6 @@ from faceinv.run.work import fit_jobs
 
 __all__ = ["Finish", "MakeExecutor", "Plan", "ProcessPool", "plan", "run_jobs"]
 
-_GPU_BATCH: Final = 32
-"""Photos in a batch on a GPU. At 224 px and with the default model a batch of 32 fills a large GPU; where memory is
-short the engine itself works on fewer at a time. The photos of a batch lie in this machine's memory together."""
 _DIED: Final = "the process died while fitting this photo; it may have run out of memory."
 _THREADS: Final = (
     *("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
@@ -52,11 +49,15 @@ class Plan:
     """Photos that a worker is given at once."""
 
 
-def plan(options: FitOptions, photos: int, workers: int | None = None) -> Plan:
-    """Who does how much of so many photos; `workers` None is one for each core, or one for a GPU."""
-    on_gpu = options.backend.startswith("cupy") or "cuda" in options.backend
-    batch = _GPU_BATCH if on_gpu else 1
-    workers = max(1, min(workers or (1 if on_gpu else _cores()), -(-photos // batch)))
+def plan(photos: int, batch: int, workers: int | None = None) -> Plan:
+    """Who does how much.
+
+    Args:
+        photos: how many there are.
+        batch: `Engine.batch_size`: 1 on a CPU, more on a GPU.
+        workers: None is one for each core, or one for a GPU.
+    """
+    workers = max(1, min(workers or (1 if batch > 1 else _cores()), -(-photos // batch)))
     return Plan(workers, max(1, _cores() // workers), batch)
 
 

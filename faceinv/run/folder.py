@@ -99,7 +99,7 @@ def fit_folder(
         if pending and needs_compiling(fitter):  # once, for all processes
             compile_kernels(fitter, listener.compiling)
         fitter.engine.close()
-        run_jobs(pending, options, plan(options, len(pending), workers), finish, make)
+        run_jobs(pending, options, plan(len(pending), fitter.engine.batch_size, workers), finish, make)
     except BaseException:  # interrupted: photos that were under way have been finished meanwhile
         summary.records.update({job: record for job in jobs if (record := finished(job)) is not None})
         raise

@@ -19,10 +19,11 @@ class LocalAutodiffEngine(Engine):
 
     renderer: LocalAutodiffRenderer
 
-    def __init__(self, name: str, description: str, renderer: LocalAutodiffRenderer) -> None:
+    def __init__(self, name: str, description: str, renderer: LocalAutodiffRenderer, batch_size: int = 1) -> None:
         self.name = name
         self.description = description
         self.renderer = renderer
+        self.batch_size = batch_size
 
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:
         """See `Engine.differentiator`."""
