@@ -140,7 +140,7 @@ class Here(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        assert fn is executors.fit_jobs
+        assert fn is work.fit_jobs
         try:
             future.set_result(self.fit_jobs(*args))
         except BrokenExecutor as error:
@@ -395,7 +395,7 @@ def test_a_lost_gpu_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise Left(status)
 
     blank_photos(tmp_path / "p", "a.png")
-    monkeypatch.setattr(work.os, "_exit", leave)
+    monkeypatch.setattr("faceinv.run.work.os._exit", leave)
     monkeypatch.setattr(work, "_fitter", lambda options: Lost())
     (job,) = find_jobs(tmp_path / "p", tmp_path / "o").jobs
     with pytest.raises(Left, match="1"):

@@ -7,17 +7,20 @@ array that it finds in a record for one that nobody will read, and leaves it out
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any, Final
 
 from numba import njit
 
 __all__ = ["inlined", "kernel", "parallel_kernel"]
 
+# To mypy kernels are functions of anything: by Numba's own types they could not be called.
 # Numba's own error model looks at every divisor, which costs compile time and keeps loops from being vectorised.
-kernel = partial(njit, cache=True, error_model="numpy")
+kernel: Final[Callable[..., Any]] = partial(njit, cache=True, error_model="numpy")
 """A serial kernel."""
-parallel_kernel = partial(kernel, parallel=True)
+parallel_kernel: Final[Callable[..., Any]] = partial(kernel, parallel=True)
 """One whose `prange` loops are shared among threads. Their bodies index single elements and never slice: Numba then
 tells LLVM that the arrays do not overlap, and inner loops over several arrays vectorise."""
-inlined = partial(njit, inline="always")
+inlined: Final[Callable[..., Any]] = partial(njit, inline="always")
 """A part of kernels, copied into each: it has the caller's rules for sums, and is not compiled by itself."""

@@ -1,7 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="untyped-decorator"
 """Kernels: residuals of pixels with their local derivatives, and the shading they share with `pixels`.
 
-With visibility frozen a pixel's radiance depends on its own triangle and the light only (DESIGN section 3):
+With visibility frozen a pixel's radiance depends on its own triangle and the light only (docs/ARCHITECTURE.md,
+"Derivatives"):
 
     dI_c = sum_k (q_ck . du_k + h_c b_k drho_kc) + rho_c Y . dgamma_c
 
