@@ -13,6 +13,7 @@ from numba import njit
 
 __all__ = ["kernel", "parallel_kernel"]
 
+# To mypy kernels are functions of anything: by Numba's own types they could not be called.
 # Numba's own error model looks at every divisor, which costs compile time and keeps loops from being vectorised.
 kernel: Any = partial(njit, cache=True, error_model="numpy")
 """A serial kernel."""

@@ -28,7 +28,7 @@ class _Array:
         self.shape, self.dtype, self.flags = (2, columns), np.dtype(np.float64), np.zeros(1).flags
 
 
-_CAMERAS = {
+_CAMERAS: dict[str, Any] = {
     **{"batch": 2, "parameters": 48, "pose": 15, "light": 21},
     **{"chi": _Array(48), "camera": _Array(12), "lighting": _Array(27)},
 }
@@ -119,9 +119,10 @@ def _failing(error: Exception) -> Callable[..., Any]:
 
 
 _RUNTIME = cupy.cuda.runtime.CUDARuntimeError
+_DRIVER: Any = cupy.cuda.driver.CUDADriverError
 
 
-class _DriverError(cupy.cuda.driver.CUDADriverError):  # type: ignore[misc]
+class _DriverError(_DRIVER):  # type: ignore[misc]
     """CuPy's own looks its text up in the driver, which is not there."""
 
     def __init__(self, status: int) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from faceinv.engine.records import DType, Normals
 
-_CAMERAS = {
+_CAMERAS: dict[str, Any] = {
     "batch": 2,
     "parameters": 48,
     "pose": 15,
@@ -73,7 +73,7 @@ def test_every_kernel_is_declared() -> None:
         ({"cameras": 1}, TypeError, "unknown arguments \\['cameras'\\]"),
     ],
 )
-def test_wrong_arguments(change: dict[str, object], error: type[Exception], message: str) -> None:
+def test_wrong_arguments(change: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         CpuDevice().launch(POSE_CAMERAS, (1, 1, 1), 32, **{**_CAMERAS, **change})
 
@@ -276,8 +276,8 @@ def test_vertex_with_many_neighbours() -> None:
 def test_more_unknowns_than_one_block_holds(dtype: DType, normals: Normals, modes: tuple[int, int]) -> None:
     """H in several shares of tiles, shape columns that do not fill their packs, an image with odd sides."""
     toy, rng = toy_model(), np.random.default_rng(6)
-    identity = rng.normal(size=(toy.vertex_count, 3, modes[0])).astype(np.float32) / 10
-    albedo = rng.normal(size=(toy.vertex_count, 3, modes[1])).astype(np.float32) / 100
+    identity = rng.normal(size=(toy.vertex_count, 3, modes[0])).astype(np.float32) / np.float32(10)
+    albedo = rng.normal(size=(toy.vertex_count, 3, modes[1])).astype(np.float32) / np.float32(100)
     model, size = dataclasses.replace(toy, identity_basis=identity, albedo_basis=albedo), (53, 61)
     chi, every, found = toy_chi(2, model, size), np.ones(2, np.bool_), []
     settings = EngineSettings(dtype=dtype, normals=normals)

@@ -36,7 +36,7 @@ def test_warnings_are_seen() -> None:
 def test_errors_are_seen() -> None:
     with pytest.raises(RuntimeError, match="undefined"):
         nvrtc.compile_text(
-            "text.cu", "__global__ void kernel(int* out) { out[0] = there; }", ["kernel"], "sm_90", "true"
+            "text.cu", "__global__ void kernel(int* out) { out[0] = absent; }", ["kernel"], "sm_90", exact=True
         )
 
 

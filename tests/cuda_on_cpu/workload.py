@@ -111,4 +111,5 @@ def _checked(file: str = "", old: str = "", new: str = "") -> None:
 
 
 if __name__ == "__main__":
-    {"barrier": _without_barrier, "checked": _checked}[sys.argv[1]](*sys.argv[2:])
+    runs: dict[str, Callable[..., None]] = {"barrier": _without_barrier, "checked": _checked}
+    runs[sys.argv[1]](*sys.argv[2:])
