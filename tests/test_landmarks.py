@@ -17,7 +17,7 @@ import faceinv
 from faceinv.errors import BackendError, InputError
 from faceinv.face.landmarks68 import MIRRORED
 from faceinv.photo import detector as landmarks_module
-from faceinv.photo.detector import detect_faces
+from faceinv.photo.detector import detect_faces, smallest_face
 from faceinv.photo.pts import read_pts, validate_landmarks, write_pts
 from faceinv.photo.read import load_image
 from faceinv.photo.resample import crop_square
@@ -222,6 +222,59 @@ def test_largest_face_first(sample: NDArray[Any]) -> None:
     first, second = detect_faces(both)
     assert first.box[0] > 170 > second.box[2]
     assert 1.9 < (first.box[2] - first.box[0]) / (second.box[2] - second.box[0]) < 2.1
+
+
+def crowd(sample: NDArray[Any], large: int) -> NDArray[Any]:
+    """(900, 1400, 3) the sample's face `large` px high from brows to chin, under a row of four of 50 px."""
+    image = np.full((900, 1400, 3), 0.5, dtype=np.float32)
+
+    def paste(x: int, y: int, height: int) -> None:
+        side = round(2.2 * height)
+        image[y : y + side, x : x + side] = crop_square(sample, 125, 30, 2.2 * FACE_SIZE, side)[0]
+
+    paste(300, 200, large)
+    for column in range(4):
+        paste(40 + 340 * column, 20, 50)
+    return image
+
+
+def test_small_faces_beside_a_large_one_are_found(sample: NDArray[Any]) -> None:
+    image = crowd(sample, 240)
+    faces = detect_faces(image, every=True)
+    assert len(faces) == 5
+    heights = [face.box[3] - face.box[1] for face in faces]
+    assert heights[0] > 200
+    assert all(35 < height < 60 for height in heights[1:])
+    for face, other in zip(faces, detect_faces(image), strict=True):  # a face that large leaves room for others
+        np.testing.assert_array_equal(face.landmarks, other.landmarks)
+
+
+def test_a_portrait_is_looked_at_once_unless_every_face_is_wanted(
+    sample: NDArray[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = landmarks_module._candidates
+
+    def counted(image: NDArray[Any], square: Any, size: int) -> Any:
+        sizes.append(size)
+        return real(image, square, size)
+
+    monkeypatch.setattr(landmarks_module, "_candidates", counted)
+    portrait, _ = crop_square(sample, 125, 30, 2.2 * FACE_SIZE, 1400)
+    assert len(detect_faces(portrait)) == 1
+    assert sizes == [416]
+    assert len(detect_faces(portrait, every=True)) == 1
+    assert sizes == [416, 416, 832, 1664]
+
+
+@pytest.mark.parametrize("side", [500, 1000, 1400])
+def test_faces_of_the_smallest_size_are_found(sample: NDArray[Any], side: int) -> None:
+    height = smallest_face((side, side // 2))
+    small = round(2.2 * height)
+    image = np.full((side // 2, side, 3), 0.5, dtype=np.float32)
+    image[20 : 20 + small, 60 : 60 + small] = crop_square(sample, 125, 30, 2.2 * FACE_SIZE, small)[0]
+    (detection,) = detect_faces(image)
+    assert 0.7 * height < detection.box[3] - detection.box[1] < 1.1 * height
 
 
 def test_no_face() -> None:
