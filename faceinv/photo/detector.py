@@ -41,9 +41,9 @@ _FILLS = 0.3
 _LOW_CONTRAST = 0.7
 _MAX_SPREAD = 0.022
 """Views of a face that was located well differ by 0.005 to 0.01 of its size; where it was missed, by 0.03 to 0.06."""
-_MIN_SCORE_NEARBY = 0.2
-_MIN_OVERLAP_NEARBY = 0.3
-"""Of the detector's square and the landmarks' box; 0.45 to 0.85 on portraits."""
+_MIN_SCORE_NEARBY = 0.35
+_MIN_OVERLAP_NEARBY = 0.35
+"""Of the detector's square and the landmarks' box; 0.55 to 0.7 on portraits."""
 # Squares around a face's landmarks, relative to their box: side, how far the centre lies below the box's (in sides),
 # and roll in radians. The mean over several squares, each also mirrored, is steadier than any one of them.
 _SECOND_PASS = ((1.2, 0.05, 0.0),)

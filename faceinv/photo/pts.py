@@ -224,7 +224,7 @@ def _as_points(landmarks: npt.ArrayLike, name: str = "the landmarks") -> Points:
     expected = f"({LANDMARK_COUNT}, 2) pixels (x, y) in iBUG / 300-W order"
     try:
         points = np.array(landmarks, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"{name}, a {type(landmarks).__name__}, are not an array of numbers; {expected} are expected."
         ) from None
@@ -281,7 +281,7 @@ def _parse_table(text: str, path: Path) -> list[list[float]]:
         try:
             rows.append([float(piece) for piece in pieces])
         except ValueError:
-            if rows or any(piece[0].isdigit() for piece in pieces):  # not a heading
+            if rows or any(piece[:1].isdigit() for piece in pieces):  # not a heading
                 raise _line_error(path, number, line.strip(), "two numbers 'x y'") from None
             continue
         if len(rows[-1]) not in (2, 3) or len(rows[-1]) != len(rows[0]):
