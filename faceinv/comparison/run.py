@@ -43,7 +43,7 @@ T = TypeVar("T")
 class Plan:
     """What to compare."""
 
-    image: object
+    image: ImageLike
     """The photo, anything `faceinv.fit` accepts."""
     engines: tuple[str, ...] = ()
     """`engine[:device][:dtype]`; empty for all that are installed and start."""

@@ -162,7 +162,7 @@ class _Square:
 
         wide = math.ceil(size * (abs(math.cos(self.roll)) + abs(math.sin(self.roll)))) + 2
         upright = _Square(self.x, self.y, self.side * wide / size)
-        patch, inside = upright.sample(image, wide)
+        patch, on_photo = upright.sample(image, wide)
         across = (np.arange(size) + 0.5) / size
         grid = np.stack(np.meshgrid(across, across), axis=-1)
         turned = _Square((wide - 1) / 2, (wide - 1) / 2, size, self.roll).to_photo(grid)
@@ -170,7 +170,7 @@ class _Square:
         crop = np.empty((size, size, 3), dtype=np.float32)
         for channel in range(3):
             map_coordinates(patch[..., channel], places, output=crop[..., channel], order=1, mode="nearest")
-        return crop, map_coordinates(inside.astype(np.uint8), places, order=0, mode="nearest") > 0
+        return crop, map_coordinates(on_photo.astype(np.uint8), places, order=0, mode="nearest") > 0
 
 
 @functools.cache
@@ -246,8 +246,8 @@ def _candidates(
     image: Colours, square: _Square, size: int, min_score: float = _MIN_SCORE
 ) -> Iterator[tuple[_Square, float]]:
     """A square around every face that the detector reports, and its score; the best first."""
-    crop, inside = square.sample(image, size)
-    crop[~inside] = 0
+    crop, on_photo = square.sample(image, size)
+    crop[~on_photo] = 0
     cells = _run("face_detector.onnx", crop[None])[0]
     n = cells.shape[1]
     cells = cells.reshape(len(_ANCHORS), 5, n, n).transpose(0, 2, 3, 1)

@@ -42,7 +42,7 @@ _MAX_BYTES: Final = 1_000_000
 """Two hundred times what 68 landmarks take."""
 _LONE: Final = 1.5
 """Of the median distance to the middle: a landmark whose nearest neighbour is further away than this is none of a
-face. On faces in any view it is up to 0.75."""
+face. On faces in any view, with strong expressions, it was up to 1.0."""
 _MISSING: Final = ((0.0, 0.0), (-1.0, -1.0), (-2.0, -2.0))
 """What programs write for points they did not find; the last is -1, -1 of a file that counts from 1."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faceinv.engine.records import MIN_DOUBLE_AREA
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

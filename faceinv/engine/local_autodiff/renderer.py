@@ -281,7 +281,9 @@ class LocalAutodiffRenderer(AbstractRenderer):
             columns["albedo"] = geometry.albedo[item]
         if "normal" in quantities and not self.flat:
             normals = geometry.normals[item]
-            columns["normal"] = ops.stack(Camera.of(geometry.camera.item(item)).turned([normals[:, d] for d in range(3)]), 1)
+            columns["normal"] = ops.stack(
+                Camera.of(geometry.camera.item(item)).turned([normals[:, d] for d in range(3)]), 1
+            )
         if "depth" in quantities:
             columns["depth"] = geometry.depth[item].reshape((-1, 1))
         tables = [(self.triangles, columns)] if columns else []
