@@ -1,8 +1,9 @@
-"""Writing files whole or not at all, and reading `.npz` files that may be damaged."""
+"""Writing files whole or not at all, reading `.npz` files that may be damaged, and refusing URLs."""
 
 from __future__ import annotations
 
 import os
+import re
 import struct
 import tempfile
 import zipfile
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from faceinv.errors import ModelError
 
-__all__ = ["read_arrays", "write_whole"]
+__all__ = ["read_arrays", "refuse_url", "write_whole"]
+
+_URL = re.compile(r"(https?|ftp|s3|gs|file):/|data:[\w.+-]*[/;,]", re.IGNORECASE)
 
 
 def read_arrays(
@@ -46,6 +49,25 @@ def read_arrays(
     ) as cause:
         raise error(f"{what} '{path}' cannot be read as .npz ({cause}); is it complete?") from None
     raise error(f"{what} '{path}' lacks {', '.join(missing)}; it is not the published file.")
+
+
+def refuse_url(path: str | os.PathLike[str], what: str) -> str:
+    """The path as text.
+
+    Raises:
+        InputError: when it is a URL, which the message calls that of the `what`.
+    """
+    text = os.fspath(path)
+    match = _URL.match(text)
+    if match is None:
+        return text
+    scheme = match[0].split(":")[0].lower()
+    advice = {
+        "file": f"Give the file's path, without 'file:': '{re.sub(r'^file:/*', '/', text, flags=re.IGNORECASE)}'.",
+        "data": "Decode it first (base64.b64decode) and give the bytes or save them to a file.",
+    }.get(scheme, "faceinv reads nothing from a network: download the file first and give its path.")
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    raise InputError(f"'{shown}' is a URL; the {what} must be a file here. {advice}")
 
 
 @contextmanager

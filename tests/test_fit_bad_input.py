@@ -62,7 +62,10 @@ def test_images(fitter: Fitter, image: Any, message: str) -> None:
 
 def test_a_photo_without_a_face(fitter: Fitter) -> None:
     for call in (fitter.fit, fitter.fit_faces):
-        with pytest.raises(NoFaceError, match=r"no face was found in 'image'.*68 landmarks"):
+        with pytest.raises(
+            NoFaceError,
+            match=r"no face was found in 'image'.*45 degrees.*8 px from brows to chin.*80 x 80 px.*68 landmarks",
+        ):
             call(GREY)
 
 
@@ -119,6 +122,25 @@ def test_a_mask_without_the_face_still_gives_a_face(fitter: Fitter, photo: np.nd
     assert np.isfinite(found.vertices).all()
     assert np.isnan(found.photometric_rmse)
     assert np.isfinite(found.vertex_std()).all()
+    assert [warning.split(":")[0] for warning in found.warnings] == ["mask beside the face"]
+
+
+def test_landmarks_that_cannot_be_this_face_leave_a_warning(
+    fitter: Fitter, photo: np.ndarray, landmarks: np.ndarray
+) -> None:
+    assert fitter.fit(photo, landmarks).warnings == ()
+    assert fitter.fit(photo).warnings == ()
+    with_a_warning = fitter.fit(photo, landmarks / 2)
+    assert [warning.split(":")[0] for warning in with_a_warning.warnings] == ["landmarks of another size"]
+
+
+def test_other_faces_than_the_largest_are_counted(fitter: Fitter, photo: np.ndarray) -> None:
+    two = np.concatenate([photo, photo[:, ::-1]], axis=1)
+    (warning,) = fitter.fit(two).warnings
+    assert warning.startswith("several faces: 2 faces were found; the largest is fitted.")
+    results = fitter.fit_faces(two)
+    assert len(results) == 2
+    assert all(result.warnings == () for result in results)
 
 
 @pytest.mark.parametrize("value", [0, 255])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -15,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from faceinv.errors import InputError
 from faceinv.output.picture import save_image
 from faceinv.photo import read as images
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
-from faceinv.photo.read import load_image, load_mask
+from faceinv.photo.read import is_image_file, is_unread_picture, load_image, load_mask
 from faceinv.photo.resample import crop_square
 
 
@@ -226,6 +227,128 @@ def test_arrays_that_are_not_photos(array: object, message: str) -> None:
 def test_tiny_overshoot_of_floats_is_clipped() -> None:
     pixels = load_image(np.full((20, 20, 3), 1 + 1e-5)).pixels
     assert pixels.max() == 1
+
+
+def test_bytes_and_open_files_are_read(tmp_path: Path, colours: NDArray[Any]) -> None:
+    path = write(tmp_path / "photo.png", Image.fromarray(colours))
+    content, expected = path.read_bytes(), load_image(path).pixels
+    for source in (content, bytearray(content), memoryview(content), io.BytesIO(content)):
+        loaded = load_image(source)
+        np.testing.assert_array_equal(loaded.pixels, expected)
+        assert loaded.name == "image"
+        assert load_mask(source, (30, 20)).shape == (20, 30)
+    with path.open("rb") as file:
+        loaded = load_image(file)
+        assert (loaded.name, loaded.size) == ("photo.png", (30, 20))
+    written = io.BytesIO()
+    Image.fromarray(colours).save(written, format="PNG")  # which leaves it at its end
+    for _ in range(2):
+        np.testing.assert_array_equal(load_image(written).pixels, expected)
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as pipe:
+        assert pipe.stdout is not None
+        np.testing.assert_array_equal(load_image(pipe.stdout).pixels, expected)
+
+
+def test_bytes_and_files_that_are_no_photo(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    for bad in (b"", b"hello"):
+        with pytest.raises(InputError, match=rf"the photo given as bytes is not an image.*\({len(bad)} bytes\)"):
+            load_image(bad)
+    with pytest.raises(InputError, match="the mask given as bytes is not an image"):
+        load_mask(b"hello", (20, 20))
+    with (tmp_path / "text.jpg").open() as text, pytest.raises(InputError, match=r"not bytes.*open\(path, 'rb'\)"):
+        load_image(text)  # type: ignore[arg-type]
+    closed = (tmp_path / "text.jpg").open("rb")
+    closed.close()
+    with pytest.raises(InputError, match=r"cannot read '.*text\.jpg': .*closed"):
+        load_image(closed)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("https://example.org/me.jpg", "download the file first"),
+        ("HTTP://example.org/me.jpg", "download the file first"),
+        ("s3://bucket/me.jpg", "download the file first"),
+        ("file:///home/me.jpg", "'/home/me.jpg'"),
+        ("data:image/png;base64,iVBORw0KGgo=", "give the bytes"),
+        (Path("https://example.org/me.jpg"), "download the file first"),
+    ],
+)
+def test_urls_are_refused_with_advice(url: str | Path, advice: str) -> None:
+    for call in (load_image, lambda source: load_mask(source, (20, 20))):
+        with pytest.raises(InputError, match=r"is a URL; the (photo|mask) must be a file") as caught:
+            call(url)
+        assert advice in str(caught.value)
+
+
+def test_names_with_a_colon_are_no_urls(tmp_path: Path, colours: NDArray[Any]) -> None:
+    for name in ("data:1.png", "12:30.png", "file.png"):
+        assert load_image(write(tmp_path / name, Image.fromarray(colours))).size == (30, 20)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_heic_is_named(tmp_path: Path, brand: bytes) -> None:
+    content = bytes([0, 0, 0, 24]) + b"ftyp" + brand + bytes(40)
+    (tmp_path / "phone.jpg").write_bytes(content)
+    for source in (tmp_path / "phone.jpg", content):
+        with pytest.raises(InputError, match=r"is a HEIC photo.*Save it as JPEG.*pillow-heif"):
+            load_image(source)
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("JPEG", "jfif"), ("GIF", "gif"), ("AVIF", "avif"), ("JPEG", "jpe")])
+def test_other_suffixes_are_photos(tmp_path: Path, form: str, suffix: str) -> None:
+    if form not in Image.OPEN and not features.check(form.lower()):
+        pytest.skip(f"this Pillow has no {form}")
+    path = tmp_path / f"photo.{suffix.upper()}"
+    Image.new("RGB", (40, 30), (200, 100, 50)).save(path, format=form)
+    assert is_image_file(path)
+    assert not is_unread_picture(path)
+    np.testing.assert_allclose(load_image(path).pixels[15, 20], [200 / 255, 100 / 255, 50 / 255], atol=0.03)
+
+
+def test_which_files_are_photos() -> None:
+    assert {".jpg", ".jpeg", ".png", ".tif", ".webp", ".bmp", ".gif", ".jfif"} <= images.image_suffixes()
+    assert not any(map(is_image_file, ("notes.txt", "face.pts", "face.npz", "film.mp4", "raw.dng", "jpg", ".png")))
+    assert all(map(is_unread_picture, ("a.DNG", Path("b/c.cr2"), "d.jxl")))
+    assert is_image_file("e.heic") is not is_unread_picture("e.heic")
+    assert not any(map(is_unread_picture, ("a.jpg", "notes.txt")))
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_the_first_picture_of_an_animation_is_taken_with_a_word(
+    tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
+    path = tmp_path / f"moving.{form.lower()}"
+    pictures[0].save(path, format=form, save_all=True, append_images=pictures[1:])
+    with caplog.at_level(logging.WARNING):
+        pixels = load_image(path).pixels
+    np.testing.assert_allclose(pixels[15, 20], [1, 0, 0], atol=0.03)
+    assert f"moving.{form.lower()}' holds 3 pictures" in caplog.text
+
+
+def test_a_given_animation_stays_at_its_picture(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
+    pictures[0].save(tmp_path / "moving.gif", save_all=True, append_images=pictures[1:])
+    with Image.open(tmp_path / "moving.gif") as image:
+        image.seek(1)
+        np.testing.assert_allclose(load_image(image).pixels[15, 20], [0, 1, 0], atol=0.03)
+
+
+class OnAnotherDevice:
+    """As a tensor on a GPU."""
+
+    def __array__(self, *args: Any, **options: Any) -> NDArray[Any]:
+        raise TypeError("copy it to the host first")
+
+
+def test_arrays_that_numpy_cannot_read() -> None:
+    for call in (load_image, lambda source: load_mask(source, (20, 20))):
+        with pytest.raises(
+            InputError, match=r"an? OnAnotherDevice, cannot be read by NumPy: copy it to the host first"
+        ):
+            call(OnAnotherDevice())
 
 
 def test_mask_kinds_agree(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ import faceinv
 from faceinv.errors import BackendError, InputError
 from faceinv.face.landmarks68 import MIRRORED
 from faceinv.photo import detector as landmarks_module
-from faceinv.photo.detector import detect_faces
-from faceinv.photo.pts import read_pts, validate_landmarks, write_pts
+from faceinv.photo.detector import detect_faces, smallest_face
+from faceinv.photo.pts import load_landmarks, read_landmarks, read_pts, validate_landmarks, write_pts
 from faceinv.photo.read import load_image
 from faceinv.photo.resample import crop_square
 
@@ -224,6 +226,59 @@ def test_largest_face_first(sample: NDArray[Any]) -> None:
     assert 1.9 < (first.box[2] - first.box[0]) / (second.box[2] - second.box[0]) < 2.1
 
 
+def crowd(sample: NDArray[Any], large: int) -> NDArray[Any]:
+    """(900, 1400, 3) the sample's face `large` px high from brows to chin, under a row of four of 50 px."""
+    image = np.full((900, 1400, 3), 0.5, dtype=np.float32)
+
+    def paste(x: int, y: int, height: int) -> None:
+        side = round(2.2 * height)
+        image[y : y + side, x : x + side] = crop_square(sample, 125, 30, 2.2 * FACE_SIZE, side)[0]
+
+    paste(300, 200, large)
+    for column in range(4):
+        paste(40 + 340 * column, 20, 50)
+    return image
+
+
+def test_small_faces_beside_a_large_one_are_found(sample: NDArray[Any]) -> None:
+    image = crowd(sample, 240)
+    faces = detect_faces(image, every=True)
+    assert len(faces) == 5
+    heights = [face.box[3] - face.box[1] for face in faces]
+    assert heights[0] > 200
+    assert all(35 < height < 60 for height in heights[1:])
+    for face, other in zip(faces, detect_faces(image), strict=True):  # a face that large leaves room for others
+        np.testing.assert_array_equal(face.landmarks, other.landmarks)
+
+
+def test_a_portrait_is_looked_at_once_unless_every_face_is_wanted(
+    sample: NDArray[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = landmarks_module._candidates
+
+    def counted(image: NDArray[Any], square: Any, size: int) -> Any:
+        sizes.append(size)
+        return real(image, square, size)
+
+    monkeypatch.setattr(landmarks_module, "_candidates", counted)
+    portrait, _ = crop_square(sample, 125, 30, 2.2 * FACE_SIZE, 1400)
+    assert len(detect_faces(portrait)) == 1
+    assert sizes == [416]
+    assert len(detect_faces(portrait, every=True)) == 1
+    assert sizes == [416, 416, 832, 1664]
+
+
+@pytest.mark.parametrize("side", [500, 1000, 1400])
+def test_faces_of_the_smallest_size_are_found(sample: NDArray[Any], side: int) -> None:
+    height = smallest_face((side, side // 2))
+    small = round(2.2 * height)
+    image = np.full((side // 2, side, 3), 0.5, dtype=np.float32)
+    image[20 : 20 + small, 60 : 60 + small] = crop_square(sample, 125, 30, 2.2 * FACE_SIZE, small)[0]
+    (detection,) = detect_faces(image)
+    assert 0.7 * height < detection.box[3] - detection.box[1] < 1.1 * height
+
+
 def test_no_face() -> None:
     noise = np.random.default_rng(0).random((120, 160, 3), dtype=np.float32)
     assert detect_faces(noise) == ()
@@ -243,3 +298,129 @@ def test_without_onnxruntime(sample: NDArray[Any], monkeypatch: pytest.MonkeyPat
     landmarks_module._session.cache_clear()
     with pytest.raises(BackendError, match="pip install onnxruntime"):
         detect_faces(sample)
+
+
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_landmarks(path)
+    assert path.name in str(caught.value)
+
+
+@pytest.mark.parametrize("between", [",", ", ", " , ", ";", "\t,"])
+def test_pts_numbers_may_be_divided_by_commas(tmp_path: Path, between: str) -> None:
+    text = pts(POINTS).replace("{\n", "{").replace("}", "\n}").splitlines()
+    body = [line.replace(" ", between) if line[:1].isdigit() else line for line in text]
+    (tmp_path / "face.pts").write_text("\n".join(body).replace("{", "{\n"))
+    np.testing.assert_allclose(read_landmarks(tmp_path / "face.pts"), POINTS - 1)
+
+
+TABLES = {
+    "blank.txt": "\n".join(f"{x} {y}" for x, y in POINTS),
+    "comma.csv": "\n".join(f"{x},{y}" for x, y in POINTS) + "\n",
+    "heading.csv": "x,y\r\n" + "\r\n".join(f"{x},{y}" for x, y in POINTS),
+    "index.csv": ",x,y\n" + "\n".join(f"{i},{x},{y}" for i, (x, y) in enumerate(POINTS)),
+    "from1.csv": "\ufeffn;x;y\n" + "\n".join(f"{i};{x};{y}" for i, (x, y) in enumerate(POINTS, 1)),
+    "tab.TXT": "# by hand\n\n" + "\n".join(f"{x}\t{y}  # {i}" for i, (x, y) in enumerate(POINTS)),
+    "pairs.json": json.dumps(POINTS.tolist()),
+    "key.json": json.dumps({"version": 1, "landmarks": POINTS.tolist()}),
+    "objects.json": json.dumps([{"x": x, "y": y} for x, y in POINTS]),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_landmark_files_of_other_kinds_count_from_0(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(TABLES[name].encode())
+    landmarks = read_landmarks(tmp_path / name)
+    assert landmarks.dtype == np.float64
+    np.testing.assert_allclose(landmarks, POINTS)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32])
+def test_npy_files_count_from_0(tmp_path: Path, dtype: type) -> None:
+    np.save(tmp_path / "face.npy", POINTS.astype(dtype))
+    np.testing.assert_array_equal(read_landmarks(tmp_path / "face.npy"), POINTS.astype(dtype))
+
+
+def test_a_pts_file_of_another_name_still_counts_from_1(tmp_path: Path) -> None:
+    for name in ("face.txt", "face.landmarks"):
+        (tmp_path / name).write_text(pts(POINTS))
+        np.testing.assert_allclose(read_landmarks(tmp_path / name), POINTS - 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("face.npy", b"", "cannot be read as an array"),
+        ("face.npy", b"\x93NUMPY\x01\x00", "cannot be read as an array"),
+        ("face.npy", pickle.dumps(POINTS), "cannot be read as an array"),
+        ("face.csv", b"", r"shape \(0,\)"),
+        ("face.csv", b"1,2\n3,4\n", r"shape \(2, 2\)"),
+        ("face.csv", b"x,y\n1,2\nthree,4\n", "line 3: 'three,4'; two numbers"),
+        ("face.csv", b"1,2\n3,4,5\n", "line 2: '3,4,5'; two numbers"),
+        ("face.csv", b"1,2,3,4\n", "line 1"),
+        ("face.csv", b"1,up\n", "line 1: '1,up'"),
+        ("face.txt", b"nan 1\n" * 68, "NaN"),
+        ("face.json", b"{", "is no JSON"),
+        ("face.json", b"[" * 100_000, "is no JSON"),
+        ("face.json", b"7", "no list of landmarks"),
+        ("face.json", b'{"points": []}', "no list of landmarks"),
+        ("face.json", b'[["a", 1]]', "entry 0 is"),
+        ("face.json", b"[[true, 1]]", "entry 0 is"),
+        ("face.json", b'[{"x": 1}]', "entry 0 is"),
+        ("face.json", b"[[1, 2], [3]]", "not an array"),
+        ("face.json", b"[[1" + b"0" * 400 + b", 2]]", "not an array"),
+        ("face.json", b"[[1e999, 2]" + b", [1, 2]" * 67 + b"]", "NaN or infinite"),
+        ("face.mat", b"MATLAB 5.0", r"no landmark file that is read; \.pts, \.npy, \.csv, \.txt, \.json"),
+        ("face.pts", b" " * 1_000_001, "larger than 68 landmarks"),
+    ],
+)
+def test_landmark_files_that_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name, message)
+
+
+def test_npy_of_objects_and_of_another_shape_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.full((68, 2), None), allow_pickle=True)
+    refused(tmp_path / "objects.npy", "cannot be read as an array of numbers")
+    np.save(tmp_path / "words.npy", np.full((68, 2), "a"))
+    refused(tmp_path / "words.npy", "numbers are expected")
+    np.save(tmp_path / "three.npy", np.zeros((68, 3)))
+    refused(tmp_path / "three.npy", "third column")
+
+
+def test_landmarks_are_loaded_from_paths_and_numbers_but_no_streams_or_urls(tmp_path: Path, face: NDArray[Any]) -> None:
+    write_pts(tmp_path / "face.pts", face)
+    for source in (tmp_path / "face.pts", str(tmp_path / "face.pts"), face, face.tolist()):
+        np.testing.assert_allclose(load_landmarks(source, (512, 512)), face, atol=1e-6)
+    for bad in (b"version: 1", (tmp_path / "face.pts").open("rb")):
+        with pytest.raises(InputError, match="their file's path"):
+            load_landmarks(bad, (512, 512))  # type: ignore[arg-type]
+        getattr(bad, "close", lambda: None)()
+    with pytest.raises(InputError, match="is a URL; the landmarks must be a file"):
+        load_landmarks("https://example.org/face.pts", (512, 512))
+
+
+@pytest.mark.parametrize("mark", [(0, 0), (-1, -1), (-2, -2)])
+def test_points_marked_as_missing_are_named(face: NDArray[Any], mark: tuple[int, int]) -> None:
+    points = face.copy()
+    points[[7, 30]] = mark
+    with pytest.raises(InputError, match=r"2 of the landmarks are marked as missing, the first at index 7, \("):
+        validate_landmarks(points, (512, 512))
+
+
+@pytest.mark.parametrize("place", [(-40, -3), (-9, 120), (500, 500), (4000, 100), (220, 505)])
+@pytest.mark.parametrize("index", [0, 30, 57])
+def test_a_point_far_from_the_face_is_named(face: NDArray[Any], index: int, place: tuple[int, int]) -> None:
+    points = face.copy()
+    points[index] = place
+    with pytest.raises(InputError, match=f"landmark at index {index}, .*lies far from all others"):
+        validate_landmarks(points, (512, 512))
+
+
+def test_fractions_are_told_for_files_too(tmp_path: Path, face: NDArray[Any]) -> None:
+    write_pts(tmp_path / "norm.pts", face / 512 - 1)  # the numbers in the file are the fractions
+    with pytest.raises(InputError, match="fractions of the photo: multiply x by its width"):
+        load_landmarks(tmp_path / "norm.pts", (512, 512))
+    np.save(tmp_path / "norm.npy", face / 512)
+    with pytest.raises(InputError, match="fractions of the photo: multiply x by its width"):
+        load_landmarks(tmp_path / "norm.npy", (512, 512))

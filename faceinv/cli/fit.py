@@ -53,7 +53,8 @@ def fit(
         list[str], typer.Argument(help="Photos, or one folder of photos (such as 300-W).", metavar="IMAGE...")
     ],
     landmarks: Annotated[
-        Path | None, typer.Option(help="68 landmarks of the one photo given.", metavar="FILE.pts")
+        Path | None,
+        typer.Option(help="68 landmarks of the one photo given: .pts, .npy, .csv, .txt or .json.", metavar="FILE"),
     ] = None,
     model: Annotated[
         str, typer.Option(help="'default', or a face model's file or folder.", metavar="NAME_OR_PATH")
@@ -128,14 +129,14 @@ def fit_images(
         FaceinvError: when options cannot be used; nothing has been written then.
     """
     from faceinv.cli.console import reporter
-    from faceinv.photo.pts import read_pts
+    from faceinv.photo.pts import read_landmarks
 
     if len(images) > 1 and (landmarks is not None or mask is not None):
         name = "--landmarks" if landmarks is not None else "--mask"
         raise InputError(f"{name} belongs to one photo; {len(images)} were given. Fit them one by one.")
     if faces == "all" and landmarks is not None:
         raise InputError("--landmarks names one face and --face all asks for every one; give one of them.")
-    points = None if landmarks is None else read_pts(landmarks)
+    points = None if landmarks is None else read_landmarks(landmarks)
     given = len(images)
     if given > 1:  # `*.png` in a folder with results; one that is given by itself is meant
         images = without_own_pictures(images) or images

@@ -23,7 +23,7 @@ from faceinv.errors import BackendError, ConfigError, FaceinvError, InputError, 
 from faceinv.fitting.config import FitConfig
 from faceinv.fitting.fitter import Fitter
 from faceinv.photo.detector import detect_faces
-from faceinv.photo.read import load_image
+from faceinv.photo.read import ImageLike, load_image
 from faceinv.run.warmup import kernels_compiled
 from faceinv.version import __version__
 
@@ -43,7 +43,7 @@ T = TypeVar("T")
 class Plan:
     """What to compare."""
 
-    image: object
+    image: ImageLike
     """The photo, anything `faceinv.fit` accepts."""
     engines: tuple[str, ...] = ()
     """`engine[:device][:dtype]`; empty for all that are installed and start."""
@@ -149,7 +149,7 @@ def _backends(plan: Plan) -> tuple[list[str], list[dict[str, str]]]:
     return list(dict.fromkeys(found)), skipped
 
 
-def _photo(image: object) -> tuple[Case, str]:
+def _photo(image: ImageLike) -> tuple[Case, str]:
     loaded = load_image(image)
     faces = detect_faces(loaded.pixels)
     if not faces:

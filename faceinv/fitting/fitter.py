@@ -24,6 +24,8 @@ from faceinv.fitting.config import FitConfig
 from faceinv.fitting.result import FitResult
 from faceinv.fitting.stages import Fitted, Progress, fit_stages, level_sizes, white_of
 from faceinv.photo.prepare import CropSettings, Prepared, prepare, prepare_faces
+from faceinv.photo.pts import LandmarksLike
+from faceinv.photo.read import ImageLike, MaskLike
 from faceinv.version import __version__
 
 if TYPE_CHECKING:
@@ -63,10 +65,10 @@ class Fitter:
 
     def fit(
         self,
-        image: object,
-        landmarks: object = None,
+        image: ImageLike,
+        landmarks: LandmarksLike | None = None,
         *,
-        mask: object = None,
+        mask: MaskLike | None = None,
         progress: Progress | None = None,
     ) -> FitResult:
         """Fit one face of one photo; see `faceinv.fit`."""
@@ -76,10 +78,10 @@ class Fitter:
 
     def fit_batch(
         self,
-        images: Iterable[object],
-        landmarks: Iterable[object] | None = None,
+        images: Iterable[ImageLike],
+        landmarks: Iterable[LandmarksLike | None] | None = None,
         *,
-        masks: Iterable[object] | None = None,
+        masks: Iterable[MaskLike | None] | None = None,
         progress: Progress | None = None,
     ) -> list[FitResult | FaceinvError]:
         """Fit one face in each of several photos together: one batch on the engine. Results equal single fits.
@@ -112,18 +114,22 @@ class Fitter:
         results = iter(self.solve(usable, tell) if usable else ())
         return [next(results) if isinstance(photo, Prepared) else photo for photo in prepared]
 
-    def fit_faces(self, image: object, *, mask: object = None, progress: Progress | None = None) -> list[FitResult]:
+    def fit_faces(
+        self, image: ImageLike, *, mask: MaskLike | None = None, progress: Progress | None = None
+    ) -> list[FitResult]:
         """Fit every face that is found in a photo, the largest first; see `faceinv.fit_faces`."""
         return self.solve(prepare_faces(image, mask, self._crops), progress)
 
-    def prepare(self, image: object, landmarks: object = None, mask: object = None) -> Prepared:
+    def prepare(
+        self, image: ImageLike, landmarks: LandmarksLike | None = None, mask: MaskLike | None = None
+    ) -> Prepared:
         """Read a photo and find its face; `solve` does the rest. Safe to call from several threads.
 
         Raises:
             InputError: when the photo, landmarks or mask cannot be used.
             NoFaceError: when no landmarks are given and no face is found.
         """
-        return prepare(image, landmarks, mask, self._crops)
+        return prepare(image, landmarks, mask, self._crops, self.model.landmarks(self.model.mean))
 
     def solve(self, photos: Sequence[Prepared], progress: Progress | None = None) -> list[FitResult]:
         """Fit prepared photos together: one batch on the engine.
@@ -144,7 +150,7 @@ class Fitter:
         return CropSettings(level_sizes(config), config.margin, linear, white_of(config))
 
     def _prepare_all(
-        self, images: Sequence[object], landmarks: Sequence[object], masks: Sequence[object]
+        self, images: Sequence[ImageLike], landmarks: Sequence[Any], masks: Sequence[Any]
     ) -> list[Prepared | FaceinvError]:
         """Photos side by side: reading and resampling leave Python's lock free."""
 
@@ -230,24 +236,26 @@ def _fitter(model: str | Path | MorphableModel, backend: str, config: FitConfig 
 
 
 def fit(
-    image: object,
-    landmarks: object = None,
+    image: ImageLike,
+    landmarks: LandmarksLike | None = None,
     *,
     model: str | Path | MorphableModel = "default",
     backend: str = "numpy",
     config: FitConfig | Mapping[str, Any] | None = None,
-    mask: object = None,
+    mask: MaskLike | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
     """Find the 3D face behind a photo.
 
     Args:
-        image: a path, a PIL image, or an array (H, W, 3) of uint8 or of floats in [0, 1] (sRGB-encoded).
-        landmarks: (68, 2) px in iBUG/300-W order, 0-based, or the path of a `.pts` file; None to find the largest face.
+        image: a path, the file's bytes, a file opened in binary mode, a PIL image, or an array (H, W, 3), RGB, of uint8
+            or of floats in [0, 1] (sRGB-encoded).
+        landmarks: (68, 2) px in iBUG/300-W order, 0-based, or the path of a `.pts`, `.npy`, `.csv`, `.txt` or `.json`
+            file (`.pts` counts pixels from 1, the others from 0); None to find the largest face.
         model: `default`, a path to a model file or folder, or a loaded model.
         backend: the engine, `engine[:device][:dtype]`, such as `numpy` or `torch:cuda:0`.
         config: weights, sizes and limits; None for the defaults.
-        mask: pixels of the photo that may be used (path, PIL image or array); None for all.
+        mask: pixels of the photo that may be used, given in the same ways as the photo; None for all.
         progress: told the stage and the fraction done.
 
     Returns:
@@ -263,12 +271,12 @@ def fit(
 
 
 def fit_faces(
-    image: object,
+    image: ImageLike,
     *,
     model: str | Path | MorphableModel = "default",
     backend: str = "numpy",
     config: FitConfig | Mapping[str, Any] | None = None,
-    mask: object = None,
+    mask: MaskLike | None = None,
     progress: Progress | None = None,
 ) -> list[FitResult]:
     """Find every face of a photo, the largest first. Arguments and errors are those of `fit`."""

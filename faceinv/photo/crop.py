@@ -65,8 +65,8 @@ class FaceCrop:
 
     def cut(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """(size, size, C) resampled, and (size, size) where the photo was there."""
-        pixels, inside = crop_square(image, self.x0, self.y0, self.side, self.size)
-        return pixels.astype(np.float32, copy=False), inside
+        pixels, on_photo = crop_square(image, self.x0, self.y0, self.side, self.size)
+        return pixels.astype(np.float32, copy=False), on_photo
 
 
 def eye_distance(landmarks: NDArray[np.float64]) -> float:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from faceinv.errors import InputError
 from faceinv.photo.pts import read_pts
+from faceinv.photo.read import image_suffixes, is_image_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AnnotatedPhoto", "Dataset300W", "Skipped"]
 
-_IMAGES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _LANDMARKS: Final = ".pts"
 
 
@@ -74,7 +74,7 @@ class Dataset300W:
         present = list(dict.fromkeys(subset for subset, _, images, _ in self._folders() if images))
         if not present:
             raise InputError(
-                f"folder '{self.root}' holds no photos ({', '.join(sorted(_IMAGES))}). Name the folder that "
+                f"folder '{self.root}' holds no photos ({', '.join(sorted(image_suffixes()))}). Name the folder that "
                 "300-W was unpacked to, with 01_Indoor and 02_Outdoor, or afw, helen, ibug and lfpw in it."
             )
         wanted = present if subsets is None else [name.strip("/").lower() for name in subsets]
@@ -131,7 +131,7 @@ class Dataset300W:
         for place, folders, files in os.walk(self.root):
             folders.sort()
             names = sorted(name for name in files if not name.startswith("."))
-            images = [name for name in names if Path(name).suffix.lower() in _IMAGES]
+            images = [name for name in names if is_image_file(name)]
             marked = {Path(n).stem.lower(): n for n in names if Path(n).suffix.lower() == _LANDMARKS}
             if images or marked:
                 yield _subset(Path(place).relative_to(self.root)), Path(place), images, marked

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +11,10 @@ import numpy as np
 from faceinv.errors import NoFaceError
 from faceinv.photo.color import srgb_to_linear
 from faceinv.photo.crop import FaceCrop
-from faceinv.photo.detector import detect_faces
-from faceinv.photo.pts import read_pts, validate_landmarks
-from faceinv.photo.read import LoadedImage, load_image, load_mask
+from faceinv.photo.detector import detect_faces, smallest_face
+from faceinv.photo.plausibility import Doubt, doubts, mask_doubts
+from faceinv.photo.pts import LandmarksLike, load_landmarks
+from faceinv.photo.read import ImageLike, LoadedImage, MaskLike, load_image, load_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,17 +53,24 @@ class Prepared:
     seconds: float
     """What it took, landmarks found included."""
     warnings: tuple[str, ...] = ()
-    """Sentences on what may be wrong with the input."""
+    """What may be wrong with the photo's landmarks or mask, and how many faces were found beside this."""
 
 
-def prepare(image: object, landmarks: object, mask: object, settings: CropSettings) -> Prepared:
+def prepare(
+    image: ImageLike,
+    landmarks: LandmarksLike | None,
+    mask: MaskLike | None,
+    settings: CropSettings,
+    mean_points: NDArray[np.floating],
+) -> Prepared:
     """Read a photo, find or check the landmarks of one face, and cut it out.
 
     Args:
         image: anything `load_image` reads.
-        landmarks: (68, 2) px, the path of a `.pts` file, or None to find the largest face.
+        landmarks: anything `load_landmarks` reads, or None to find the largest face.
         mask: anything `load_mask` reads, or None: pixels of the photo that may be used.
         settings: how it is cut.
+        mean_points: (68, 3) mm, the landmarks of the model's mean face, which given ones are compared with.
 
     Raises:
         InputError: when the photo, landmarks or mask cannot be used.
@@ -71,45 +78,60 @@ def prepare(image: object, landmarks: object, mask: object, settings: CropSettin
     """
     began = time.perf_counter()
     loaded = load_image(image)
-    warnings: tuple[str, ...] = ()
+    chosen = None if mask is None else load_mask(mask, loaded.size)
     if landmarks is None:
-        points, *others = _detected(loaded)
-        if others:
-            warnings = (f"{1 + len(others)} faces were found; this is the largest.",)
+        faces = _detected(loaded)
+        points = faces[0]
+        remarks = _several(len(faces)) + (() if chosen is None else mask_doubts(chosen, points))
     else:
-        given = read_pts(landmarks) if isinstance(landmarks, str | Path) else landmarks
-        points = validate_landmarks(given, loaded.size)  # type: ignore[arg-type]
-    return replace(_cut(loaded, points, mask, settings, began), warnings=warnings)
+        points = load_landmarks(landmarks, loaded.size)
+        remarks = doubts(points, mean_points, loaded.pixels, chosen)
+    return _cut(loaded, points, chosen, settings, remarks, began)
 
 
-def prepare_faces(image: object, mask: object, settings: CropSettings) -> list[Prepared]:
+def prepare_faces(image: ImageLike, mask: MaskLike | None, settings: CropSettings) -> list[Prepared]:
     """As `prepare`, for every face that is found in a photo, the largest first."""
     began = time.perf_counter()
     loaded = load_image(image)
+    chosen = None if mask is None else load_mask(mask, loaded.size)
     every: list[Prepared] = []
-    for points in _detected(loaded):
-        every.append(_cut(loaded, points, mask, settings, began))
+    for points in _detected(loaded, every=True):
+        remarks = () if chosen is None else mask_doubts(chosen, points)
+        every.append(_cut(loaded, points, chosen, settings, remarks, began))
         began = time.perf_counter()
     return every
 
 
-def _detected(loaded: LoadedImage) -> Sequence[NDArray[np.float64]]:
-    faces = detect_faces(loaded.pixels)
+def _detected(loaded: LoadedImage, *, every: bool = False) -> Sequence[NDArray[np.float64]]:
+    faces = detect_faces(loaded.pixels, every=every)
     if not faces:
+        width, height = loaded.size
         raise NoFaceError(
-            f"no face was found in '{loaded.name}'. Give a photo in which the face is upright, in view and at least "
-            "40 px wide, or give its 68 landmarks."
+            f"no face was found in '{loaded.name}'. Give a photo in which the face is in view, upright, frontal to "
+            f"half profile (turned by 45 degrees), and at least {smallest_face(loaded.size)} px from brows to chin in "
+            f"a photo of {width} x {height} px; or give its 68 landmarks."
         )
     return [face.landmarks for face in faces]
 
 
+def _several(count: int) -> tuple[Doubt, ...]:
+    if count == 1:
+        return ()
+    sentence = f"{count} faces were found; the largest is fitted. --face all, or fit_faces, fits every one."
+    return (Doubt("several faces", sentence),)
+
+
 def _cut(
-    loaded: LoadedImage, landmarks: NDArray[np.float64], mask: object, settings: CropSettings, began: float
+    loaded: LoadedImage,
+    landmarks: NDArray[np.float64],
+    chosen: NDArray[np.bool_] | None,
+    settings: CropSettings,
+    remarks: tuple[Doubt, ...],
+    began: float,
 ) -> Prepared:
     crop = FaceCrop.around(landmarks, settings.margin, settings.sizes[-1])
     colours, usable = crop.cut(loaded.pixels)
-    if mask is not None:
-        chosen = load_mask(mask, loaded.size)
+    if chosen is not None:
         share, _ = crop.cut(chosen.astype(np.float32)[..., None])
         usable &= share[..., 0] > 0.5
     if settings.linear:
@@ -117,7 +139,8 @@ def _cut(
     levels = [(colours * np.float32(settings.white), usable)]
     for _ in settings.sizes[1:]:
         levels.insert(0, _halved(*levels[0]))
-    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, time.perf_counter() - began)
+    warnings = tuple(map(str, remarks))
+    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, time.perf_counter() - began, warnings)
 
 
 def _halved(colours: NDArray[np.float32], usable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -31,7 +31,7 @@ def crop_square(
         size: side of the result, px, at least 1.
 
     Returns:
-        crop (size, size, C) float32, where the photo's edge pixels go on outside of it; and inside (size, size) bool,
+        crop (size, size, C) float32, where the photo's edge pixels go on outside of it; and on_photo (size, size) bool,
         True where a pixel's centre lies on the photo.
 
     Raises:

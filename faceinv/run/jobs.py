@@ -12,12 +12,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from faceinv.errors import InputError
 from faceinv.output.picture import is_own_picture
+from faceinv.photo.read import image_suffixes, is_image_file, is_unread_picture
 from faceinv.run.outputs import FitOptions, finite, is_record, output_paths, read_json, unique_stems, write_json
 from faceinv.version import __version__
 
@@ -35,17 +35,6 @@ __all__ = [
 
 Record = dict[str, Any]
 """What the JSON of a photo holds: `image`, `status`, `files`, `source`, and numbers or an `error`."""
-
-_FORMATS: Final = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
-    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"),
-)
-"""Photos, if the Pillow that is installed reads them; HEIC takes a plug-in."""
-_UNREAD: Final = (
-    *(".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"),
-    *(".psd", ".xcf", ".svg", ".eps", ".pdf"),
-)
-"""Pictures that are not read, whatever is installed; those who keep them among their photos should hear of it."""
 
 
 @dataclass(frozen=True)
@@ -116,17 +105,17 @@ def find_jobs(folder: Path, output: Path) -> Inventory:
         here = Path(place)
         names[:] = sorted(n for n in names if not n.startswith(".") and (here / n).absolute() != output.absolute())
         visible = [here / name for name in sorted(files) if not name.startswith(".")]
-        images = [path for path in visible if path.suffix.lower() in _readable()]
+        images = [path for path in visible if is_image_file(path)]
         photos = without_own_pictures(images)
         own += len(images) - len(photos)
-        unread.update(s for path in visible if (s := path.suffix.lower()) in {*_FORMATS, *_UNREAD} - _readable())
+        unread.update(path.suffix.lower() for path in visible if is_unread_picture(path))
         landmarks = {path.stem.lower(): path for path in visible if path.suffix.lower() == ".pts"}
         for image, stem in zip(photos, unique_stems(photos), strict=True):
             name = image.relative_to(folder)
             jobs.append(Job(image, landmarks.get(image.stem.lower()), name.as_posix(), output / name.parent, stem))
     inventory = Inventory(tuple(jobs), dict(unread), own)
     if not jobs:
-        kinds = ", ".join(sorted(_readable()))
+        kinds = ", ".join(sorted(image_suffixes()))
         reasons = " ".join(sentence for sentence in (inventory.skipped(), left_out(own)) if sentence)
         raise InputError(f"folder '{folder}' holds no photos ({kinds}), nor do its sub-folders. {reasons}".strip())
     return inventory
@@ -206,13 +195,3 @@ def _is_listed_overlay(path: Path) -> bool:
         return False
     record = read_json(path.with_name(name.removesuffix("_overlay.png") + ".json"))
     return is_record(record) and record["files"].get("overlay") == name
-
-
-@cache
-def _readable() -> frozenset[str]:
-    """Suffixes of photos that the Pillow which is installed reads."""
-    from PIL import Image
-
-    Image.init()
-    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    return frozenset(known.intersection(_FORMATS))
