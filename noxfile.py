@@ -17,8 +17,8 @@ nox.options.reuse_existing_virtualenvs = True
 ROOT = Path(__file__).parent
 TYPED = ("tests", "tests/*/", "benchmarks", "examples", "tools")
 """Folders of scripts and tests, checked one by one: modules of the same name may be in several."""
-BESIDE = ("tests", "tests/engines", "tests/cuda_on_cpu")
-"""Folders whose modules others import."""
+SUPPORT = "tests/support"
+"""The folder whose modules tests import."""
 
 
 def install(session: nox.Session, *what: str) -> None:
@@ -70,7 +70,7 @@ def check_types(session: nox.Session) -> None:
         for folder in (folder for pattern in TYPED for folder in sorted(ROOT.glob(pattern))):
             files = sorted(str(path) for path in folder.glob("*.py"))
             if files:
-                beside = map(str, (site, folder, *(ROOT / path for path in BESIDE)))
+                beside = map(str, (site, folder, ROOT / SUPPORT))
                 session.run(*mypy, *files, env={"MYPYPATH": os.pathsep.join(dict.fromkeys(beside))})
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
+import entry_point
 import pytest
 from quick import sample
 
 import faceinv
-
-sys.path.insert(0, str(Path(__file__).parent / "cuda_on_cpu"))
-
-import entry_point
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -106,7 +106,7 @@ def test_the_largest_of_several_faces_is_said_to_be_one_of_them(tmp_path: Path) 
     Image.fromarray(np.concatenate([one, one], axis=1)).save(tmp_path / "two.png")
     (tmp_path / "c.toml").write_text("size = 32\nlevels = 1\niterations = 1\n")
     words = ("-o", tmp_path / "o", "--config", tmp_path / "c.toml")
-    said = "2 faces were found; this is the largest."
+    said = "several faces: 2 faces were found; the largest is fitted. --face all, or fit_faces, fits every one."
     assert f"[{said}]" in invoke("fit", tmp_path / "two.png", *words).out
     assert json.loads((tmp_path / "o" / "two.json").read_text())["warnings"] == [said]
     assert said not in invoke("fit", tmp_path / "two.png", "--face", "all", *words).out

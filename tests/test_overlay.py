@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pictures import assert_pictured
 from PIL import Image
 from quick import quick_fit, sample
 from small import few_modes
-from support.pictures import assert_pictured
 
 from faceinv import FitResult
 from faceinv.engine.registry import build_engine

@@ -120,7 +120,7 @@ def tiny(tmp_path: Path) -> Path:
 
 def test_engine_of_another_package(tiny: Path) -> None:
     """It is listed, built with its settings, and cannot take a built-in name; its failures are explained."""
-    engines = Path(__file__).parent / "engines"
+    support = Path(__file__).parent / "support"
     printed = run(
         """
         from problems import toy_model
@@ -140,7 +140,7 @@ def test_engine_of_another_package(tiny: Path) -> None:
                 print(error)
         """,
         tiny,
-        engines,
+        support,
     ).splitlines()
     assert printed[0] == "tiny-engine 1.2 tiny-engine pip install tiny-engine"
     assert printed[1] == "built-in 1"

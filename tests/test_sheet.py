@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from pictures import assert_pictured
 from small import few_modes
-from support.pictures import assert_pictured
 
 from faceinv.face.formats import load_model
 from faceinv.output.model_sheet import render_sheet

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-# The problems and tolerances of all engines are those of this one too.
-sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ from workload import BARRIER, results, without_barrier
 
 from faceinv.backends.cupy_cuda.kernels import FILES
 
-_SCRIPT = str(Path(__file__).with_name("workload.py"))
+_SCRIPT = str(Path(__file__).parents[1] / "support" / "workload.py")
 
 BARRIERS = {
     "coefficients overwritten too early": ("geometry.cu", "// the last round's coefficients"),

@@ -1,6 +1,6 @@
 """Writes tests/engines/golden/*.npz from the reference engine: run by hand, from a checkout, when the contract changes.
 
-python tests/engines/make_golden.py
+PYTHONPATH=tests/support python tests/engines/make_golden.py
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
 
 from executor import CpuDevice, KernelError
 from problems import toy_chi, toy_model, toy_problem
