@@ -33,7 +33,7 @@ import numpy as np
 import report
 
 from faceinv.engine.records import Assembly, Energy, EngineSettings, Normals, Problem
-from faceinv.engine.registry import build_engine, parse_backend
+from faceinv.engine.registry import build_engine, parse_engine
 from faceinv.face.camera import WeakPerspective, rotation_matrix
 from faceinv.face.formats import load_model, save_npz_model
 from faceinv.face.layout import ParameterLayout
@@ -133,7 +133,7 @@ def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assemb
     """One linearisation of a face that fills a square image, at each size."""
     model = load_model(path)
     layout = ParameterLayout.of(model)
-    engine = build_engine(parse_backend("numpy"), model, EngineSettings(normals=normals, assembly=assembly))
+    engine = build_engine(parse_engine("numpy"), model, EngineSettings(normals=normals, assembly=assembly))
     found = []
     for size in sizes:
         chosen = runs if size <= _MANY_PIXELS else max(2, runs // 3)

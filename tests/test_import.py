@@ -37,7 +37,7 @@ def test_import_loads_no_backend(plain: set[str]) -> None:
 def test_the_parts_of_a_fit_load_no_engine() -> None:
     names = loaded_after(
         "import faceinv.fitting, faceinv.engine.registry, faceinv.fitting.result, faceinv.output.export\n"
-        "faceinv.available_engines(); faceinv.engine.registry.parse_backend('torch:cuda:0')"
+        "faceinv.available_engines(); faceinv.engine.registry.parse_engine('torch:cuda:0')"
     )
     assert not names & {"numba", "torch", "mxnet", "cupy"}
 

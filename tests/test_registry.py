@@ -9,24 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from faceinv.engine.registry import BackendSpec, available_engines, parse_backend
+from faceinv.engine.registry import EngineSpec, available_engines, parse_engine
 from faceinv.errors import BackendError
 
 
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("numpy", BackendSpec("numpy", "", "float32")),
-        ("numpy:float64", BackendSpec("numpy", "", "float64")),
-        ("torch:cuda:0", BackendSpec("torch", "cuda:0", "float32")),
-        ("torch:cuda:0:float64", BackendSpec("torch", "cuda:0", "float64")),
-        ("cupy:0:float32", BackendSpec("cupy", "0", "float32")),
-        (" mxnet ", BackendSpec("mxnet", "", "float32")),
+        ("numpy", EngineSpec("numpy", "", "float32")),
+        ("numpy:float64", EngineSpec("numpy", "", "float64")),
+        ("torch:cuda:0", EngineSpec("torch", "cuda:0", "float32")),
+        ("torch:cuda:0:float64", EngineSpec("torch", "cuda:0", "float64")),
+        ("cupy:0:float32", EngineSpec("cupy", "0", "float32")),
+        (" mxnet ", EngineSpec("mxnet", "", "float32")),
     ],
 )
-def test_parsing(text: str, spec: BackendSpec) -> None:
-    assert parse_backend(text) == spec
-    assert parse_backend(str(spec)) == spec
+def test_parsing(text: str, spec: EngineSpec) -> None:
+    assert parse_engine(text) == spec
+    assert parse_engine(str(spec)) == spec
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_parsing(text: str, spec: BackendSpec) -> None:
 )
 def test_malformed_strings(text: str, message: str) -> None:
     with pytest.raises(BackendError, match=message):
-        parse_backend(text)
+        parse_engine(text)
 
 
 def test_not_a_string() -> None:
     with pytest.raises(BackendError, match="backend is int 3; expected a string"):
-        parse_backend(3)  # type: ignore[arg-type]
+        parse_engine(3)  # type: ignore[arg-type]
 
 
 def test_built_in_engines_come_first() -> None:
@@ -70,8 +70,8 @@ def run(script: str, *folders: Path) -> str:
 def test_only_what_is_named_is_imported() -> None:
     run(
         """
-        from faceinv.engine.registry import available_engines, parse_backend
-        available_engines(); parse_backend("torch:cpu"); parse_backend("mxnet")
+        from faceinv.engine.registry import available_engines, parse_engine
+        available_engines(); parse_engine("torch:cpu"); parse_engine("mxnet")
         loaded = {"torch", "mxnet", "cupy", "numba"} & set(sys.modules)
         assert not loaded, loaded
         """

@@ -18,7 +18,7 @@ import numpy as np
 
 from faceinv.comparison.baselines import host_baselines
 from faceinv.comparison.measure import Case, Measured, Task, measure, synthetic_case
-from faceinv.engine.registry import available_engines, parse_backend
+from faceinv.engine.registry import available_engines, parse_engine
 from faceinv.errors import BackendError, ConfigError, FaceinvError, InputError, NoFaceError
 from faceinv.fitting.config import FitConfig
 from faceinv.fitting.fitter import Fitter
@@ -140,12 +140,12 @@ def _backends(plan: Plan) -> tuple[list[str], list[dict[str, str]]]:
                 skipped.append({"engine": status.name, "reason": f"not installed: {status.install}"})
     found: list[str] = []
     for name in names:
-        spec = parse_backend(name)
+        spec = parse_engine(name)
         status = known[spec.engine]
         if not status.installed:
             raise BackendError(f"engine '{spec.engine}' is not installed. Install it with: {status.install}.")
         given = name.strip().endswith(("float32", "float64"))
-        found += [str(parse_backend(name if given else f"{name}:{dtype}")) for dtype in plan.dtypes]
+        found += [str(parse_engine(name if given else f"{name}:{dtype}")) for dtype in plan.dtypes]
     return list(dict.fromkeys(found)), skipped
 
 

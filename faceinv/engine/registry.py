@@ -17,7 +17,7 @@ from faceinv.engine.records import DType, EngineSettings
 from faceinv.errors import BackendError, FaceinvError
 from faceinv.face.model import MorphableModel
 
-__all__ = ["BackendSpec", "EngineStatus", "available_engines", "build_engine", "parse_backend"]
+__all__ = ["EngineSpec", "EngineStatus", "available_engines", "build_engine", "parse_engine"]
 
 _GROUP: Final = "faceinv.backends"
 _DTYPES: Final[tuple[DType, ...]] = ("float32", "float64")
@@ -44,7 +44,7 @@ _BUILT_IN: Final = {
 
 
 @dataclass(frozen=True)
-class BackendSpec:
+class EngineSpec:
     """A parsed config string."""
 
     engine: str
@@ -71,7 +71,7 @@ class EngineStatus:
     """`built-in`, or the distribution that provides the entry point."""
 
 
-def parse_backend(text: str) -> BackendSpec:
+def parse_engine(text: str) -> EngineSpec:
     """Split `engine[:device][:dtype]`; a device may hold a colon itself, as in `torch:cuda:0:float64`.
 
     Raises:
@@ -95,16 +95,16 @@ def parse_backend(text: str) -> BackendSpec:
             raise BackendError(f"backend '{text}': dtype '{named[0]}' is not one of {', '.join(_DTYPES)}, given last.")
         dtype = "float64" if named[0] == "float64" else "float32"
         rest = rest[:-1]
-    return BackendSpec(engine, ":".join(rest), dtype)
+    return EngineSpec(engine, ":".join(rest), dtype)
 
 
-def build_engine(backend: str | BackendSpec, model: MorphableModel, settings: EngineSettings | None = None) -> Engine:
+def build_engine(backend: str | EngineSpec, model: MorphableModel, settings: EngineSettings | None = None) -> Engine:
     """Build the engine that a config string names; its device and dtype replace those of `settings`.
 
     Raises:
         BackendError: when the engine is unknown, not installed, broken, or lacks the device.
     """
-    spec = backend if isinstance(backend, BackendSpec) else parse_backend(backend)
+    spec = backend if isinstance(backend, EngineSpec) else parse_engine(backend)
     build = _load(spec.engine)
     try:
         return build(model, replace(settings or EngineSettings(), device=spec.device, dtype=spec.dtype))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faceinv.engine.records import EngineSettings
-from faceinv.engine.registry import build_engine, parse_backend
+from faceinv.engine.registry import build_engine, parse_engine
 from faceinv.errors import FaceinvError, InputError
 from faceinv.face.formats import DEFAULT, load_model
 from faceinv.face.landmarks68 import INNER, OUTER_EYES
@@ -54,7 +54,7 @@ class Fitter:
         backend: str = "numpy",
         config: FitConfig | Mapping[str, Any] | None = None,
     ) -> None:
-        spec = parse_backend(backend)
+        spec = parse_engine(backend)
         self.config = FitConfig.of(config)
         self.model = model if isinstance(model, MorphableModel) else load_model(model)
         self.model_source = self.model.name if isinstance(model, MorphableModel) else _source_of(model)
