@@ -147,6 +147,7 @@ def test_a_model_whose_name_is_not_unicode(tmp_path: Path) -> None:
     model: Any = tmp_path / f"{BYTES}.npz"
     save_npz_model(faceinv.load_model("default", face_only=True), model)
     config = faceinv.FitConfig(size=32, levels=1, iterations=1)
-    result = faceinv.fit(quick_fit().photo, quick_fit().landmarks_target, model=model, config=config)
+    photo: Any = quick_fit().photo
+    result = faceinv.fit(photo, quick_fit().landmarks_target, model=model, config=config)
     result.save(tmp_path / "r.npz")
     assert faceinv.load_result(tmp_path / "r.npz").model_source == str(model)

@@ -63,6 +63,7 @@ def test_a_user_without_logging_sees_it() -> None:
 def test_compiling_beforehand_leaves_nothing_to_compile(tmp_path: Any) -> None:
     """What fits and their files need has been compiled, for other settings too, when `compile_kernels` ends."""
     photo, landmarks = quick_fit().photo, quick_fit().landmarks_target
+    assert photo is not None
     fitter = faceinv.Fitter(config=faceinv.FitConfig(size=64, levels=1, iterations=2, normals="flat"))
     steps: list[tuple[int, int]] = []
     warmup.compile_kernels(fitter, lambda done, total: steps.append((done, total)))

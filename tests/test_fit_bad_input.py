@@ -171,7 +171,7 @@ def test_lists_of_different_lengths(fitter: Fitter) -> None:
 
 
 def test_one_bad_photo_of_a_batch_is_named_and_costs_no_other(fitter: Fitter, photo: np.ndarray) -> None:
-    first, second, third = fitter.fit_batch(iter([photo, "nowhere.jpg", photo]), iter([face(), None, face()]))
+    first, second, third = fitter.fit_batch(iter((photo, "nowhere.jpg", photo)), iter([face(), None, face()]))
     assert isinstance(second, InputError)
     assert str(second).startswith("item 1: ")
     assert "nowhere.jpg" in str(second)

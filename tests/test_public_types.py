@@ -51,7 +51,7 @@ def test_other_configurations_are_refused(config: Any, words: str) -> None:
 def test_generators_make_a_batch() -> None:
     landmarks = quick_fit().landmarks_target
 
-    def photos() -> Iterator[object]:
+    def photos() -> Iterator[Any]:
         yield sample()
         yield np.zeros((64, 64, 3), np.uint8)
 
@@ -65,13 +65,13 @@ def test_generators_make_a_batch() -> None:
 
 
 @pytest.mark.parametrize("landmarks", [[], [None, None]])
-def test_batches_of_unequal_lengths_are_refused(landmarks: list[object]) -> None:
+def test_batches_of_unequal_lengths_are_refused(landmarks: list[None]) -> None:
     with pytest.raises(InputError, match=r"1 images, \d landmark sets and 1 masks"):
         faceinv.Fitter(config=TINY).fit_batch([sample()], landmarks)
 
 
 def test_an_item_that_is_no_photo_is_named() -> None:
-    (error,) = faceinv.Fitter(config=TINY).fit_batch([3])
+    (error,) = faceinv.Fitter(config=TINY).fit_batch([3])  # type: ignore[list-item]
     assert isinstance(error, InputError)
     assert str(error).startswith("item 0: ")
 

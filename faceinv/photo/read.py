@@ -9,7 +9,7 @@ import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias
+from typing import IO, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ __all__ = [
     "ImageLike",
     "LoadedImage",
     "MaskLike",
+    "SupportsArray",
     "image_suffixes",
     "is_image_file",
     "is_unread_picture",
@@ -32,8 +33,15 @@ __all__ = [
     "load_mask",
 ]
 
+
+class SupportsArray(Protocol):
+    """What NumPy makes an array of, such as an array or a tensor on the host."""
+
+    def __array__(self) -> npt.NDArray[Any]: ...
+
+
 ImageLike: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any] | SupportsArray
 )
 """A photo: its path, its file's bytes, its file opened in binary mode, a PIL image, or an array."""
 MaskLike: TypeAlias = ImageLike
