@@ -20,9 +20,10 @@ from PIL import Image
 
 from faceinv.errors import InputError
 from faceinv.output.picture import save_image
-from faceinv.photo import read as images
+from faceinv.photo import image_file as images
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
-from faceinv.photo.read import is_image_file, is_unread_picture, load_image, load_mask
+from faceinv.photo.image_file import is_image_file, is_unread_picture
+from faceinv.photo.read import load_image, load_mask
 from faceinv.photo.resample import crop_square
 
 

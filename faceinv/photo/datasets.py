@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from faceinv.errors import InputError
+from faceinv.photo.image_file import image_suffixes, is_image_file
 from faceinv.photo.pts import read_pts
-from faceinv.photo.read import image_suffixes, is_image_file
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,7 +17,7 @@ from typing import Any
 
 from faceinv.errors import InputError
 from faceinv.output.picture import is_own_picture
-from faceinv.photo.read import image_suffixes, is_image_file, is_unread_picture
+from faceinv.photo.image_file import image_suffixes, is_image_file, is_unread_picture
 from faceinv.run.outputs import FitOptions, finite, is_record, output_paths, read_json, unique_stems, write_json
 from faceinv.version import __version__
 
