@@ -217,7 +217,7 @@ def _normals(vertices: Array, triangles: NDArray[np.int64]) -> Array:
 # ---- the picture
 
 
-@numba.njit(cache=False)
+@numba.njit(cache=False)  # type: ignore[untyped-decorator]
 def _rasterize(
     xy: Array, inverse: Array, triangles: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.int64], Array]:  # pragma: no cover
