@@ -10,6 +10,7 @@ import numpy as np
 
 from faceinv.backends.numpy_numba import assembly, raster, shading, surface
 from faceinv.backends.numpy_numba.mesh import Mesh
+from faceinv.backends.numpy_numba.threads import before_launch
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.host_differentiator import HostTermsDifferentiator
 from faceinv.engine.interface import AbstractDifferentiator, AbstractRenderer, Engine
@@ -109,6 +110,7 @@ class NumbaRenderer(AbstractRenderer):
 
     def surface(self, chi: NDArray[np.float64]) -> _Surface:
         """The posed surface of one item; the two latest are remembered, as a trial point becomes the next start."""
+        before_launch()
         key = chi.tobytes()
         for known, found in self._latest:
             if known == key:
@@ -162,6 +164,7 @@ class NumbaRenderer(AbstractRenderer):
 
     def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
         """See `AbstractRenderer.rasterize`."""
+        before_launch()
         batch = len(geometry.image_xy)
         triangle, barycentric = np.empty((batch, *size), np.int32), np.empty((batch, *size, 3))
         for item in range(batch):
@@ -174,6 +177,7 @@ class NumbaRenderer(AbstractRenderer):
         self, geometry: Geometry, visibility: Visibility, quantities: Collection[PixelQuantity] = PIXEL_QUANTITIES
     ) -> Pixels:
         """See `AbstractRenderer.interpolate`."""
+        before_launch()
         tables: dict[str, tuple[NDArray[np.int32], NDArray[np.float64]]] = {
             "position": (self.mesh.triangles, geometry.vertices),
             "albedo": (self.mesh.triangles, geometry.albedo),
@@ -214,6 +218,7 @@ class NumbaRenderer(AbstractRenderer):
 
     def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AbstractRenderer.shade`."""
+        before_launch()
         normal, albedo = pixels.needed("normal"), pixels.needed("albedo")
         out = np.empty((*pixels.triangle.shape, 3))
         for item, colours in enumerate(out):
