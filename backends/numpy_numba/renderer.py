@@ -13,6 +13,7 @@ from faceinv.backends.numpy_numba.mesh import Mesh
 from faceinv.backends.numpy_numba.parts import Posed, Shape
 from faceinv.backends.numpy_numba.raster import rasterize
 from faceinv.backends.numpy_numba.surface import linear_surface, vertex_normals
+from faceinv.backends.numpy_numba.threads import before_launch
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.interface import AbstractRenderer
 from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
@@ -61,6 +62,7 @@ class NumbaRenderer(AbstractRenderer):
 
     def surface(self, chi: NDArray[np.float64], item: int) -> Surface:
         """The posed surface of an item of a batch, chi (P,)."""
+        before_launch()
         # Light falls on a surface but does not change it.
         return self.surfaces.get(item, chi[: self.layout.lighting.start].tobytes(), lambda: self._surface(chi))
 
@@ -94,6 +96,7 @@ class NumbaRenderer(AbstractRenderer):
 
     def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
         """See `AbstractRenderer.rasterize`."""
+        before_launch()
         batch = len(geometry.image_xy)
         triangle, barycentric = np.empty((batch, *size), np.int32), np.empty((batch, *size, 3))
         for item in range(batch):

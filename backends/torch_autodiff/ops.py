@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from faceinv.engine.local_autodiff.ops import ArrayOps
+from faceinv.process import before_threads, in_forked_children, openmp_may_be_lost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +32,15 @@ class TorchOps(ArrayOps):
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        # The threads of PyTorch's operations do not survive a fork; one thread alone needs none of them.
+        if openmp_may_be_lost():
+            _use_one_thread()
+        in_forked_children(_use_one_thread)
 
     def upload(self, host: NDArray[Any], kind: Kind) -> Tensor:
-        """See `ArrayOps.upload`."""
+        """See `ArrayOps.upload`. Each computation begins with it."""
+        if self.device.type != "cpu":
+            before_threads(f"PyTorch on '{self.device.type}'")
         return torch.tensor(host, dtype=_KINDS[kind], device=self.device)
 
     def download(self, array: Tensor) -> NDArray[Any]:
@@ -147,3 +154,7 @@ class TorchOps(ArrayOps):
             wanted, keep = [*leaves, *own_leaves[place]], place + 1 < len(outputs)
             gradients.append(list(torch.autograd.grad(output, wanted, torch.ones_like(output), retain_graph=keep)))
         return [output.detach() for output in outputs], gradients
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import repeat
@@ -62,6 +62,12 @@ class Fitter:
         settings = EngineSettings(normals=self.config.normals, assembly=self.config.assembly)
         self.engine: Engine = build_engine(spec, self.model, settings)
         self.layout = ParameterLayout.of(self.model)
+
+    def __reduce__(self) -> tuple[Callable[..., Fitter], tuple[object, ...]]:
+        # The engine is built anew where the copy is. The model travels, as its file may not be there.
+        packaged = self.model_source == DEFAULT and self.model is load_model(DEFAULT)
+        model = DEFAULT if packaged else self.model
+        return _rebuilt, (model, self.model_source, self.backend, self.config)
 
     def fit(
         self,
@@ -205,6 +211,13 @@ class Fitter:
             photo=photo.pixels,
             warnings=photo.warnings,
         )
+
+
+def _rebuilt(model: str | MorphableModel, model_source: str, backend: str, config: FitConfig) -> Fitter:
+    """A `Fitter` from what one is pickled as."""
+    fitter = Fitter(model, backend, config)
+    fitter.model_source = model_source
+    return fitter
 
 
 def _silent(stage: str, done: float) -> None:

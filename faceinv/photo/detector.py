@@ -20,6 +20,7 @@ from faceinv.errors import BackendError, InputError
 from faceinv.face.landmarks68 import MIRRORED
 from faceinv.photo.pts import Points
 from faceinv.photo.resample import crop_square
+from faceinv.process import alone
 
 __all__ = ["Colours", "Detection", "detect_faces", "sees_face_at", "smallest_face"]
 
@@ -196,7 +197,8 @@ def _session(name: str) -> Any:
 def _run(name: str, crops: Colours) -> npt.NDArray[np.float64]:
     """Give (B, side, side, 3) crops in [0, 1] to a network."""
     images = np.ascontiguousarray(crops.transpose(0, 3, 1, 2) * np.float32(255))
-    (result,) = _session(name).run(None, {"image": images})
+    with alone("Landmark detection"):
+        (result,) = _session(name).run(None, {"image": images})
     return np.asarray(result, dtype=np.float64)
 
 

@@ -32,7 +32,9 @@ def rasterize_triangles(
         (H, W) int32 triangle, -1 for none, and (H, W, 3) its barycentric coordinates.
     """
     from faceinv.backends.numpy_numba.raster import rasterize
+    from faceinv.backends.numpy_numba.threads import before_launch
 
+    before_launch()
     turned = np.zeros(len(triangles), np.bool_)
     if both_sides:
         a, b, c = (xy[triangles[:, k]] for k in range(3))

@@ -1,0 +1,114 @@
+"""What survives a fork.
+
+A forked child has the memory of its parent, but of its threads only the one that forked. A thread pool that the parent
+had started is dead there: work for it waits for ever, or ends the child. Whoever starts threads of a library's own says
+so here before each computation, and in a child whose parent had done so it gets an error at once. Where the parent had
+not computed yet, a forked child computes as any other process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from faceinv.errors import BackendError
+
+__all__ = ["NUMBA", "alone", "before_threads", "in_forked_children", "openmp_may_be_lost"]
+
+NUMBA: Final = "Engine 'numpy' (Numba)"
+"""Numba's threads, for `before_threads`."""
+_REMEDY: Final = (
+    "Start processes by multiprocessing.get_context('spawn'), or compute nothing before the fork, but in the children."
+)
+_started: set[str] = set()
+"""Whose threads run in this process."""
+_lost: dict[str, str] = {}
+"""Whose threads, or locks, a fork left behind, and what the parent was doing."""
+_busy: set[tuple[str, int]] = set()
+"""What runs in which thread. Sets, as their changes are atomic: a lock could be held by another thread at the fork."""
+_openmp: set[str] = set()
+"""What OpenMP libraries were loaded at a fork that made this process."""
+_callbacks: list[Callable[[], None]] = []
+
+
+def before_threads(library: str) -> None:
+    """Say that threads of this library's are going to compute in this process.
+
+    Raises:
+        BackendError: when they did so in the process that this one was forked from.
+    """
+    _refuse_lost(library)
+    _started.add(library)
+
+
+@contextmanager
+def alone(what: str) -> Iterator[None]:
+    """A block that a fork does not harm, unless another thread is within it: its locks then stay closed in the child.
+
+    Raises:
+        BackendError: when that was so when this process was forked.
+    """
+    _refuse_lost(what)
+    mark = (what, threading.get_ident())
+    _busy.add(mark)
+    try:
+        yield
+    finally:
+        _busy.discard(mark)
+
+
+def openmp_may_be_lost() -> bool:
+    """Whether this process was forked when an OpenMP library was loaded, by whatever package.
+
+    Its threads, if they had run, are dead, and packages share one such library without knowing it: PyTorch's and
+    Numba's is the same where both are loaded. Computations with one thread do not need them.
+    """
+    return bool(_openmp)
+
+
+def in_forked_children(callback: Callable[[], None]) -> None:
+    """Have a function called in each process that is forked from this one; once, however often it is given."""
+    if callback not in _callbacks:
+        _callbacks.append(callback)
+
+
+def _refuse_lost(what: str) -> None:
+    if what in _lost:
+        raise BackendError(
+            f"{what} cannot compute in this process, which was forked after {_lost[what]}: threads do not survive a "
+            f"fork. {_REMEDY}"
+        )
+
+
+def _after_fork() -> None:
+    for library in _started:
+        _lost[library] = "its parent had computed"
+    # Other users of Numba may have started its threads.
+    if getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False):
+        _lost.setdefault(NUMBA, "its parent had computed")
+    for what, thread in _busy:
+        if thread != threading.get_ident():
+            _lost[what] = "its parent had begun it in another thread"
+    _started.clear()
+    _busy.clear()
+    _openmp.update(_loaded_openmp())
+    for callback in _callbacks:
+        callback()
+
+
+def _loaded_openmp() -> set[str]:
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            names = {Path(line.split()[-1]).name for line in maps if ".so" in line}
+    except OSError:  # no Linux: it may be
+        return {"unknown"}
+    return {name for name in names if name.startswith(("libgomp", "libomp", "libiomp"))}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
