@@ -18,7 +18,7 @@ from typing import Final
 
 from faceinv.errors import BackendError
 
-__all__ = ["NUMBA", "alone", "before_threads", "in_forked_children", "openmp_may_be_lost"]
+__all__ = ["NUMBA", "alone", "before_threads", "in_forked_children", "openmp_may_be_lost", "refuse_late_load"]
 
 NUMBA: Final = "Engine 'numpy' (Numba)"
 """Numba's threads, for `before_threads`."""
@@ -33,6 +33,8 @@ _busy: set[tuple[str, int]] = set()
 """What runs in which thread. Sets, as their changes are atomic: a lock could be held by another thread at the fork."""
 _openmp: set[str] = set()
 """What OpenMP libraries were loaded at a fork that made this process."""
+_modules: set[str] = set()
+"""The modules that were loaded at the last fork."""
 _callbacks: list[Callable[[], None]] = []
 
 
@@ -71,6 +73,16 @@ def openmp_may_be_lost() -> bool:
     return bool(_openmp)
 
 
+def refuse_late_load(module: str, what: str) -> None:
+    """For a library that can handle a fork if it is there, and else hangs on the threads of a lost OpenMP library.
+
+    Raises:
+        BackendError: when OpenMP may be lost, and the module was not loaded by then.
+    """
+    if _openmp and module not in _modules:
+        raise _lost_threads(what, f"OpenMP's threads had run ({', '.join(sorted(_openmp))})")
+
+
 def in_forked_children(callback: Callable[[], None]) -> None:
     """Have a function called in each process that is forked from this one; once, however often it is given."""
     if callback not in _callbacks:
@@ -79,10 +91,14 @@ def in_forked_children(callback: Callable[[], None]) -> None:
 
 def _refuse_lost(what: str) -> None:
     if what in _lost:
-        raise BackendError(
-            f"{what} cannot compute in this process, which was forked after {_lost[what]}: threads do not survive a "
-            f"fork. {_REMEDY}"
-        )
+        raise _lost_threads(what, _lost[what])
+
+
+def _lost_threads(what: str, event: str) -> BackendError:
+    return BackendError(
+        f"{what} cannot compute in this process, which was forked after {event}: threads do not survive a fork. "
+        f"{_REMEDY}"
+    )
 
 
 def _after_fork() -> None:
@@ -96,6 +112,7 @@ def _after_fork() -> None:
             _lost[what] = "its parent had begun it in another thread"
     _started.clear()
     _busy.clear()
+    _modules.update(sys.modules)
     _openmp.update(_loaded_openmp())
     for callback in _callbacks:
         callback()

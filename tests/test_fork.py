@@ -76,11 +76,11 @@ def test_children_spawned_after_a_fit_compute(engine: str) -> None:
 
 @needs_fork
 @pytest.mark.parametrize("engine", ENGINES)
-def test_other_engines_compute_in_children_forked_after_a_fit(engine: str) -> None:
+def test_other_engines_compute_or_name_spawn_in_children_forked_after_a_fit(engine: str) -> None:
     """Libraries share one OpenMP: the threads of one are those of the others."""
     answers = told("fits", engine)["others"]
     assert list(answers) == [name for name in ENGINES if name != engine]
-    assert all(isinstance(cost, float) for cost in answers.values()), answers
+    assert all(isinstance(cost, float) or "'spawn'" in cost for cost in answers.values()), answers
 
 
 @needs_fork

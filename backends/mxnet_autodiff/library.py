@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from faceinv.errors import BackendError
+from faceinv.process import refuse_late_load
 
 __all__ = ["REMEDY", "load_mxnet"]
 
@@ -23,10 +24,11 @@ def load_mxnet() -> Any:
     """The `mxnet` module; NumPy is left as it was found.
 
     Raises:
-        BackendError: when MXNet cannot work with the NumPy that is installed, or is broken.
+        BackendError: when MXNet cannot work with the NumPy that is installed, is broken, or would hang after a fork.
     """
     if int(np.__version__.split(".")[0]) >= 2:
         raise BackendError(f"engine 'mxnet' cannot work with NumPy {np.__version__}. Remedy: {REMEDY}.")
+    refuse_late_load("mxnet", "Engine 'mxnet' (MXNet)")
     # Looked up without getattr, which warns about the name or raises.
     lent = "bool" not in vars(np)
     if lent:
