@@ -9,13 +9,20 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from numba import njit
+from faceinv.backends.numpy_numba.kernel_cache import compiled
 
 __all__ = ["kernel", "parallel_kernel"]
 
+
+def _kernel(function: Any = None, **options: Any) -> Any:
+    if function is None:
+        return partial(_kernel, **options)
+    # Numba's own error model looks at every divisor, which costs compile time and keeps loops from being vectorised.
+    return compiled(function, error_model="numpy", **options)
+
+
 # To mypy kernels are functions of anything: by Numba's own types they could not be called.
-# Numba's own error model looks at every divisor, which costs compile time and keeps loops from being vectorised.
-kernel: Any = partial(njit, cache=True, error_model="numpy")
+kernel: Any = _kernel
 """A serial kernel."""
 parallel_kernel: Any = partial(kernel, parallel=True)
 """One whose `prange` loops are shared among threads. Their bodies index single elements and never slice: Numba then
