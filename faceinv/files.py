@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import struct
 import tempfile
 import zipfile
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from faceinv.errors import ModelError
 
-__all__ = ["read_arrays", "refuse_url", "write_whole"]
+__all__ = ["private_temporary_folder", "read_arrays", "refuse_url", "write_whole"]
 
 _URL = re.compile(r"(https?|ftp|s3|gs|file):/|data:[\w.+-]*[/;,]", re.IGNORECASE)
 
@@ -98,3 +99,23 @@ def write_whole(path: Path) -> Iterator[Path]:
         raise InputError(f"cannot write '{path}': {error.strerror or error}.") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def private_temporary_folder(name: str) -> Path | None:
+    """A folder that outlives the process and that nobody else may write, for code that is run later.
+
+    Returns:
+        The folder; None where there is no place for one, or where somebody else made what has its name.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else None
+    try:
+        place = Path(tempfile.gettempdir())
+        if place == Path.cwd():  # Python's last resort; nobody looks for such things there
+            return None
+        folder = place / (name if user is None else f"{name}-{user}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        state = folder.lstat()
+    except OSError:
+        return None
+    private = user is None or (state.st_uid == user and not state.st_mode & 0o077)
+    return folder if stat.S_ISDIR(state.st_mode) and private else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faceinv.backends.cupy_cuda.differentiator import CudaDifferentiator
+from faceinv.backends.cupy_cuda.launch.cupy_cache import choose_cupy_cache
 from faceinv.backends.cupy_cuda.launch.device import DeviceMemoryError
 from faceinv.backends.cupy_cuda.renderer import CudaRenderer
 from faceinv.engine.interface import AbstractDifferentiator, Engine
@@ -51,8 +52,10 @@ def build(model: MorphableModel, settings: EngineSettings) -> Engine:
     """What the registry calls; `settings.device` is a number, or empty for the first GPU.
 
     Raises:
-        BackendError: when there is no GPU that CuPy can use; the message says why.
+        BackendError: when there is no GPU that CuPy can use, as in a process forked from one that used it; the message
+            says why.
     """
+    choose_cupy_cache()
     from faceinv.backends.cupy_cuda.launch.cupy_device import CupyDevice
 
     return CudaEngine(CupyDevice(settings.device), model, settings)

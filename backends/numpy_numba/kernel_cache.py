@@ -10,18 +10,15 @@ so once.
 from __future__ import annotations
 
 import logging
-import os
-import stat
-import tempfile
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import numba
 from numba.core.caching import FunctionCache
 
 from faceinv.errors import first_line
+from faceinv.files import private_temporary_folder
 
 __all__ = ["ForgivingCache", "compiled"]
 
@@ -67,7 +64,7 @@ def _can_keep() -> bool:
     """Whether there is a folder for compiled kernels; where Numba knows none, it is told of a temporary one."""
     if _numba_can_keep():
         return True
-    folder = _own_temporary_folder()
+    folder = private_temporary_folder("faceinv-kernels")
     if folder is not None:
         numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
         if _numba_can_keep():
@@ -89,24 +86,6 @@ def _numba_can_keep() -> bool:
     except (RuntimeError, OSError):  # Numba's "no locator available"; no home at all
         return False
     return True
-
-
-def _own_temporary_folder() -> Path | None:
-    """A folder that nobody else may write, as compiled code is run; None where there is none."""
-    try:
-        place = Path(tempfile.gettempdir())
-        if place == Path.cwd():  # Python's last resort; nobody looks for a cache there
-            return None
-        user = os.getuid() if hasattr(os, "getuid") else 0
-        folder = place / f"faceinv-kernels-{user}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        state = folder.lstat()
-    except OSError:
-        return None
-    if not hasattr(os, "getuid"):
-        return folder
-    private = stat.S_ISDIR(state.st_mode) and state.st_uid == user and not state.st_mode & 0o077
-    return folder if private else None
 
 
 @cache

@@ -32,7 +32,7 @@ _CAMERAS: dict[str, Any] = {
     **{"batch": 2, "parameters": 48, "pose": 15, "light": 21},
     **{"chi": _Array(48), "camera": _Array(12), "lighting": _Array(27)},
 }
-_INSUFFICIENT, _NO_DEVICE, _SUCCESS_COUNT = 35, 100, 2
+_INSUFFICIENT, _NO_DEVICE, _NOT_INITIALIZED, _SUCCESS_COUNT = 35, 100, 3, 2
 
 
 class _FakeDevice:
@@ -91,6 +91,7 @@ def test_a_gpu_that_is_not_there(machine: pytest.MonkeyPatch) -> None:
     ("code", "driver", "message"),
     [
         (_NO_DEVICE, 13000, "there is no NVIDIA GPU here, or no driver for it"),
+        (_NOT_INITIALIZED, 13000, r"as after a fork .*'spawn'"),
         (_INSUFFICIENT, 0, "there is no NVIDIA GPU here, or no driver for it"),
         (_INSUFFICIENT, 11040, r"the driver supports CUDA 11.4, older than CuPy's 13.0; update the driver"),
         (999, 13000, "cudaErrorUnknown"),

@@ -13,6 +13,7 @@ from faceinv.backends.cupy_cuda.launch.device import Device, DeviceMemoryError
 from faceinv.backends.cupy_cuda.launch.kernel import Kernel
 from faceinv.backends.cupy_cuda.launch.nvrtc_library import load_nvrtc
 from faceinv.errors import BackendError, DeviceLostError, first_line
+from faceinv.process import before_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CupyDevice", "compile_options"]
 
+_CUDA: Final = "Engine 'cupy' (CUDA)"
 _OLDEST: Final = 70
 """The oldest compute capability, times ten: warps whose lanes may diverge."""
 _OUT_OF_MEMORY: Final = 2
@@ -44,13 +46,14 @@ class CupyDevice(Device):
 
     Raises:
         BackendError: without a GPU or driver, with a driver or GPU that this CuPy does not support, for a device that
-            is not there, or without NVRTC.
+            is not there, without NVRTC, or in a process forked from one that used the GPU.
     """
 
     # Every pointer of every launch: a method would cost more than all other checks of it.
     address = attrgetter("data.ptr")
 
     def __init__(self, device: str) -> None:
+        before_threads(_CUDA)
         match = re.fullmatch(r"(?:cuda:)?(\d+)?", device)
         if match is None or device == "cuda:":
             raise BackendError(f"device '{device}' is unknown to engine 'cupy'; give a number, as in 'cupy:0'.")
@@ -102,7 +105,8 @@ class CupyDevice(Device):
             return cupy.zeros(shape, dtype)
 
     def asarray(self, array: NDArray[Any]) -> Array:
-        """See `Device.asarray`."""
+        """See `Device.asarray`. Each computation begins with it."""
+        before_threads(_CUDA)
         with self._at_work("cannot copy to the device"):
             return cupy.array(array, order="C")
 
@@ -204,6 +208,11 @@ def _device_count() -> int:
             reason = (
                 f"the driver supports CUDA {_driver_version()}, older than CuPy's {_version(_runtime_version())}; "
                 "update the driver"
+            )
+        elif "InitializationError" in str(error):
+            reason = (
+                "CUDA does not start in this process, as after a fork of one that used it; start processes by "
+                "multiprocessing.get_context('spawn')"
             )
         elif "InsufficientDriver" in str(error) or "NoDevice" in str(error):
             reason = "there is no NVIDIA GPU here, or no driver for it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import logging
 import os
 import shutil
@@ -21,6 +22,7 @@ from numba.core.caching import IndexDataCacheFile
 import faceinv
 from faceinv.backends import numpy_numba
 from faceinv.backends.numpy_numba import kernel_cache
+from faceinv.files import private_temporary_folder
 
 COMPUTE = """
 import logging, sys, tempfile
@@ -72,10 +74,25 @@ def installation() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def computed(site: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "XDG_", "COV"))}
+BUILD_CUPY = (
+    COMPUTE.partition("from faceinv.backends")[0]
+    + """
+from faceinv.backends.cupy_cuda import build
+from faceinv.engine.records import EngineSettings
+try:
+    build(faceinv.load_model("default"), EngineSettings())
+except faceinv.BackendError as error:
+    print(error)
+import cupy
+print("cupy", cupy.__version__)
+"""
+)
+
+
+def computed(site: Path, temporary: Path, program: str = COMPUTE) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "CUPY_", "XDG_", "COV"))}
     done = subprocess.run(
-        [sys.executable, "-c", COMPUTE, str(site), str(temporary)],
+        [sys.executable, "-c", program, str(site), str(temporary)],
         env=env | {"PYTHONPATH": str(site), "HOME": str(site.parent / "home")},
         cwd=temporary.parent,
         capture_output=True,
@@ -113,15 +130,25 @@ def test_without_any_folder_kernels_are_compiled_in_each_process(installation: P
     assert "compiled in each process" in done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a read-only folder is another thing there")
+@pytest.mark.skipif(not importlib.util.find_spec("cupy"), reason="CuPy is not installed")
+@pytest.mark.parametrize("somewhere", [False, True])
+def test_cupy_is_loaded_where_its_cache_cannot_be_made(installation: Path, tmp_path: Path, somewhere: bool) -> None:
+    done = computed(installation, tmp_path if somewhere else installation, BUILD_CUPY)
+    assert done.stdout.splitlines()[-1].startswith("cupy ")
+    assert done.stderr.count("CUPY_CACHE_DIR") == 1
+    assert ("faceinv-cupy" in done.stderr) == somewhere
+
+
 def test_a_temporary_folder_that_others_prepared_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    folder = kernel_cache._own_temporary_folder()
+    folder = private_temporary_folder("kernels")
     assert folder is not None
     folder.chmod(0o777)
-    assert kernel_cache._own_temporary_folder() is None
+    assert private_temporary_folder("kernels") is None
     folder.rmdir()
     folder.symlink_to(tmp_path)
-    assert kernel_cache._own_temporary_folder() is None
+    assert private_temporary_folder("kernels") is None
 
 
 @pytest.fixture
