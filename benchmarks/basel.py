@@ -134,7 +134,7 @@ def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assemb
     model = load_model(path)
     layout = ParameterLayout.of(model)
     engine = build_engine(parse_engine("numpy"), model, EngineSettings(normals=normals, assembly=assembly))
-    found = []
+    measured = []
     for size in sizes:
         chosen = runs if size <= _MANY_PIXELS else max(2, runs // 3)
         random = np.random.default_rng(0)
@@ -170,7 +170,7 @@ def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assemb
         product(0)
         before, (wall, cpu), after = timed(product, chosen), timed(whole, chosen), timed(product, chosen)
         product_wall, product_cpu = min(before[0], after[0]), min(before[1], after[1])
-        found.append(
+        measured.append(
             {
                 "normals": normals,
                 "assembly": assembly,
@@ -184,7 +184,7 @@ def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assemb
                 "cpu_ratio": cpu / product_cpu,
             }
         )
-    return found
+    return measured
 
 
 def _chi(layout: ParameterLayout, size: int, seed: int) -> np.ndarray[Any, Any]:

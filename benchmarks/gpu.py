@@ -107,9 +107,9 @@ def clocked(work: Callable[[], T], repeats: int = 3) -> tuple[float, T]:
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
-        made = work()
+        output = work()
         times.append(time.perf_counter() - began)
-    return statistics.median(times), made
+    return statistics.median(times), output
 
 
 # Problems.
@@ -193,10 +193,10 @@ def check(build: Callable[[MorphableModel, EngineSettings], Engine], model: Morp
         problem, chi = make_problem(model, 3, size, 100 + seed)
         active = np.array([True, False, True])
         engine = build(model, settings)
-        found = evaluate(engine, problem, chi, active)
+        values = evaluate(engine, problem, chi, active)
         wanted = evaluate(build_engine("numpy:float64", model, settings), problem, chi, active)
         again = evaluate(engine, problem, chi, active)
-        for name, value in found.items():
+        for name, value in values.items():
             bound = TOLERANCE[dtype if name.split()[-1] in ("gradient", "hessian") else "float64"]  # type: ignore[index]
             if name in ("triangle", "pixels", "kept"):
                 bound = 0.0
@@ -328,19 +328,19 @@ def parts_table(
     real, dtype = (8, "float64") if engine.renderer.settings.dtype == "float64" else (4, "float32")
     for batch, size in cases:
         try:
-            found = measure_parts(engine, model, batch, size, timer)
+            parts = measure_parts(engine, model, batch, size, timer)
         except BackendError as error:
             rows.append([str(ParameterLayout.of(model).count), str(size), str(batch), str(error)[:60]])
             continue
-        seconds = found["linearize"]
-        operations, moved = floors(model, int(found["pixels"]), int(found["vertices"]), batch, real, size)
+        seconds = parts["linearize"]
+        operations, moved = floors(model, int(parts["pixels"]), int(parts["vertices"]), batch, real, size)
         ratio = "-"
         if ceiling is not None and dtype in ceiling.flops:
             ratio = f"{seconds / max(operations / ceiling.flops[dtype], moved / ceiling.bytes):.1f}"
         rows.append(
             [
-                *(str(ParameterLayout.of(model).count), str(size), str(batch), f"{found['pixels']:.0f}"),
-                *(f"{1e3 * found[name]:.3f}" for name in ("freeze", "linearize", "cost", "solve")),
+                *(str(ParameterLayout.of(model).count), str(size), str(batch), f"{parts['pixels']:.0f}"),
+                *(f"{1e3 * parts[name]:.3f}" for name in ("freeze", "linearize", "cost", "solve")),
                 f"{1e6 * seconds / batch:.1f}",
                 f"{operations / seconds / 1e12:.2f}",
                 f"{moved / seconds / 1e9:.0f}",

@@ -37,11 +37,11 @@ def measure(file: KernelFile, architecture: str) -> dict[str, dict[str, int]]:
     options = (*compile_options(file), f"--gpu-architecture={architecture}", "-ftz=true", "--ptxas-options=-v")
     nvrtc.compileProgram(program, options)
     mangled = {nvrtc.getLoweredName(program, name): name for name in names}
-    found: dict[str, dict[str, int]] = {}
+    usage: dict[str, dict[str, int]] = {}
     current: dict[str, int] = {}
     for line in nvrtc.getProgramLog(program).splitlines():
         if match := _FUNCTION.search(line):
-            current = found[mangled[match[1]]] = {"registers": 0, "spilled": 0, "shared": 0}
+            current = usage[mangled[match[1]]] = {"registers": 0, "spilled": 0, "shared": 0}
         elif match := _SPILLS.search(line):
             current["spilled"] = int(match[2]) + int(match[3])
         elif match := _USED.search(line):
@@ -49,7 +49,7 @@ def measure(file: KernelFile, architecture: str) -> dict[str, dict[str, int]]:
             if shared := _SHARED.search(line):
                 current["shared"] = int(shared[1])
     nvrtc.destroyProgram(program)
-    return found
+    return usage
 
 
 def main() -> None:

@@ -145,9 +145,9 @@ def main() -> None:
     results = []
     for chosen, size in tasks:
         for normals, assembly in WAYS:
-            found = measure(chosen, size, normals, assembly, options.runs)
-            results.append(found)
-            print(" ".join(f"{key} {value}" for key, value in found.items()), flush=True)
+            measured = measure(chosen, size, normals, assembly, options.runs)
+            results.append(measured)
+            print(" ".join(f"{key} {value}" for key, value in measured.items()), flush=True)
     if options.save:
         save("linearize", {"results": results})
         plot(results, RESULTS / "linearize.png")

@@ -45,12 +45,12 @@ def refine(vertices: Points, faces: Faces, count: int, face_count: int) -> tuple
         ValueError: when the counts cannot be reached by adding vertices.
     """
     at_rim = (2 * count - face_count) - (2 * len(vertices) - len(faces))
-    inside = count - len(vertices) - at_rim
-    if at_rim < 0 or inside < 0:
+    inner_count = count - len(vertices) - at_rim
+    if at_rim < 0 or inner_count < 0:
         raise ValueError(f"{count} vertices and {face_count} triangles cannot be reached from {len(vertices)}.")
     parents: list[NDArray[np.int64]] = []
     points = vertices
-    for left, uses in ((at_rim, 1), (inside, 2)):
+    for left, uses in ((at_rim, 1), (inner_count, 2)):
         while left:
             chosen, owners = _longest_edges(points, faces, uses, left)
             middle = np.arange(len(points), len(points) + len(chosen))

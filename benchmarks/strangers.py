@@ -272,12 +272,12 @@ def _from_line(points: Array, line: Array) -> Array:
 
 def _within(points: Array, polygon: Array) -> NDArray[np.bool_]:
     """Even-odd rule in the xy plane."""
-    inside = np.zeros(len(points), np.bool_)
+    in_outline = np.zeros(len(points), np.bool_)
     x, y = points.T
     for (ax, ay), (bx, by) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         crosses = (ay > y) != (by > y)
-        inside ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay if by != ay else 1e-9) + ax)
-    return inside
+        in_outline ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay if by != ay else 1e-9) + ax)
+    return in_outline
 
 
 def _ramp(values: Array, low: float, high: float) -> Array:
@@ -497,8 +497,8 @@ def _make(source: _Source, seed: int) -> Stranger | None:
     areas = vertex_areas(vertices, source.triangles, len(vertices))[seen]
     landmarks3d = vertices[source.landmarks]
     landmarks2d = project(landmarks3d)[0]
-    found = detect_faces(image.astype(np.float32) / np.float32(255))
-    if not found:
+    faces = detect_faces(image.astype(np.float32) / np.float32(255))
+    if not faces:
         return None
     return Stranger(
         seed=seed,
@@ -508,7 +508,7 @@ def _make(source: _Source, seed: int) -> Stranger | None:
         areas=areas,
         landmarks3d=landmarks3d,
         landmarks2d=landmarks2d,
-        detected=np.asarray(found[0].landmarks, np.float64),
+        detected=np.asarray(faces[0].landmarks, np.float64),
         angles=np.array([pitch, yaw, roll, distance / 1000]),
     )
 
@@ -533,13 +533,13 @@ def load_strangers(count: int = 12, ict: Path = ICT, cache: Path | None = None, 
             renders.append(_read(path))
         else:
             source = source or _Source(ict, load_model("default"))
-            made = _make(source, seed)
-            if made is None:
+            stranger = _make(source, seed)
+            if stranger is None:
                 print(f"seed {seed}: no face detected, left out")
             else:
-                np.savez_compressed(path, **{f.name: getattr(made, f.name) for f in dataclasses.fields(made)})
-                Image.fromarray(made.image).save(path.with_suffix(".png"))
-                renders.append(made)
+                np.savez_compressed(path, **{f.name: getattr(stranger, f.name) for f in dataclasses.fields(stranger)})
+                Image.fromarray(stranger.image).save(path.with_suffix(".png"))
+                renders.append(stranger)
         seed += 1
     return renders
 

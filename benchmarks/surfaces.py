@@ -73,11 +73,11 @@ class Surface:
         candidates = np.asarray(self._tree.query(points, k=min(_CANDIDATES, len(self.triangles)))[1])
         a, b, c = (self._corners[candidates, k] for k in range(3))
         weights = _nearest_weights(points[:, None], a, b, c)
-        found = weights[..., :1] * a + weights[..., 1:2] * b + weights[..., 2:] * c
-        squared = ((found - points[:, None]) ** 2).sum(axis=-1)
+        nearest = weights[..., :1] * a + weights[..., 1:2] * b + weights[..., 2:] * c
+        squared = ((nearest - points[:, None]) ** 2).sum(axis=-1)
         best = np.argmin(squared, axis=1)
         row = np.arange(len(points))
-        return Nearest(candidates[row, best], weights[row, best], found[row, best], np.sqrt(squared[row, best]))
+        return Nearest(candidates[row, best], weights[row, best], nearest[row, best], np.sqrt(squared[row, best]))
 
 
 def _nearest_weights(p: Array, a: Array, b: Array, c: Array) -> Array:
@@ -92,8 +92,8 @@ def _nearest_weights(p: Array, a: Array, b: Array, c: Array) -> Array:
     area = np.maximum(d00 * d11 - d01 * d01, 1e-18)
     v, w = (d11 * d20 - d01 * d21) / area, (d00 * d21 - d01 * d20) / area
     inner = np.stack([1 - v - w, v, w], axis=-1)
-    inside = (inner >= 0).all(axis=-1)
-    best, best_gap = inner, np.where(inside, -1.0, np.inf)
+    in_triangle = (inner >= 0).all(axis=-1)
+    best, best_gap = inner, np.where(in_triangle, -1.0, np.inf)
     for first, second in ((0, 1), (1, 2), (2, 0)):
         start, end = (a, b, c)[first], (a, b, c)[second]
         edge = end - start

@@ -117,21 +117,21 @@ def measure(fitter: Fitter, case: Case, result: FitResult) -> dict[str, Any]:
     kept = np.unique(model.triangles[model.face_mask])
     true = model.vertices(case.chi[layout.identity], case.chi[layout.expression])
     true_camera = layout.cameras(case.chi)
-    found = result.vertices
-    gap = (result.camera.project(found) - true_camera.project(true)) / true_camera.scale
+    vertices = result.vertices
+    gap = (result.camera.project(vertices) - true_camera.project(true)) / true_camera.scale
     in_camera = gap[kept]
     in_camera[:, 2] -= in_camera[:, 2].mean()
-    in_model = (found - true)[kept]
+    in_model = (vertices - true)[kept]
     in_model = in_model - in_model.mean(axis=0)
-    similar = similarity_of_points(found[kept], true[kept])(found[kept]) - true[kept]
+    similar = similarity_of_points(vertices[kept], true[kept])(vertices[kept]) - true[kept]
     render = result.render().astype(np.float64)
-    inside = case.face & (render[..., 3] > 0)
+    compared = case.face & (render[..., 3] > 0)
     goal = case.radiance if model.albedo_space == "linear" else srgb_to_linear(np.clip(case.radiance, 0, 1))
     return {
         "camera_mm": _rms(in_camera),
         "model_mm": _rms(in_model),
         "procrustes_mm": _rms(similar),
-        "image": float(np.sqrt(((render[..., :3] - np.clip(goal, 0, 1))[inside] ** 2).mean())),
+        "image": float(np.sqrt(((render[..., :3] - np.clip(goal, 0, 1))[compared] ** 2).mean())),
         "landmark_percent": 100 * result.landmark_error,
         "identity": float(np.abs(result.identity - case.chi[layout.identity]).mean()),
         "expression": float(np.abs(result.expression - case.chi[layout.expression]).mean()),

@@ -999,12 +999,12 @@ def _depth_inside(points: Floats, outline: Floats) -> Floats:
 
     u, v = flat(points)
     a, b = flat(outline)
-    inside = np.zeros(len(points), dtype=np.bool_)
+    in_outline = np.zeros(len(points), dtype=np.bool_)
     for a0, b0, a1, b1 in zip(a, b, np.roll(a, -1), np.roll(b, -1), strict=True):
         if b0 != b1:
-            inside ^= ((b0 > v) != (b1 > v)) & (u < a0 + (v - b0) * (a1 - a0) / (b1 - b0))
+            in_outline ^= ((b0 > v) != (b1 > v)) & (u < a0 + (v - b0) * (a1 - a0) / (b1 - b0))
     distance, _ = _nearest(points, outline)
-    depth: Floats = np.where(inside, distance, -distance)
+    depth: Floats = np.where(in_outline, distance, -distance)
     return depth
 
 
@@ -1104,7 +1104,7 @@ def _in_nostril(surface: Floats, triangles: Ints, normal: Floats) -> Bools:
     tip = surface[np.argmax(z)]
     near = np.flatnonzero((np.abs(x) < 22) & (y < tip[1] + 8) & (y > tip[1] - 20) & (z > tip[2] - 45))
     corners = surface[triangles[np.isin(triangles, near).any(axis=1)]]
-    inside = np.zeros(len(surface), dtype=np.bool_)
+    in_outline = np.zeros(len(surface), dtype=np.bool_)
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     for vertex in near:
         ray, start = normal[vertex], surface[vertex] + 0.05 * normal[vertex]
@@ -1116,8 +1116,8 @@ def _in_nostril(surface: Floats, triangles: Ints, normal: Floats) -> Bools:
         q = np.cross(offset, ab)
         v = q @ ray / det
         t = np.einsum("ij,ij->i", ac, q) / det
-        inside[vertex] = ((u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0.3) & (t < 9)).any()
-    return inside
+        in_outline[vertex] = ((u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0.3) & (t < 9)).any()
+    return in_outline
 
 
 def closest_point(point: Floats, surface: Floats, triangles: Ints) -> tuple[Ints, Floats]:

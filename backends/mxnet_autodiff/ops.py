@@ -132,8 +132,8 @@ class MxnetOps(ArrayOps):
         count = condition.shape[0]
         # One more that always holds: an empty result is an error.
         mask = self.nd.concat(condition, self.full((1,), 1, "int32"), dim=0)
-        found = self.nd.contrib.boolean_mask(self.arange(0, count + 1), mask)
-        return found[:-1] if found.shape[0] > 1 else None
+        places = self.nd.contrib.boolean_mask(self.arange(0, count + 1), mask)
+        return places[:-1] if places.shape[0] > 1 else None
 
     def running_sum(self, array: Array) -> Array:
         """See `ArrayOps.running_sum`."""
@@ -143,11 +143,11 @@ class MxnetOps(ArrayOps):
         """See `ArrayOps.last_at_most`."""
         first, last = values[:1], values[-1:]
         before = self.flag(self.nd.broadcast_lesser_equal(ascending, first))
-        inside = (1 - before) * self.flag(self.nd.broadcast_lesser_equal(ascending, last))
+        within = (1 - before) * self.flag(self.nd.broadcast_lesser_equal(ascending, last))
         # int64 sums: one mark for each entry passed, from the entry that holds at the first value.
         base = self.nd.sum(before.astype("int64")) - 1
         steps = self.nd.zeros(values.shape, ctx=self.context, dtype="int64")
-        chosen = self.nonzero(inside)
+        chosen = self.nonzero(within)
         if chosen is not None:
             place = self.nd.broadcast_sub(self.take(ascending, chosen), first)
             steps = self._write(steps, place, self.nd.ones(place.shape, ctx=self.context, dtype="int64"))

@@ -160,10 +160,10 @@ def list_pixels(triangle_image, mask, face_mask, xy, triangles, triangle_order, 
                 pixels[stop[t]], shown[stop[t]] = y * width + x, t
                 stop[t] += 1
     used = np.empty(vertex_order.shape[0], np.int32)
-    found = 0
+    used_count = 0
     for n in range(vertex_order.shape[0]):
         v = vertex_order[n]
         if place[v] == 0:
-            place[v], used[found] = found, v
-            found += 1
-    return pixels, shown, start, stop, used[:found].copy(), place
+            place[v], used[used_count] = used_count, v
+            used_count += 1
+    return pixels, shown, start, stop, used[:used_count].copy(), place

@@ -43,10 +43,10 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name or "cpu")
         torch.zeros(1, dtype=torch.float64, device=device).add_(1).item()
     except Exception as error:  # each device type fails in its own way
-        found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise BackendError(
             f"engine 'torch' cannot use device '{name}' ({first_line(error)}); "
-            f"usable here: {', '.join(['cpu', *found])}. "
+            f"usable here: {', '.join(['cpu', *devices])}. "
             "A device must exist in this PyTorch build and compute in float64; 'torch:cpu' always works."
         ) from error
     return device

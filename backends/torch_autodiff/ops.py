@@ -98,8 +98,8 @@ class TorchOps(ArrayOps):
 
     def nonzero(self, condition: Tensor) -> Tensor | None:
         """See `ArrayOps.nonzero`."""
-        found = torch.nonzero(condition).reshape(-1)
-        return found if found.numel() else None
+        places = torch.nonzero(condition).reshape(-1)
+        return places if places.numel() else None
 
     def running_sum(self, array: Tensor) -> Tensor:
         """See `ArrayOps.running_sum`."""

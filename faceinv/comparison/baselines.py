@@ -82,7 +82,7 @@ def run_gauss_newton(fitter: Fitter, start: Start, held: bool = False) -> tuple[
 
 def first_below(trace: Trace, cost: float) -> float | None:
     """Seconds until the cost is reached, or None."""
-    return next((seconds for seconds, found in trace if found <= cost), None)
+    return next((seconds for seconds, cost_then in trace if cost_then <= cost), None)
 
 
 def host_baselines(task: Task) -> dict[str, Any]:
@@ -145,9 +145,9 @@ class _Rows:
 
     def residual(self, step: NDArray[np.float64]) -> NDArray[np.float64]:
         """(R,)."""
-        found = self._at(step)[0]
-        self.trace.append((time.perf_counter() - self.began, float(found @ found)))
-        return found
+        residual = self._at(step)[0]
+        self.trace.append((time.perf_counter() - self.began, float(residual @ residual)))
+        return residual
 
     def jacobian(self, step: NDArray[np.float64]) -> NDArray[np.float64]:
         """(R, P)."""
@@ -187,7 +187,7 @@ def _least_squares(fitter: Fitter, start: Start) -> dict[str, Any]:
     rows = _Rows(fitter, start)
     rows.jacobian(np.full(fitter.layout.count, 1e-9))  # warm-up
     rows.began = time.perf_counter()
-    found = least_squares(
+    optimum = least_squares(
         rows.residual,
         np.zeros(fitter.layout.count),
         jac=rows.jacobian,
@@ -197,14 +197,14 @@ def _least_squares(fitter: Fitter, start: Start) -> dict[str, Any]:
         max_nfev=100,
     )
     seconds = time.perf_counter() - rows.began
-    goal = max(newton[-1][1], 2 * float(found.cost)) * (1 + EQUAL)
+    goal = max(newton[-1][1], 2 * float(optimum.cost)) * (1 + EQUAL)
     theirs, ours = first_below(rows.trace, goal), first_below(newton, goal)
     return {
         "engine": fitter.backend,
         "note": "visibility and landmark points held as at the start for both; costs equal within 0.1 %",
         "start_cost": rows.trace[0][1],
-        "final_cost": 2 * float(found.cost),
-        "evaluations": int(found.nfev),
+        "final_cost": 2 * float(optimum.cost),
+        "evaluations": int(optimum.nfev),
         "total_s": seconds,
         "gauss_newton_final_cost": newton[-1][1],
         "equal_cost": goal,

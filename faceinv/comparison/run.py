@@ -98,15 +98,15 @@ def compare(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> dict
                 continue
             tell(f"{backend}, {size} px")
             try:
-                found = _apart(measure, Task(backend, plan.model, config, cases, plan.rounds))
+                measured = _apart(measure, Task(backend, plan.model, config, cases, plan.rounds))
             except BackendError as error:
                 if plan.engines or backend == REFERENCE:
                     raise
                 skipped.append({"engine": backend, "reason": str(error)})
                 continue
-            reference = reference or found
-            rows += [_row(backend, size, one, other) for one, other in zip(found, reference, strict=True)]
-            descriptions[backend] = found[0].description
+            reference = reference or measured
+            rows += [_row(backend, size, one, other) for one, other in zip(measured, reference, strict=True)]
+            descriptions[backend] = measured[0].description
     baselines = None
     if plan.baselines:
         config = replace(plan.config, size=plan.sizes[0])
@@ -138,15 +138,15 @@ def _backends(plan: Plan) -> tuple[list[str], list[dict[str, str]]]:
                 names.append(status.name)
             else:
                 skipped.append({"engine": status.name, "reason": f"not installed: {status.install}"})
-    found: list[str] = []
+    specs: list[str] = []
     for name in names:
         spec = parse_engine(name)
         status = known[spec.engine]
         if not status.installed:
             raise BackendError(f"engine '{spec.engine}' is not installed. Install it with: {status.install}.")
         given = name.strip().endswith(("float32", "float64"))
-        found += [str(parse_engine(name if given else f"{name}:{dtype}")) for dtype in plan.dtypes]
-    return list(dict.fromkeys(found)), skipped
+        specs += [str(parse_engine(name if given else f"{name}:{dtype}")) for dtype in plan.dtypes]
+    return list(dict.fromkeys(specs)), skipped
 
 
 def _photo(image: ImageLike) -> tuple[Case, str]:
@@ -190,17 +190,17 @@ def _baselines(
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     tell("finite differences and SciPy's least_squares (numpy:float64)")
-    found = _apart(host_baselines, replace(task, backend=REFERENCE))
+    baselines = _apart(host_baselines, replace(task, backend=REFERENCE))
     gone = {one["engine"] for one in skipped}
     torch = [b for b in backends if b.split(":")[0] == "torch" and b not in gone]
     installed = any(status.name == "torch" and status.installed for status in available_engines())
     backend = torch[0] if torch else "torch:float32"
     if not installed or "torch" in gone or backend in gone:
-        found["adam"] = {"skipped": 'needs the torch engine: pip install "faceinv[torch]"'}
-        return found
+        baselines["adam"] = {"skipped": 'needs the torch engine: pip install "faceinv[torch]"'}
+        return baselines
     tell(f"Adam, {plan.adam_steps} steps and two rates tried besides ({backend})")
-    found["adam"] = _apart(_adam, replace(task, backend=backend), plan.adam_steps, plan.tuning_steps)
-    return found
+    baselines["adam"] = _apart(_adam, replace(task, backend=backend), plan.adam_steps, plan.tuning_steps)
+    return baselines
 
 
 def _row(backend: str, size: int, one: Measured, reference: Measured) -> dict[str, Any]:
@@ -228,8 +228,8 @@ def _row(backend: str, size: int, one: Measured, reference: Measured) -> dict[st
 
 def _picture_gap(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Root mean square over pixels and channels where either face is."""
-    there = np.maximum(one[..., 3], other[..., 3]) > 0
-    gap = (one[..., :3].astype(np.float64) - other[..., :3])[there]
+    covered = np.maximum(one[..., 3], other[..., 3]) > 0
+    gap = (one[..., :3].astype(np.float64) - other[..., :3])[covered]
     return float(np.sqrt((gap**2).mean())) if gap.size else 0.0
 
 

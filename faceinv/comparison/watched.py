@@ -71,9 +71,9 @@ class WatchedDifferentiator(AbstractDifferentiator):
 
     def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
         """See `AbstractDifferentiator.linearize`."""
-        found = self._timed("linearize", lambda: self.inner.linearize(chi, frozen, active))
-        self.trace.append((time.perf_counter() - self._made, float(found.cost.total[0])))
-        return found
+        linearization = self._timed("linearize", lambda: self.inner.linearize(chi, frozen, active))
+        self.trace.append((time.perf_counter() - self._made, float(linearization.cost.total[0])))
+        return linearization
 
     def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Cost:
         """See `AbstractDifferentiator.cost`."""
@@ -103,7 +103,7 @@ class WatchedDifferentiator(AbstractDifferentiator):
 
     def _timed(self, name: str, call: Callable[[], T]) -> T:
         began = time.perf_counter()
-        found = call()
+        output = call()
         self.renderer.synchronize()
         self.seconds.setdefault(name, []).append(time.perf_counter() - began)
-        return found
+        return output

@@ -116,16 +116,16 @@ def build_engine(backend: str | EngineSpec, model: MorphableModel, settings: Eng
 
 def available_engines() -> tuple[EngineStatus, ...]:
     """Every known engine, installed or not, without importing any."""
-    found = []
+    statuses = []
     for name, known in _BUILT_IN.items():
         version = _version(known.requires)
-        found.append(EngineStatus(name, bool(version), version, known.install, "built-in"))
+        statuses.append(EngineStatus(name, bool(version), version, known.install, "built-in"))
     for point in _entry_points():
         if point.name not in _BUILT_IN:
             source = point.dist.name if point.dist else "entry point"
             version = f"{source} {point.dist.version}" if point.dist else ""
-            found.append(EngineStatus(point.name, True, version, f"pip install {source}", source))
-    return tuple(found)
+            statuses.append(EngineStatus(point.name, True, version, f"pip install {source}", source))
+    return tuple(statuses)
 
 
 def _load(name: str) -> Callable[[MorphableModel, EngineSettings], Engine]:

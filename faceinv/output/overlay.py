@@ -144,7 +144,7 @@ def _averaged(values: NDArray[np.float64], weight: NDArray[np.bool_] | None = No
 
 def _photo(photo: NDArray[np.float32], crop: FaceCrop) -> NDArray[np.float64]:
     """(S, S, 3) the crop, smooth where it is enlarged, plain grey outside of the photo."""
-    pixels, inside = crop.cut(photo)
+    pixels, on_photo = crop.cut(photo)
     if crop.zoom > 1:
         step = 1 / crop.zoom
         picture = _picture(photo)
@@ -164,7 +164,7 @@ def _photo(photo: NDArray[np.float32], crop: FaceCrop) -> NDArray[np.float64]:
             )
         )
         pixels = np.where((blank == 255)[..., None], np.asarray(enlarged) / 255.0, pixels)
-    return np.where(inside[..., None], np.clip(pixels, 0.0, 1.0), np.array(_OUTSIDE)).astype(np.float64)
+    return np.where(on_photo[..., None], np.clip(pixels, 0.0, 1.0), np.array(_OUTSIDE)).astype(np.float64)
 
 
 def _landmarks(

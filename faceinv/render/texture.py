@@ -209,7 +209,7 @@ class _PhotoColours:
             [map_coordinates(self.photo[..., c], rows_columns, order=1, mode="nearest") for c in range(3)], 1
         )
         height, width = self.photo.shape[:2]
-        inside = np.minimum.reduce([xy[:, 0], xy[:, 1], width - 1 - xy[:, 0], height - 1 - xy[:, 1]])
+        from_edge = np.minimum.reduce([xy[:, 0], xy[:, 1], width - 1 - xy[:, 0], height - 1 - xy[:, 1]])
         place = (xy - self.corner) * self.zoom
         column = np.clip(np.rint(place[:, 0]).astype(int), 0, self.nearest.shape[1] - 1)
         row = np.clip(np.rint(place[:, 1]).astype(int), 0, self.nearest.shape[0] - 1)
@@ -218,7 +218,7 @@ class _PhotoColours:
         rim = map_coordinates(self.rim, [place[:, 1], place[:, 0]], order=1, mode="nearest")
         facing = points.of(self.normals)
         facing = facing[:, 2] / np.maximum(np.linalg.norm(facing, axis=1), 1e-9)
-        trust = _ramp(facing, *_FACING) * _ramp(rim, 1.0, 1.0 + _RIM * _DEPTH_MAP_HEIGHT) * _ramp(inside, 0.0, 2.0)
+        trust = _ramp(facing, *_FACING) * _ramp(rim, 1.0, 1.0 + _RIM * _DEPTH_MAP_HEIGHT) * _ramp(from_edge, 0.0, 2.0)
         return srgb_to_linear(colours.astype(np.float64)), trust * in_front
 
     def _fitted_colours(self) -> NDArray[np.float64]:

@@ -93,10 +93,10 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         x, y = (ops.take(surface.image_xy[:, d], renderer.triangles) for d in range(2))
         area = double_area(*([axis[:, k] for k in range(3)] for axis in (x, y)))
         good = ops.flag(renderer.face_mask > 0) * ops.flag(area < -MIN_DOUBLE_AREA)
-        there = ops.flag(shown >= 0)
+        covered = ops.flag(shown >= 0)
         shown = ops.cast(shown, "int64")
-        chosen = ops.where(there, shown, 0)
-        pixels = ops.nonzero(there * ops.take(good, chosen) * ops.flag(self._mask[item] > 0))
+        chosen = ops.where(covered, shown, 0)
+        pixels = ops.nonzero(covered * ops.take(good, chosen) * ops.flag(self._mask[item] > 0))
         if pixels is None:
             return None
         width = self.problem.size[1]
@@ -183,10 +183,10 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         for colour, wanted in zip(colours, target, strict=True):
             r = colour - wanted
             size = ops.at_least(r, 0.0) + ops.at_least(-r, 0.0)
-            inside = ops.flag(size <= delta)
-            part = ops.where(inside, r * r, size * (2.0 * delta) - delta * delta)
+            quadratic = ops.flag(size <= delta)
+            part = ops.where(quadratic, r * r, size * (2.0 * delta) - delta * delta)
             residuals.append(r * scale)
-            huber.append(ops.where(inside, r * 0.0 + 1.0, delta / ops.at_least(size, 1e-300)))
+            huber.append(ops.where(quadratic, r * 0.0 + 1.0, delta / ops.at_least(size, 1e-300)))
             total = part if total is None else total + part
         return residuals, huber, total.sum().reshape((1,)) * scale**2
 

@@ -53,9 +53,9 @@ def rasterize(ops: ArrayOps, xy: Array, depth: Array, triangles: Array, size: tu
     boxes = _boxes(ops, safe, depth, usable, triangles, size)
     if boxes is not None:
         for begin in range(0, boxes.pairs, PAIRS):
-            found = _pairs(ops, boxes, begin, min(begin + PAIRS, boxes.pairs), width)
-            if found is not None:
-                keys = ops.scatter_max(keys, *found)
+            pairs = _pairs(ops, boxes, begin, min(begin + PAIRS, boxes.pairs), width)
+            if pairs is not None:
+                keys = ops.scatter_max(keys, *pairs)
     covered = ops.flag(keys > _EMPTY)
     depth_units = ops.cast(ops.floor(ops.cast(keys, "float64") / float(_ID_UNITS)), "int64")
     # Keys hold `depth * 2^32 + 2^32 - 1 - triangle`; the division rounds, so the remainder is put back in its range.
@@ -88,8 +88,8 @@ def _boxes(
     for xa, ya, xb, yb in ((x1, y1, x2, y2), (x2, y2, x0, y0), (x0, y0, x1, y1)):
         # Edge function a x + b y + c in units of 1/SNAP px; points on an edge count only if it is a top or a left one.
         dx, dy = xb - xa, yb - ya
-        inside = ops.flag(dy < 0) + ops.flag(dy == 0) * ops.flag(dx > 0)
-        columns += [-dy, dx, dy * xa - dx * ya, 1 - ops.cast(inside, "int64")]
+        owned = ops.flag(dy < 0) + ops.flag(dy == 0) * ops.flag(dx > 0)
+        columns += [-dy, dx, dy * xa - dx * ya, 1 - ops.cast(owned, "int64")]
     table = ops.stack([*columns, left, upper, right - left + 1, lower - upper + 1, area], 1)
     table = ops.take(table, chosen)
     corner_depth = ops.take(ops.stack([ops.take(depth, c) for c in corners], 1), chosen)
@@ -124,8 +124,8 @@ def _pairs(ops: ArrayOps, boxes: _Boxes, begin: int, end: int, width: int) -> tu
     e1 = values[:, 4] * cx + values[:, 5] * cy + values[:, 6]
     area = values[:, 16]
     e2 = area - e0 - e1
-    inside = ops.flag(e0 >= values[:, 3]) * ops.flag(e1 >= values[:, 7]) * ops.flag(e2 >= values[:, 11])
-    chosen = ops.nonzero(inside)
+    in_triangle = ops.flag(e0 >= values[:, 3]) * ops.flag(e1 >= values[:, 7]) * ops.flag(e2 >= values[:, 11])
+    chosen = ops.nonzero(in_triangle)
     if chosen is None:
         return None
     edges = ops.cast(ops.take(ops.stack([e0, e1, e2, area], 1), chosen), "float64")

@@ -337,10 +337,10 @@ class LocalAutodiffRenderer(AbstractRenderer):
         """Unit vectors and one over the length they had; (0, 0, 1) and 0 where there is none."""
         ops = self.ops
         length = ops.sqrt(dot(vector, vector))
-        there = ops.flag(length > _NO_NORMAL)
-        inverse = ops.where(there, 1.0 / ops.at_least(length, _NO_NORMAL), 0.0)
+        has_length = ops.flag(length > _NO_NORMAL)
+        inverse = ops.where(has_length, 1.0 / ops.at_least(length, _NO_NORMAL), 0.0)
         unit = [axis * inverse for axis in vector]
-        unit[2] = ops.where(there, unit[2], 1.0)
+        unit[2] = ops.where(has_length, unit[2], 1.0)
         return unit, inverse
 
 

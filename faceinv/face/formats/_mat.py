@@ -88,14 +88,14 @@ def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
                 raise ModelError(f"'{path}' {MATLAB_7_3}")
             if not head.startswith(_LEVEL5):
                 raise ModelError(f"'{path}' is no MATLAB 5 file (it does not begin with '{_LEVEL5.decode()}').")
-            found = {variable.name: variable for variable in _variables(stream) if variable.name in names}
-            missing = [name for name in names if name not in found]
+            variables = {variable.name: variable for variable in _variables(stream) if variable.name in names}
+            missing = [name for name in names if name not in variables]
             if missing:
                 raise ModelError(f"'{path}' lacks the variable {', '.join(missing)}; it is not the published file.")
-            for variable in found.values():
+            for variable in variables.values():
                 if variable.kind & 0xFF not in _NUMERIC_CLASSES or variable.kind & _COMPLEX:
                     raise ModelError(f"'{path}': field '{variable.name}' holds no real numbers; fetch it again.")
-            return {name: _content(stream, found[name]) for name in names}
+            return {name: _content(stream, variables[name]) for name in names}
     except OSError as error:
         raise ModelError(f"'{path}' cannot be read: {error.strerror or error}.") from None
     except _DamagedError as error:

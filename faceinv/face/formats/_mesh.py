@@ -138,7 +138,7 @@ def _closest_weights(points: Points, corners: Points) -> Points:
     d, e = np.einsum("qd,qd->q", ab, ap), np.einsum("qd,qd->q", ac, ap)
     area = np.maximum(aa * cc - bb * bb, 1e-30)
     v, w = (cc * d - bb * e) / area, (aa * e - bb * d) / area
-    inside = (v >= 0) & (w >= 0) & (v + w <= 1)
+    in_triangle = (v >= 0) & (w >= 0) & (v + w <= 1)
     options = [np.stack([1 - v - w, v, w], axis=1)]
     for first, second in ((0, 1), (1, 2), (2, 0)):
         edge = corners[:, second] - corners[:, first]
@@ -148,6 +148,6 @@ def _closest_weights(points: Points, corners: Points) -> Points:
         option[:, first], option[:, second] = 1 - along, along
         options.append(option)
     squared = np.stack([((np.einsum("qk,qkd->qd", option, corners) - points) ** 2).sum(axis=1) for option in options])
-    squared[0, ~inside] = np.inf
+    squared[0, ~in_triangle] = np.inf
     chosen: Points = np.stack(options)[squared.argmin(axis=0), np.arange(len(points))]
     return chosen

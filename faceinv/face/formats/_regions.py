@@ -49,9 +49,9 @@ def face_mask(
     length = np.maximum(np.linalg.norm(normals, axis=1), 1e-30)
     smooth = vertex_normals(vertices, triangles)[triangles].mean(axis=1)
     mask &= (normals[:, 2] / length > _FACING) & (smooth[:, 2] > _FACING)
-    inside = np.flatnonzero(mask)
-    if len(inside):
-        mask[inside[_hidden(vertices, triangles, inside)]] = False
+    masked = np.flatnonzero(mask)
+    if len(masked):
+        mask[masked[_hidden(vertices, triangles, masked)]] = False
     return mask
 
 
@@ -65,9 +65,9 @@ def face_region(
     outline = _outline(landmarks)
     middle = outline.mean(axis=0)
     corners = vertices[triangles]
-    inside = _inside(corners[:, :, :2].reshape(-1, 2), middle + 1.2 * (outline - middle)).reshape(-1, 3).any(axis=1)
+    in_outline = _inside(corners[:, :, :2].reshape(-1, 2), middle + 1.2 * (outline - middle)).reshape(-1, 3).any(axis=1)
     back = landmarks[[0, 16], 2].mean() - 0.15 * float(np.ptp(landmarks[:, 1]))
-    region: NDArray[np.bool_] = inside & (corners[:, :, 2].max(axis=1) > back)
+    region: NDArray[np.bool_] = in_outline & (corners[:, :, 2].max(axis=1) > back)
     return region
 
 
@@ -80,13 +80,13 @@ def _outline(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _inside(points: NDArray[np.float64], polygon: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(Q,) whether each point (Q, 2) is inside the polygon (M, 2), by counting crossings."""
-    inside = np.zeros(len(points), bool)
+    in_outline = np.zeros(len(points), bool)
     x, y = points[:, 0], points[:, 1]
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y0 == y1:
             continue
-        inside ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-    return inside
+        in_outline ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+    return in_outline
 
 
 def _hidden(

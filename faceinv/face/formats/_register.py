@@ -77,12 +77,12 @@ def register(
     for turn in range(_RIGID_ROUNDS + _ROUNDS):
         if turn == _RIGID_ROUNDS:
             free = basis.shape[2]
-        found = surface.closest(placed[sample], around=2)
-        facing = np.einsum("qk,qkd->qd", found.weights, normals[triangles[found.triangle]])
+        nearest = surface.closest(placed[sample], around=2)
+        facing = np.einsum("qk,qkd->qd", nearest.weights, normals[triangles[nearest.triangle]])
         agreement = (vertex_normals(placed, own_triangles)[sample] * facing).sum(axis=1)
         agrees = agreement * np.sign(agreement.sum()) > 0.5  # the other surface may be wound inwards
-        limit = max(3 * float(np.median(found.distance)), 4.0)
-        use = agrees & (found.distance < limit) & ~rim[found.triangle]
+        limit = max(3 * float(np.median(nearest.distance)), 4.0)
+        use = agrees & (nearest.distance < limit) & ~rim[nearest.triangle]
         if use.sum() < 20:
             break
         rows, facing = sample[use], facing[use]
@@ -91,7 +91,7 @@ def register(
         middle = placed[rows].mean(axis=0)
         moves = _moves(placed[rows] - middle, scale * np.einsum("ij,njk->nik", rotation, basis[rows, :, :free]))
         mark_moves = _moves(marks - middle, scale * np.einsum("ij,njk->nik", rotation, marked[:, :, :free]))
-        offset = found.position[use] - placed[rows]
+        offset = nearest.position[use] - placed[rows]
         along = np.einsum("nd,ndk->nk", facing, moves)
         matrix = along.T @ along + _PULL * np.einsum("ndk,ndl->kl", moves, moves, optimize=True)
         right = along.T @ (facing * offset).sum(axis=1) + _PULL * np.einsum("ndk,nd->k", moves, offset)

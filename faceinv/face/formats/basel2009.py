@@ -134,8 +134,8 @@ def load_basel2009(path: Path, counts: ModeCounts) -> MorphableModel:
 
 def _beside(path: Path, name: str) -> Path | None:
     """The file of this name, in any case, in the same folder."""
-    found = [other for other in sorted(path.parent.iterdir()) if other.name.lower() == name.lower()]
-    return found[0] if found else None
+    siblings = [other for other in sorted(path.parent.iterdir()) if other.name.lower() == name.lower()]
+    return siblings[0] if siblings else None
 
 
 def _mean(mat: dict[str, Any], kind: str, path: Path) -> NDArray[np.float64]:

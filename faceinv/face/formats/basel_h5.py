@@ -162,9 +162,9 @@ def _landmarks(file: Any, path: Path) -> dict[int, NDArray[np.float64]]:
             if isinstance(content, dict)
             else [(str(entry["id"]), entry["coordinates"]) for entry in content]
         )
-        found = {_NAMED_LANDMARKS[n]: np.array(p, np.float64) for n, p in pairs if n in _NAMED_LANDMARKS}
+        known = {_NAMED_LANDMARKS[n]: np.array(p, np.float64) for n, p in pairs if n in _NAMED_LANDMARKS}
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{path}': field 'metadata/landmarks/json' cannot be read ({error}).") from None
-    if any(position.shape != (3,) or not np.isfinite(position).all() for position in found.values()):
+    if any(position.shape != (3,) or not np.isfinite(position).all() for position in known.values()):
         raise ModelError(f"'{path}': field 'metadata/landmarks/json' holds points without three coordinates.")
-    return found
+    return known
