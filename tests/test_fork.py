@@ -22,6 +22,8 @@ from small import few_modes
 import faceinv
 from faceinv import process
 from faceinv.errors import BackendError
+from faceinv.photo import image_file
+from faceinv.photo.read import load_image
 
 PHOTO = Path(faceinv.__file__).parent / "data" / "sample.jpg"
 SMALL = {"size": 48, "levels": 1, "iterations": 2}
@@ -162,6 +164,18 @@ def test_a_fork_while_another_thread_is_within_is_told() -> None:
         leave.set()
         thread.join()
     assert answer_of_fork(_asks_to_be_alone) == "None"
+
+
+def _photo_size() -> str:
+    return str(load_image(PHOTO).size)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_while_another_thread_reads_a_photo_does_not_stop_reading() -> None:
+    size = _photo_size()
+    with image_file._OPENING, image_file._GIVEN:
+        assert answer_of_fork(_photo_size) == size
 
 
 # ---- copies of a fitter

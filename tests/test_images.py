@@ -502,3 +502,10 @@ def test_an_image_that_several_threads_are_given(tmp_path: Path) -> None:
                 assert np.array_equal(found.pixels, wanted)
             mask = Image.open(path).convert("L")
             assert len({found.tobytes() for found in pool.map(load_mask, [mask] * 4, [(900, 900)] * 4)}) == 1
+
+
+@pytest.mark.parametrize("content", [b"P6 160KH9\x8c8\x16 160 255 ", b"P6\n99999999999999999999 1 255\n"])
+def test_a_header_that_pillow_chokes_on_is_damage(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "photo.ppm").write_bytes(content)
+    with pytest.raises(InputError, match=r"photo\.ppm' is"):
+        load_image(tmp_path / "photo.ppm")

@@ -184,6 +184,7 @@ def test_the_standard_prior_changes_nothing_but_the_choice_of_modes() -> None:
         (np.zeros(K), -np.eye(K), "negative variance -1"),
         (np.zeros(K), np.ones((K, K)) - np.eye(K), "must be positive semi-definite"),
         (["a"] * K, np.eye(K), "prior's mean is <U1"),
+        ([[1], [1, 2]], np.eye(K), "prior's mean and covariance are no arrays"),
     ],
 )
 def test_what_is_no_prior_is_refused(mean: Any, covariance: Any, message: str) -> None:

@@ -205,7 +205,10 @@ class MorphableModel:
             ModelError: when a shape differs, a number is not finite, or the covariance is none.
         """
         count = self.identity_count
-        centre, spread = (np.asarray(value) for value in (mean, covariance))
+        try:
+            centre, spread = (np.asarray(value) for value in (mean, covariance))
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"model '{self.name}': the prior's mean and covariance are no arrays ({error}).") from None
         for field, value, shape in (("mean", centre, (count,)), ("covariance", spread, (count, count))):
             if value.shape != shape or value.dtype.kind not in "iuf":
                 given = f"{value.dtype} of shape {value.shape}"

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from faceinv.errors import InputError
 from faceinv.files import refuse_url
+from faceinv.process import in_forked_children
 
 __all__ = [
     "MAX_PIXELS",
@@ -48,6 +49,15 @@ _OPENING = threading.Lock()
 _GIVEN = threading.Lock()
 """An image that is not loaded yet is not safe to be loaded by two threads."""
 _log = logging.getLogger(__name__)
+
+
+def _renew_locks() -> None:
+    """In a forked child, whose parent's other threads may have held them."""
+    global _OPENING, _GIVEN
+    _OPENING, _GIVEN = threading.Lock(), threading.Lock()
+
+
+in_forked_children(_renew_locks)
 
 
 def image_suffixes() -> frozenset[str]:
@@ -139,6 +149,8 @@ def _read(file: IO[bytes], label: str, length: int) -> Image.Image:
         raise InputError(_not_an_image(file.read(12), label, length)) from None
     except Image.DecompressionBombError:
         raise InputError(f"{label} has too many pixels; up to {MAX_PIXELS} are read. Shrink it first.") from None
+    except Exception as error:  # a damaged header of a kind that Pillow knows
+        raise InputError(f"{label} is damaged: {error}. Give a whole file (save or download it again).") from error
     _say_if_animated(image, label)
     return _decode(image, label)
 
