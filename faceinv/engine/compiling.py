@@ -16,7 +16,7 @@ from typing import Any, Final
 __all__ = ["FIRST_RUN", "announce_compiling", "watched_compiling"]
 
 FIRST_RUN: Final = (
-    "Compiling numerical kernels: the first fit after installation takes about half a minute longer. "
+    "Compiling numerical kernels: the first fit after installation takes 10 to 30 seconds longer. "
     "The next ones start at once."
 )
 """What to tell people before the wait."""
