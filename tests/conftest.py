@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import entry_point
 import pytest
-from quick import sample
+from quick import quick_fit, sample
 
 import faceinv
 
@@ -25,6 +25,12 @@ def cuda_on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bool]:
     """The registry knows the engine `cuda-on-cpu`; whether it can run, which takes a compiler."""
     with entry_point.registered(tmp_path_factory.mktemp("site")):
         yield entry_point.COMPILER is not None
+
+
+@pytest.fixture(scope="session")
+def kernels() -> None:
+    """The `numpy` engine's kernels are compiled in this process, so that no command waits for them, or says so."""
+    quick_fit().overlay()
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ from faceinv.run.jobs import Job
 from faceinv.run.outputs import unique_stems
 from faceinv.run.summary import Summary
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 
 @pytest.fixture
 def instant(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,16 +168,27 @@ def test_first_run_is_announced(tmp_path: Path, instant: None, monkeypatch: pyte
     assert invoke("fit", sample(), "-o", tmp_path, "--quiet").text == ""
 
 
-def test_compiled_kernels_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_kernels_are_noticed(tmp_path: Path) -> None:
+    """In the process that compiled them, and on disk by another; not where one module's are gone."""
     quick_fit()
     assert warmup.kernels_compiled()
-    glob = Path.glob
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]; from faceinv.run.warmup import kernels_compiled; from quick import *;"
+        "print(kernels_compiled()); quick_fit(); print(kernels_compiled())"
+    )
 
-    def without_the_rasteriser(self: Path, pattern: str) -> Any:
-        return [found for found in glob(self, pattern) if not found.name.startswith("raster.")]
+    def said() -> list[str]:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *sys.path], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
 
-    monkeypatch.setattr(Path, "glob", without_the_rasteriser)
-    assert not warmup.kernels_compiled()
+    assert said() == ["False", "True"]
+    assert said() == ["True", "True"]
+    for index in tmp_path.rglob("raster.*.nbi"):
+        index.unlink()
+    assert said() == ["False", "True"]
 
 
 def test_one_bad_photo_does_not_stop_the_others(tmp_path: Path, instant: None) -> None:

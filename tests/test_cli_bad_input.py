@@ -18,6 +18,8 @@ from quick import quick_fit, sample
 
 from faceinv.photo.pts import write_pts
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 
 def refused(run: Run, *words: str) -> None:
     assert run.status == 2, run.text

@@ -108,6 +108,11 @@ def _kernels_of(module: str) -> Iterator[Any]:
 
 
 def _cached(kernel: Any) -> bool:
+    """Whether a kernel is compiled, in this process or on disk."""
+    return bool(kernel.signatures) or _on_disk(kernel)
+
+
+def _on_disk(kernel: Any) -> bool:
     # Numba names an index by module, function and line, and uses it while the source file stays as it was.
     code, folder = kernel.py_func.__code__, kernel.stats.cache_path
     if folder is None:
