@@ -156,7 +156,7 @@ def _read_mesh(
         index = np.array([int(corner[0]) for corner in flat]).reshape(-1, 3)
         textured = bool(texture) and all(len(corner) > 1 and corner[1] for corner in flat)
         uv_index = np.array([int(corner[1]) for corner in flat]).reshape(-1, 3) if textured else None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ModelError(f"'{path}': an 'f' line holds no indices ({error}).") from None
     triangles = check_indices(index, len(vertices), path, "f", base=1)
     if uv_index is None:
