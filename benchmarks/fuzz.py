@@ -205,12 +205,11 @@ def _model_files(folder: Path) -> Iterator[_Kind]:
         (folder / name).mkdir()
         return folder / name
 
-    modes = {"identity": 3, "expression": 2, "albedo": 2}
     own = under("own") / "own.npz"
     save_npz_model(model_of(toy()), own)
     yield kind("own .npz", own)
     basel = under("basel")
-    write_basel(basel, **modes)
+    write_basel(basel, identity=3, expression=2, albedo=2)
     for name in ("01_MorphableModel.mat", "model_info.mat", "Exp_Pca.bin", "std_exp.txt"):
         yield kind(f"Basel 2009, {name}", basel / name, basel)
     path = under("statismo") / "model2019.h5"
@@ -294,7 +293,22 @@ def _array_kinds(fitter: faceinv.Fitter, picture: NDArray[np.uint8], points: NDA
 
     def settings(random: _Random) -> tuple[str, Callable[[], object]]:
         names = [*vars(faceinv.FitConfig()), "unknown"]
-        values = [None, "", "flat", -1, 0, 1, 10**9, 1e308, float("nan"), float("inf"), True, [], {}, b"x"]
+        values: list[object] = [
+            None,
+            "",
+            "flat",
+            -1,
+            0,
+            1,
+            10**9,
+            1e308,
+            float("nan"),
+            float("inf"),
+            True,
+            [],
+            {},
+            b"x",
+        ]
         chosen = {str(random.choice(names)): values[int(random.integers(len(values)))] for _ in range(2)}
         return ", ".join(chosen), lambda: faceinv.FitConfig.of(chosen)
 
@@ -321,14 +335,15 @@ def _kinds(folder: Path) -> list[_Kind]:
     ]
 
 
-def _outcome(call: Callable[[], object]) -> str:
+def _answer(kind: str, change: str, call: Callable[[], object]) -> Answer:
+    outcome, began = "answered", time.perf_counter()
     try:
         call()
     except faceinv.FaceinvError:
-        return "refused"
+        outcome = "refused"
     except Exception as error:  # what this program is there to find
-        return f"{type(error).__name__}: {error}"
-    return "answered"
+        outcome = f"{type(error).__name__}: {error}"
+    return Answer(kind, change, time.perf_counter() - began, outcome)
 
 
 def run(count: int, seed: int, keep: Path | None = None) -> list[Answer]:
@@ -349,9 +364,9 @@ def run(count: int, seed: int, keep: Path | None = None) -> list[Answer]:
             random = np.random.default_rng((seed, number))
             change, call = kind.spoil(random)
             faulthandler.dump_traceback_later(_DEAD, exit=True)
-            began = time.perf_counter()
-            outcome = _outcome(call)
-            answer = Answer(kind.name, change, time.perf_counter() - began, outcome)
+            answer = _answer(kind.name, change, call)
+            if answer.seconds >= SLOW:  # the machine may be busy with something else
+                answer = min(answer, _answer(kind.name, change, call), key=lambda one: one.seconds)
             faulthandler.cancel_dump_traceback_later()
             answers.append(answer)
             if keep is not None and not answer.right:

@@ -123,7 +123,7 @@ def answer_of_fork(question: Any) -> str:
 
 
 def _asks_for_threads() -> str:
-    return _outcome(lambda: process.before_threads("a library"))
+    return str(_outcome(lambda: process.before_threads("a library")))
 
 
 def _asks_to_be_alone() -> str:
@@ -131,7 +131,7 @@ def _asks_to_be_alone() -> str:
         with process.alone("a session"):
             pass
 
-    return _outcome(enter)
+    return str(_outcome(enter))
 
 
 @needs_fork
@@ -253,7 +253,8 @@ def _draw(_: str) -> Any:
 
 
 def fits(engine: str) -> dict[str, Any]:
-    fork, answers = multiprocessing.get_context("fork"), {}
+    fork = multiprocessing.get_context("fork")
+    answers: dict[str, Any] = {}
     global _fitter
     _fitter = faceinv.Fitter(few_modes(), engine, SMALL)
     with fork.Pool(2) as pool:
@@ -284,7 +285,7 @@ def landmarks() -> dict[str, Any]:
 def other_numba() -> dict[str, Any]:
     import numba
 
-    @numba.njit(parallel=True)
+    @numba.njit(parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
     def total(values: Any) -> float:
         result = 0.0
         for k in numba.prange(len(values)):

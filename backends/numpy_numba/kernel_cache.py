@@ -66,7 +66,7 @@ def _can_keep() -> bool:
         return True
     folder = private_temporary_folder("faceinv-kernels")
     if folder is not None:
-        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+        numba.config.CACHE_DIR = str(folder)
         if _numba_can_keep():
             _note_once(
                 f"Compiled kernels are kept in '{folder}' for now: neither the installation nor the user's cache "

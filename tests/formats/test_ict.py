@@ -62,6 +62,7 @@ def test_fewer_modes(tmp_path: Path) -> None:
         ("generic_neutral_mesh.obj", lambda text: text[: text.index("usemtl")], "no faces"),
         ("generic_neutral_mesh.obj", lambda text: text[: len(text) // 4], "'v' lines hold"),
         ("generic_neutral_mesh.obj", lambda text: text + "f 1 2 99999\n", "field 'f' has indices"),
+        ("generic_neutral_mesh.obj", lambda text: text + f"f 1 2 {10**30}\n", "'f' line holds no indices"),
         ("vertex_indices.json", lambda text: "{}", "'idx_to_landmark_verts' cannot be read"),
         ("vertex_indices.json", lambda text: '{"idx_to_landmark_verts": [1, 2]}', "has 2 landmarks, expected 68"),
     ],

@@ -153,10 +153,10 @@ def _read_mesh(
     fans = [[(face[0], face[k], face[k + 1]) for k in range(1, len(face) - 1)] for face in corners]
     flat = [corner for fan in fans for triangle in fan for corner in triangle]
     try:
-        index = np.array([int(corner[0]) for corner in flat]).reshape(-1, 3)
+        index = np.array([int(corner[0]) for corner in flat], np.int64).reshape(-1, 3)
         textured = bool(texture) and all(len(corner) > 1 and corner[1] for corner in flat)
-        uv_index = np.array([int(corner[1]) for corner in flat]).reshape(-1, 3) if textured else None
-    except ValueError as error:
+        uv_index = np.array([int(corner[1]) for corner in flat], np.int64).reshape(-1, 3) if textured else None
+    except (ValueError, OverflowError) as error:
         raise ModelError(f"'{path}': an 'f' line holds no indices ({error}).") from None
     triangles = check_indices(index, len(vertices), path, "f", base=1)
     if uv_index is None:
