@@ -26,8 +26,6 @@ _PIXELS: Final = 4096
 """Pixels in one block of rows."""
 _VERTICES: Final = 2048
 """Vertices in one block of rows."""
-_PIXELS_OF_A_VERTEX: Final = 1.5
-"""See `solve_for`."""
 _LIGHT_BLOCKS: Final = 64
 """Blocks of pixels whose light columns are summed by themselves."""
 _WHOLE: Final = 32
@@ -64,11 +62,8 @@ class NormalEquations:
         self, local: Local, seen: Seen, assembly: Assembly
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """g (P,) and H (P, P)."""
-        if assembly == "auto":
-            # A vertex costs about as much as R pixels (benchmarks/linearize.py). Where both ways take about as long it
-            # is rows, so that a fit of the default size need not compile the other way's kernels, which take longest.
-            few = len(seen.pixels) <= _PIXELS_OF_A_VERTEX * len(self._axes) * len(seen.vertices)
-            assembly = "rows" if few else "vertices"
+        if assembly == "auto":  # a vertex costs about as much as R pixels; measured by benchmarks/linearize.py
+            assembly = "vertices" if len(seen.pixels) > len(self._axes) * len(seen.vertices) else "rows"
         augmented = (self._by_vertices if assembly == "vertices" else self._by_rows)(local, seen)
         count = len(self._order)
         upper = np.triu(augmented[:count, :count])

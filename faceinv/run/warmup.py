@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceinv.engine.compiling import FIRST_RUN, watched_compiling
-from faceinv.fitting.config import FitConfig
 
 if TYPE_CHECKING:
-    from faceinv.engine.records import Assembly
     from faceinv.fitting.fitter import Fitter
 
 __all__ = ["FIRST_RUN", "compile_kernels", "counted_compiling", "kernels_compiled", "needs_compiling"]
@@ -58,19 +56,11 @@ def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> Non
     points = (marks - (low + high) / 2) * (0.6 * _SIDE / (high - low).max()) + _SIDE / 2
     config = replace(fitter.config, size=_SIDE, levels=1, iterations=1, coarse_iterations=0)
     with counted_compiling(progress):
-        for assembly in _assemblies(fitter):
+        for assembly in ("rows", "vertices") if config.assembly == "auto" else (config.assembly,):
             small = Fitter(model, fitter.backend, replace(config, assembly=assembly))
             result = small.fit(np.full((_SIDE, _SIDE, 3), 0.5), points)
             small.engine.close()
         result.overlay()
-
-
-def _assemblies(fitter: Fitter) -> tuple[Assembly, ...]:
-    """The ways to the normal equations that a fit may take: by vertices only where there are many pixels for each."""
-    config = fitter.config
-    if config.assembly != "auto":
-        return (config.assembly,)
-    return ("rows",) if config.size <= FitConfig().size else ("rows", "vertices")
 
 
 @contextmanager
