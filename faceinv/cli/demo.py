@@ -23,7 +23,7 @@ def demo(
     from faceinv.fitting.config import FitConfig
     from faceinv.run.outputs import FitOptions, output_paths, with_size
 
-    # By rows: the other way's kernels take a quarter of all that would have to be compiled before the first face is seen.
+    # By rows: the other way's kernels are a quarter of all that would be compiled before the first face is seen.
     config = with_size(FitConfig(assembly="rows"), size)
     with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as photo:
         status = fit_images([photo], output, FitOptions("default", backend, config, "albedo"))
