@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.face.camera import WeakPerspective
+    from faceinv.face.camera import Camera
 
 __all__ = [
     "DEPTH_UNITS",
@@ -141,7 +141,7 @@ class Geometry:
     """(B, N, 2) px, float64."""
     depth: Array
     """(B, N) px, larger is nearer, float64."""
-    camera: WeakPerspective
+    camera: Camera
     """The cameras that see it; host: scale (B,), rotation (B, 3, 3), translation (B, 2)."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.records import Normals
 from faceinv.errors import InputError, ModelError
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
@@ -122,7 +122,7 @@ class FitResult:
         return self.face.albedo
 
     @property
-    def camera(self) -> WeakPerspective:
+    def camera(self) -> Camera:
         """The face's: scale in px per mm, rotation (3, 3), translation (2,) px of the photo."""
         return self.face.camera
 
@@ -353,7 +353,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         identity=stored["identity"],
         expression=stored["expression"],
         albedo=stored["albedo_coefficients"],
-        camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
+        camera=Camera(float(stored["scale"]), stored["rotation"], stored["translation"]),
         lighting=stored["lighting"],
     )
     return FitResult(

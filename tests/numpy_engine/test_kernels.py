@@ -11,7 +11,7 @@ import pytest
 
 from faceinv.backends.numpy_numba import build, surface
 from faceinv.engine.records import Energy, EngineSettings, Problem
-from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.camera import Camera, rotation_matrix
 from faceinv.face.formats import load_model
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
@@ -43,7 +43,7 @@ def faces(batch: int) -> NDArray[np.float64]:
     chi[:, layout.shape] = rng.normal(0, 0.7, (batch, layout.shape_count))
     chi[:, layout.albedo] = rng.normal(0, 0.7, (batch, layout.albedo_count))
     turns, middles = rotation_matrix(rng.normal(0, 0.15, (batch, 3))), SIZE / 2 + rng.uniform(-1, 1, (batch, 2))
-    chi[:, layout.pose] = WeakPerspective(np.full(batch, SIZE / 200), turns, middles).pack()
+    chi[:, layout.pose] = Camera(np.full(batch, SIZE / 200), turns, middles).pack()
     chi[:, layout.lighting] = pack_lighting(ambient(0.8) + rng.normal(0, 0.15, (9, 3)))
     return chi
 
