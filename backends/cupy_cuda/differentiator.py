@@ -102,6 +102,7 @@ class CudaDifferentiator(AbstractDifferentiator):
             mask = part_of(self._mask, part)
             draw(
                 model,
+                surface.camera,
                 surface.xy,
                 surface.depth,
                 part_of(triangle, part),

@@ -73,8 +73,9 @@ class TorchEnergy:
         vertices = self._mean + (self._shape @ chi[layout.shape]).reshape(-1, 3)
         albedo = self._mean_albedo + (self._albedo @ chi[layout.albedo]).reshape(-1, 3)
         camera = self._camera.Camera.unpack(chi[layout.pose])
-        xy = camera.project(vertices)[0]
-        weights = self._camera.barycentric_weights(xy[self._seen], self._x, self._y)[..., None]
+        xy, depth = camera.project(vertices)
+        nearer = 1 + camera.inverse_focal * depth[self._seen]
+        weights = self._camera.barycentric_weights(xy[self._seen], nearer, self._x, self._y)[..., None]
         if self._flat:
             normal = draw._face_normals(vertices, self._seen)
         else:
@@ -85,7 +86,7 @@ class TorchEnergy:
         away = ((weights * albedo[self._seen]).sum(dim=1) * shade - self._target).abs()
         delta = min(self._energy.huber_delta, 1e9)
         robust = torch.where(away <= delta, away.square(), delta * (2 * away - delta))
-        gaps = (xy[self._mark_corners] * self._mark_shares).sum(dim=1) - self._marks
+        gaps = camera.project((vertices[self._mark_corners] * self._mark_shares).sum(dim=1))[0] - self._marks
         total: Tensor = (
             self._energy.photometric * robust.sum() / max(len(self._seen), 1)
             + (self._mark_weights * gaps.square().sum(dim=1)).sum()

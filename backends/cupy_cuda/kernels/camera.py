@@ -16,8 +16,8 @@ __all__ = ["CAMERA_SIZE", "CAMERA_STRUCT", "POSE_COUNT", "camera_records"]
 POSE_COUNT: Final = Camera.PARAMETER_COUNT
 """Unknowns of a camera: see `Camera`."""
 
-_FIELDS: Final = {"rotation": 9, "scale": 1, "translation": 2}
-"""Doubles of each field: R, model to camera, row by row; s, px/mm; t, px."""
+_FIELDS: Final = {"rotation": 9, "scale": 1, "translation": 2, "centre": 2, "inverse_focal": 1}
+"""Doubles of each field: R, model to camera, row by row; s, px/mm; t, px; the principal point c, px; 1/f, 1/px."""
 
 CAMERA_SIZE: Final = sum(_FIELDS.values())
 """Doubles in a camera record."""
@@ -33,5 +33,7 @@ CAMERA_STRUCT: Final = f"struct Camera {{\n{''.join(_member(*field) for field in
 
 def camera_records(camera: Camera) -> NDArray[np.float64]:
     """The records (B, CAMERA_SIZE) of several cameras."""
-    rotation = camera.rotation.reshape(-1, 9)
-    return np.concatenate([rotation, np.reshape(camera.scale, (-1, 1)), camera.translation], axis=1, dtype=np.float64)
+    rotation, scale = camera.rotation.reshape(-1, 9), np.reshape(camera.scale, (-1, 1))
+    inverse_focal = np.broadcast_to(np.reshape(camera.kappa, (-1, 1)), scale.shape) / scale
+    fields = [rotation, scale, camera.translation, camera.centre, inverse_focal]
+    return np.concatenate(fields, axis=1, dtype=np.float64)

@@ -62,13 +62,13 @@ class Camera:
         in_front = ops.flag(nearness < 1.0 - NEAREST)
         return x, y, ops.where(in_front, posed[2] * w, float("inf"))
 
-    def nearer(self, depth: Array) -> Array:
-        """w, how many times larger things are at a depth than at that of the model's origin."""
-        return depth * self.inverse_focal + 1.0
+    def nearer(self, ops: ArrayOps, depth: Array) -> Array:
+        """w, how many times larger things are at a depth than at the model's origin; as of the depth's point."""
+        return -ops.at_least(-(depth * self.inverse_focal + 1.0), -1.0 / NEAREST)
 
     def flat_depth(self, depth: Array) -> Array:
         """p_z of a depth: linear on a plane, as the depth is in the image."""
-        return depth / self.nearer(depth)
+        return depth / (depth * self.inverse_focal + 1.0)
 
     def depth(self, flat: Array) -> Array:
         """The depth of a p_z."""
@@ -100,8 +100,8 @@ class Camera:
     def by_parameters(
         self, ux: Array, uy: Array, x: Array, y: Array, posed: Sequence[Array], e: Sequence[Array], n: Sequence[Array]
     ) -> list[Array]:
-        """Derivatives by the parameters in chi of what changes by (ux, uy) with the place (x, y) of a posed point in the
-        image, and by e with a normal n in the camera frame; zeros for the principal point."""
+        """Derivatives by the parameters in chi of what changes by (ux, uy) with the place (x, y) of a posed point in
+        the image, and by e with a normal n in the camera frame; zeros for the principal point."""
         ux, uy, uz = self._by_posed(ux, uy, x, y, posed)
         px, py, pz = posed
         f = uz * self.inverse_focal

@@ -168,7 +168,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         chosen = slice(first, first + BLOCK_PIXELS)
         x, y = seen.x[chosen], seen.y[chosen]
         read = self.renderer.read_corners(surface, seen.triangle[chosen])
-        nearer = [surface.camera.nearer(depth) for depth in read.depth]
+        nearer = [surface.camera.nearer(ops, depth) for depth in read.depth]
         shares, slopes = weights(ops, read.x, read.y, nearer, x, y)
         if read.normals is None:
             assert read.face_normal is not None
