@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from faceinv.comparison.baselines import EQUAL, Start, common_start, first_below, run_gauss_newton
-from faceinv.engine.host_terms import prior_diagonal
+from faceinv.engine.host_terms import priors
 from faceinv.engine.records import MIN_DOUBLE_AREA
 from faceinv.fitting.fitter import Fitter
 
@@ -65,7 +65,7 @@ class TorchEnergy:
         self._marks = self._tensor(problem.landmarks[0])
         weight = problem.energy.landmarks / 68 * problem.landmark_weights[0] / problem.eye_distance[0] ** 2
         self._mark_weights = self._tensor(weight)
-        self._prior = self._tensor(prior_diagonal(fitter.layout, problem.energy))
+        self._prior, self._mean_chi = (self._tensor(part[0]) for part in priors(fitter.layout, problem))
 
     def __call__(self, chi: Tensor) -> Tensor:
         """E at chi (P,)."""
@@ -90,7 +90,7 @@ class TorchEnergy:
         total: Tensor = (
             self._energy.photometric * robust.sum() / max(len(self._seen), 1)
             + (self._mark_weights * gaps.square().sum(dim=1)).sum()
-            + (self._prior * chi.square()).sum()
+            + (self._prior * (chi - self._mean_chi).square()).sum()
         )
         return total
 
