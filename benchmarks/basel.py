@@ -34,7 +34,7 @@ import report
 
 from faceinv.engine.records import Assembly, Energy, EngineSettings, Normals, Problem
 from faceinv.engine.registry import build_engine, parse_engine
-from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.camera import Camera, rotation_matrix
 from faceinv.face.formats import load_model, save_npz_model
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
@@ -194,7 +194,7 @@ def _chi(layout: ParameterLayout, size: int, seed: int) -> np.ndarray[Any, Any]:
     chi[:, layout.shape] = random.normal(0, 0.1, (1, layout.shape_count))
     chi[:, layout.albedo] = random.normal(0, 0.1, (1, layout.albedo_count))
     turn = rotation_matrix(np.array([0.1, 0.1, -0.05]))
-    chi[:, layout.pose] = WeakPerspective(size / 170, turn, np.full(2, size / 2)).pack()
+    chi[:, layout.pose] = Camera(size / 170, turn, np.full(2, size / 2)).pack()
     chi[:, layout.lighting] = pack_lighting(ambient(0.8) + random.normal(0, 0.1, (9, 3)))
     return chi
 

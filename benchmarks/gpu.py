@@ -31,7 +31,7 @@ from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.engine.records import DType, Energy, EngineSettings, Problem
 from faceinv.engine.registry import build_engine
 from faceinv.errors import BackendError
-from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.camera import Camera, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.face.model import MorphableModel
@@ -159,7 +159,7 @@ def make_problem(model: MorphableModel, batch: int, size: int, seed: int) -> tup
     chi[:, layout.shape] = 0.5 * rng.normal(size=(batch, layout.shape_count))
     chi[:, layout.albedo] = 0.5 * rng.normal(size=(batch, layout.albedo_count))
     scale, turns = 0.8 * size / np.ptp(model.mean[:, 1]), rotation_matrix(0.25 * rng.normal(size=(batch, 3)))
-    chi[:, layout.pose] = WeakPerspective(np.full(batch, scale), turns, np.full((batch, 2), size / 2)).pack()
+    chi[:, layout.pose] = Camera(np.full(batch, scale), turns, np.full((batch, 2), size / 2)).pack()
     light = ambient(0.8) + 0.1 * rng.normal(size=(batch, 9, 3))
     chi[:, layout.lighting] = pack_lighting(light)
     problem = Problem(

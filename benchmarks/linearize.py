@@ -17,7 +17,7 @@ from report import RESULTS, save
 
 from faceinv.backends.numpy_numba import build
 from faceinv.engine.records import Energy, EngineSettings, Problem
-from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.camera import Camera, rotation_matrix
 from faceinv.face.formats import load_model
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
@@ -55,7 +55,7 @@ def measure(model: MorphableModel, size: int, normals: Normals, assembly: Assemb
     chi[:, layout.shape] = rng.normal(0, 0.5, (1, layout.shape_count))
     chi[:, layout.albedo] = rng.normal(0, 0.5, (1, layout.albedo_count))
     turn = rotation_matrix(np.array([0.1, 0.1, -0.05]))
-    chi[:, layout.pose] = WeakPerspective(size / 170, turn, np.full(2, size / 2)).pack()
+    chi[:, layout.pose] = Camera(size / 170, turn, np.full(2, size / 2)).pack()
     chi[:, layout.lighting] = pack_lighting(ambient(0.8) + rng.normal(0, 0.1, (9, 3)))
     problem = Problem(
         image=rng.uniform(0.3, 0.5, (1, size, size, 3)).astype(np.float32),

@@ -24,7 +24,7 @@ from surfaces import similarity_of_points
 from faceinv import FitConfig
 from faceinv.engine.evaluation import radiance
 from faceinv.engine.host_terms import HostTerms
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.lighting import pack_lighting
 from faceinv.fitting.fitter import Fitter
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
@@ -76,7 +76,7 @@ def make_case(fitter: Fitter, seed: int) -> Case:
     for part in (layout.identity, layout.expression, layout.albedo):
         chi[part] = _SPREAD * rng.normal(size=part.stop - part.start)
     angles = np.radians([rng.uniform(-10, 10), rng.uniform(-30, 30), rng.uniform(-10, 10)])
-    camera = WeakPerspective(1.0, rotation_from_euler(*angles), np.zeros(2))
+    camera = Camera(1.0, rotation_from_euler(*angles), np.zeros(2))
     gamma = np.zeros((9, 3))
     gamma[0] = rng.uniform(0.6, 1.0) * 3.0
     gamma[1:4] = rng.normal(size=(3, 1)) * [[0.35], [0.25], [0.35]] + [[0.2], [0.4], [0.0]]

@@ -29,7 +29,7 @@ if not (Path(__file__).parent / "backends").is_dir() and (_beside / "backends" /
 
 if TYPE_CHECKING:
     from faceinv.engine.registry import available_engines
-    from faceinv.face.camera import WeakPerspective
+    from faceinv.face.camera import Camera
     from faceinv.face.formats import load_model
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "Camera",
     "ConfigError",
     "DeviceLostError",
     "Face",
@@ -51,7 +52,6 @@ __all__ = [
     "MorphableModel",
     "NoFaceError",
     "Status",
-    "WeakPerspective",
     "__version__",
     "available_engines",
     "fit",
@@ -63,7 +63,7 @@ __all__ = [
 # Loaded on first use, so that `import faceinv` stays quick.
 _LAZY = {
     "Face": "faceinv.face.state",
-    "WeakPerspective": "faceinv.face.camera",
+    "Camera": "faceinv.face.camera",
     "Fitter": "faceinv.fitting.fitter",
     "fit": "faceinv.fitting.fitter",
     "fit_faces": "faceinv.fitting.fitter",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import expm
 
 from faceinv.face.camera import (
-    WeakPerspective,
+    Camera,
     axis_angle,
     euler_angles,
     fit_weak_perspective,
@@ -73,14 +73,14 @@ def test_what_positive_angles_mean() -> None:
     assert rotation_from_euler(0.5, 0.4, 0.3) == pytest.approx(order)
 
 
-def camera(seed: int) -> WeakPerspective:
+def camera(seed: int) -> Camera:
     rng = np.random.default_rng(seed)
     turn = rotation_from_euler(*rng.uniform(-1.5, 1.5, 3))
-    return WeakPerspective(float(rng.uniform(0.1, 9)), turn, rng.normal(0, 300, 2))
+    return Camera(float(rng.uniform(0.1, 9)), turn, rng.normal(0, 300, 2))
 
 
 def test_projection_by_hand() -> None:
-    made = WeakPerspective(2.0, np.eye(3), np.array([100.0, 50.0])).project(np.array([[3.0, 4.0, 5.0]]))
+    made = Camera(2.0, np.eye(3), np.array([100.0, 50.0])).project(np.array([[3.0, 4.0, 5.0]]))
     assert made.tolist() == [[106.0, 42.0, 10.0]]
 
 
@@ -127,4 +127,4 @@ def test_noisy_points_give_a_nearby_camera() -> None:
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.nan])
 def test_scale_must_be_positive(scale: float) -> None:
     with pytest.raises(ValueError, match="positive number of pixels"):
-        WeakPerspective(scale, np.eye(3), np.zeros(2))
+        Camera(scale, np.eye(3), np.zeros(2))

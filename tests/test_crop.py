@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.photo.crop import FaceCrop, eye_distance
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
@@ -42,9 +42,7 @@ def test_edges_of_the_square_are_edges_of_the_outer_pixels(crop: FaceCrop) -> No
 def test_a_moved_camera_sees_moved_points(crop: FaceCrop, seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = rng.normal(0, 70, (9, 3))
-    camera = WeakPerspective(
-        float(rng.uniform(0.1, 9)), rotation_from_euler(*rng.uniform(-1.5, 1.5, 3)), rng.uniform(0, 900, 2)
-    )
+    camera = Camera(float(rng.uniform(0.1, 9)), rotation_from_euler(*rng.uniform(-1.5, 1.5, 3)), rng.uniform(0, 900, 2))
     seen = camera.project(points)
     inside = crop.camera_to_crop(camera)
     assert inside.project(points)[:, :2] == pytest.approx(crop.to_crop(seen[:, :2]), abs=1e-6)

@@ -15,7 +15,7 @@ import faceinv
 from faceinv import FitConfig, FitResult, Fitter, Status
 from faceinv.engine.evaluation import radiance
 from faceinv.engine.registry import build_engine
-from faceinv.face.camera import WeakPerspective, axis_angle, euler_angles, rotation_from_euler
+from faceinv.face.camera import Camera, axis_angle, euler_angles, rotation_from_euler
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.photo.color import linear_to_srgb
@@ -208,14 +208,14 @@ def test_a_face_cut_by_the_edge_is_fitted_where_it_is() -> None:
 
 def synthetic(
     yaw: float, size: int = 160, seed: int = 0
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], WeakPerspective]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], Camera]:
     """A photo (sRGB) of a known face before grey, its landmarks, vertices, albedo and camera."""
     model, rng = few_modes(), np.random.default_rng(seed)
     layout = ParameterLayout.of(model)
     chi = np.zeros((1, layout.count))
     chi[0, layout.shape] = rng.normal(0, 0.8, layout.shape_count)
     chi[0, layout.albedo] = rng.normal(0, 0.8, layout.albedo_count)
-    camera = WeakPerspective(0.42 * size / 100, rotation_from_euler(0.1, yaw, 0.05), np.array([size / 2.0, size / 2.0]))
+    camera = Camera(0.42 * size / 100, rotation_from_euler(0.1, yaw, 0.05), np.array([size / 2.0, size / 2.0]))
     chi[0, layout.pose] = camera.pack()
     light = ambient(0.7)
     light[1:4] += [[0.1, 0.1, 0.08], [0.25, 0.22, 0.2], [0.2, 0.2, 0.2]]

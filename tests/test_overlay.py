@@ -17,7 +17,7 @@ from small import few_modes
 from faceinv import FitResult
 from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
 from faceinv.output.overlay import draw_overlay
@@ -46,7 +46,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    camera = WeakPerspective(0.9, rotation_from_euler(0.05, 0.3, -0.1), np.array([130.0, 120.0]))
+    camera = Camera(0.9, rotation_from_euler(0.05, 0.3, -0.1), np.array([130.0, 120.0]))
     light = ambient(0.7)
     light[2], light[3] = 0.5, 0.3
     face = Face.mean(few_modes(), camera, light)
@@ -107,7 +107,7 @@ def test_drawing_builds_one_engine_for_a_model(monkeypatch: pytest.MonkeyPatch) 
         return build_engine(*given)
 
     monkeypatch.setattr(scene_module, "build_engine", counted)
-    face = Face.mean(model, WeakPerspective(0.3, np.eye(3), np.array([32.0, 32.0])), ambient())
+    face = Face.mean(model, Camera(0.3, np.eye(3), np.array([32.0, 32.0])), ambient())
     pictures = [render_face(model, face, (64, 64)) for _ in range(3)]
     assert len(built) == 1
     assert np.array_equal(pictures[0], pictures[2])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import faceinv
 from faceinv.errors import BackendError
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.formats import load_model
 from faceinv.face.landmarks68 import MIRRORED
 from faceinv.face.model import MorphableModel
@@ -137,7 +137,7 @@ def test_heads_of_any_shape_and_pose_raise_no_doubt(model: MorphableModel, mean:
         head = mean + sum(basis @ rng.normal(size=basis.shape[2]) for basis in bases)
         yaw = rng.uniform(-90, 90) if number % 3 else rng.choice([-90, 90])
         rotation = rotation_from_euler(*np.radians([rng.uniform(-40, 40), yaw, rng.uniform(-180, 180)]))
-        view = WeakPerspective(2.0, rotation, np.array([300.0, 300.0])).project(head)[:, :2]
+        view = Camera(2.0, rotation, np.array([300.0, 300.0])).project(head)[:, :2]
         view += 6.0 * (number % 2) * rng.normal(size=view.shape)
         assert landmark_doubts(view, mean) == (), (number, yaw)
 
@@ -147,7 +147,7 @@ def test_profiles_are_not_held_against_faces_elsewhere(photo: NDArray[np.float32
     beside = np.concatenate([photo, np.full_like(photo, 0.5)], axis=1)
     for yaw, expected in ((75, []), (10, ["landmarks of another place"])):
         rotation = rotation_from_euler(0, np.radians(yaw), 0)
-        points = WeakPerspective(0.7, rotation, np.array([800.0, 250.0])).project(mean)[:, :2]
+        points = Camera(0.7, rotation, np.array([800.0, 250.0])).project(mean)[:, :2]
         assert not sees_face_at(beside, points)
         assert kinds(doubts(points, mean, beside)) == expected
 

@@ -16,7 +16,7 @@ from quick import sample
 from small import few_modes
 
 from faceinv import FitResult, InputError, ModelError, Status, load_result
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
@@ -32,7 +32,7 @@ def face() -> FitResult:
     model, rng = few_modes(), np.random.default_rng(1)
     layout = ParameterLayout.of(model)
     a, e = rng.normal(size=6), rng.normal(size=5)
-    camera = WeakPerspective(0.25, np.eye(3), np.array([50.0, 40.0]))
+    camera = Camera(0.25, np.eye(3), np.array([50.0, 40.0]))
     landmarks3d = model.landmarks(model.vertices(a, e))
     rows = rng.normal(size=(200, layout.count))
     return FitResult(
@@ -120,7 +120,7 @@ def test_a_result_comes_back_bit_for_bit(face: FitResult, saved: Path) -> None:
         elif field.name == "face":
             for name in ("identity", "expression", "albedo", "lighting"):
                 assert np.array_equal(getattr(ours, name), getattr(theirs, name))
-            for part in dataclasses.fields(WeakPerspective):
+            for part in dataclasses.fields(Camera):
                 assert np.array_equal(getattr(ours.camera, part.name), getattr(theirs.camera, part.name))
         elif isinstance(ours, np.ndarray):
             assert np.array_equal(ours, theirs), field.name

@@ -25,7 +25,7 @@ from faceinv.backends.cupy_cuda.kernels.select import Seen, list_flags, listed_p
 from faceinv.backends.cupy_cuda.kernels.solve import solve_step
 from faceinv.backends.cupy_cuda.launch.device import part_of
 from faceinv.backends.cupy_cuda.parts import Parts
-from faceinv.engine.host_terms import prior_diagonal
+from faceinv.engine.host_terms import priors
 from faceinv.engine.interface import AbstractDifferentiator
 from faceinv.engine.records import Cost, Frozen, Linearization, ResidualJacobian, Step, Visibility
 
@@ -61,12 +61,12 @@ class CudaDifferentiator(AbstractDifferentiator):
         self._surfaces: list[tuple[bytes, Surface]] = []
         self._parts = Parts(device, len(problem.image), problem.size, self._surfaces.clear)
         self._latest: dict[str, tuple[bytes, Array]] = {}
-        self._image, self._mask, self._landmarks, self._prior = self._parts.whole(
+        self._image, self._mask, self._landmarks, self._weights, self._means = self._parts.whole(
             lambda: (
                 device.asarray(np.ascontiguousarray(problem.image, np.float32)),
                 device.asarray(np.ascontiguousarray(problem.mask).astype(np.uint8)),
                 DeviceLandmarks.of(device, problem),
-                device.asarray(prior_diagonal(renderer.layout, problem.energy)),
+                *(device.asarray(part) for part in priors(renderer.layout, problem)),
             )
         )
 
@@ -102,6 +102,7 @@ class CudaDifferentiator(AbstractDifferentiator):
             mask = part_of(self._mask, part)
             draw(
                 model,
+                surface.camera,
                 surface.xy,
                 surface.depth,
                 part_of(triangle, part),
@@ -149,11 +150,11 @@ class CudaDifferentiator(AbstractDifferentiator):
                 sums,
                 residual,
                 landmark,
-                self._prior,
+                self._priors(part),
                 part_of(gradient, part),
                 part_of(hessian, part),
             )
-            sum_costs(chosen, partial, residual, self._prior, part_of(costs, part))
+            sum_costs(chosen, partial, residual, self._priors(part), part_of(costs, part))
 
         self._parts.run(batch, work)
         return Linearization(_cost(device.to_host(costs)), gradient, hessian, 3 * frozen.pixels)
@@ -167,7 +168,7 @@ class CudaDifferentiator(AbstractDifferentiator):
         def work(part: slice) -> None:
             chosen = self._frozen_part(chi, frozen, active, part)
             residual, _ = self._landmark_rows(chosen, points, part, rows=False)
-            sum_costs(chosen, photometric_cost(chosen), residual, self._prior, part_of(costs, part))
+            sum_costs(chosen, photometric_cost(chosen), residual, self._priors(part), part_of(costs, part))
 
         self._parts.run(batch, work)
         return _cost(device.to_host(costs))
@@ -291,6 +292,10 @@ class CudaDifferentiator(AbstractDifferentiator):
         if name not in self._latest or self._latest[name][0] != key:
             self._latest[name] = key, self._device.asarray(array)
         return self._latest[name][1]
+
+    def _priors(self, part: slice) -> tuple[Array, Array]:
+        """Weights and means (b, P) each."""
+        return part_of(self._weights, part), part_of(self._means, part)
 
     def _landmark_rows(
         self, chosen: FrozenPart, points: DevicePoints, part: slice, rows: bool

@@ -63,7 +63,8 @@ class CudaRenderer(AbstractRenderer):
 
     def rasterize(self, geometry: Geometry, size: tuple[int, int]) -> Visibility:
         """See `AbstractRenderer.rasterize`."""
-        return visible(self.on_device, geometry.image_xy, geometry.depth, size)
+        camera = self.device.asarray(camera_records(geometry.camera))
+        return visible(self.on_device, camera, geometry.image_xy, geometry.depth, size)
 
     def interpolate(
         self, geometry: Geometry, visibility: Visibility, quantities: Collection[PixelQuantity] = PIXEL_QUANTITIES

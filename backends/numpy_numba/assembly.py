@@ -2,8 +2,8 @@
 """Kernels: what BLAS multiplies for J^T J, by rows or by vertices.
 
 Columns are ordered [shape | pose | albedo | light | residual] here, with the residual as a last column so that g comes
-with H. `motion` is U of `surface.vertex_jacobian`, `record` is that of `shading.local_rows`; `axes` is `(0, 1, 2)` or
-`(0, 1, 2, 3)`: its length R is known when a kernel is compiled, which unrolls the loops over it.
+with H. `motion` is U of `surface.vertex_jacobian`, `record` is that of `shading.local_rows`; `axes` is `(0, 1, 2, 3)`
+or `(0, 1, 2, 3, 4)`: its length R is known when a kernel is compiled, which unrolls the loops over it.
 
 By rows: H = sum over channels of J_c^T J_c, with each channel's nine light columns by themselves.
 
@@ -17,11 +17,16 @@ import numpy as np
 from numba import prange
 
 from faceinv.backends.numpy_numba.kernel import parallel_kernel
-from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHTS, RESIDUAL, RHO, SHARES
+from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHT_LANES, LIGHTS, RESIDUAL, RHO, SHARES
 
 __all__ = ["light_products", "pixel_rows", "vertex_rows"]
 
 _BLOCK = 8
+_MOST = 5  # of R
+_LOCAL = _MOST + 1  # local columns of a vertex: R of geometry, and albedo
+_WITH_ALBEDO = _MOST * _MOST
+_ALBEDO = _WITH_ALBEDO + 3 * _MOST
+_PAIR = _ALBEDO + 3
 
 
 @parallel_kernel(fastmath={"contract"})
@@ -82,73 +87,80 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
     light_at = shape_pose + albedo_count
     real = out.dtype.type
     for block in prange((out.shape[0] + _BLOCK - 1) // _BLOCK):
-        pairs = np.empty((ring_size, 32), real)  # for each of the ring: R x R geometry, R x 3 with albedo (at 16), 3
-        # Rows 10 c + a: the vertex's local column a (4 is albedo) times the record, summed over a triangle's pixels;
-        # rows 10 c + 5 + a: times light, summed over all of the vertex's triangles.
-        sums = np.empty((30, LANES), real)
-        force = np.empty((3, 5), real)
+        # For each of the ring: R x R geometry, R x 3 with albedo, 3 of albedo.
+        pairs = np.empty((ring_size, _PAIR), real)
+        # Rows of channel c: the vertex's local columns (the last is albedo) times the record, summed over a triangle's
+        # pixels; and times light, summed over all of the vertex's triangles.
+        sums = np.empty((3 * _LOCAL, LANES), real)
+        lights = np.empty((3 * _LOCAL, LIGHT_LANES), real)
+        force = np.empty((3, _LOCAL), real)
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, out.shape[0])):
             v = used[first + i]
             size = ring_start[v + 1] - ring_start[v]
             for s in range(size):
-                for n in range(32):
+                for n in range(_PAIR):
                     pairs[s, n] = real(0.0)
-            for n in range(30):
-                for lane in range(LANES):
-                    sums[n, lane] = real(0.0)
+            for n in range(3 * _LOCAL):
+                for lane in range(LIGHT_LANES):
+                    lights[n, lane] = real(0.0)
             for c in range(3):
-                for a in range(5):
+                for a in range(_LOCAL):
                     force[c, a] = real(0.0)
             for corner in range(corner_start[v], corner_start[v + 1]):
                 t, k = corners[corner] // 3, corners[corner] % 3
                 if start[t] == stop[t]:
                     continue
-                for c in range(3):
-                    for a in range(5):
-                        for lane in range(LANES):
-                            sums[10 * c + a, lane] = real(0.0)
+                for n in range(3 * _LOCAL):
+                    for lane in range(LANES):
+                        sums[n, lane] = real(0.0)
                 for p in range(start[t], stop[t]):
                     for c in range(3):
-                        at, g = LANES * c, record[p, RHO + c]
-                        f0, f1, f2 = (
+                        at, g, row = LANES * c, record[p, RHO + c], _LOCAL * c
+                        f0, f1, f2, f3 = (
                             record[p, at + k * rank],
                             record[p, at + k * rank + 1],
                             record[p, at + k * rank + 2],
+                            record[p, at + k * rank + 3],
                         )
-                        f3 = record[p, at + k * rank + 3] if rank == 4 else real(0.0)
-                        f4 = record[p, at + SHARES + k]
+                        f4 = record[p, at + k * rank + 4] if rank == _MOST else real(0.0)
+                        f5 = record[p, at + SHARES + k]
                         for lane in range(LANES):
-                            r, y = record[p, at + lane], g * record[p, HARMONICS + lane]
-                            sums[10 * c, lane] += f0 * r
-                            sums[10 * c + 1, lane] += f1 * r
-                            sums[10 * c + 2, lane] += f2 * r
-                            sums[10 * c + 3, lane] += f3 * r
-                            sums[10 * c + 4, lane] += f4 * r
-                            sums[10 * c + 5, lane] += f0 * y
-                            sums[10 * c + 6, lane] += f1 * y
-                            sums[10 * c + 7, lane] += f2 * y
-                            sums[10 * c + 8, lane] += f3 * y
-                            sums[10 * c + 9, lane] += f4 * y
+                            r = record[p, at + lane]
+                            sums[row, lane] += f0 * r
+                            sums[row + 1, lane] += f1 * r
+                            sums[row + 2, lane] += f2 * r
+                            sums[row + 3, lane] += f3 * r
+                            sums[row + 4, lane] += f4 * r
+                            sums[row + 5, lane] += f5 * r
+                        for lane in range(LIGHT_LANES):
+                            y = g * record[p, HARMONICS + lane]
+                            lights[row, lane] += f0 * y
+                            lights[row + 1, lane] += f1 * y
+                            lights[row + 2, lane] += f2 * y
+                            lights[row + 3, lane] += f3 * y
+                            lights[row + 4, lane] += f4 * y
+                            lights[row + 5, lane] += f5 * y
                 for o in range(3):
                     s = ring_slot[t, k, o]
                     for a in range(rank):
                         for b in range(rank):
                             j = o * rank + b
-                            pairs[s, 4 * a + b] += sums[a, j] + sums[10 + a, j] + sums[20 + a, j]
+                            total = sums[a, j] + sums[_LOCAL + a, j] + sums[2 * _LOCAL + a, j]
+                            pairs[s, _MOST * a + b] += total
                         for c in range(3):
-                            pairs[s, 16 + 3 * a + c] += sums[10 * c + a, SHARES + o]
+                            pairs[s, _WITH_ALBEDO + 3 * a + c] += sums[_LOCAL * c + a, SHARES + o]
                     for c in range(3):
-                        pairs[s, 28 + c] += sums[10 * c + 4, SHARES + o]
+                        pairs[s, _ALBEDO + c] += sums[_LOCAL * c + _MOST, SHARES + o]
                 for c in range(3):
-                    for a in range(5):
-                        force[c, a] += sums[10 * c + a, RESIDUAL]
+                    for a in range(_LOCAL):
+                        force[c, a] += sums[_LOCAL * c + a, RESIDUAL]
 
             for a in range(rank):
                 for k in range(light_at):
                     out[i, a, k] = real(0.0)
                 for c in range(3):
                     for k in range(LIGHTS):
-                        out[i, a, light_at + LIGHTS * c + k] = sums[10 * c + 5 + a, k]
+                        out[i, a, light_at + LIGHTS * c + k] = lights[_LOCAL * c + a, k]
                 out[i, a, light_at + 27] = force[0, a] + force[1, a] + force[2, a]
                 for k in range(light_at + 28, out.shape[2]):
                     out[i, a, k] = real(0.0)
@@ -156,8 +168,8 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
                 for k in range(out_albedo.shape[2]):
                     out_albedo[i, c, k] = real(0.0)
                 for k in range(LIGHTS):
-                    out_albedo[i, c, albedo_count + LIGHTS * c + k] = sums[10 * c + 9, k]
-                out_albedo[i, c, albedo_count + 27] = force[c, 4]
+                    out_albedo[i, c, albedo_count + LIGHTS * c + k] = lights[_LOCAL * c + _MOST, k]
+                out_albedo[i, c, albedo_count + 27] = force[c, _MOST]
             for s in range(size):
                 j = ring[ring_start[v] + s]
                 p = place[j]
@@ -167,16 +179,17 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
                     for a in range(rank):
                         total = out[i, a, k]
                         for b in range(rank):
-                            total += pairs[s, 4 * a + b] * motion[p, b, k]
+                            total += pairs[s, _MOST * a + b] * motion[p, b, k]
                         out[i, a, k] = total
                 for k in range(albedo_count):
                     b0, b1, b2 = albedo_basis[j, 0, k], albedo_basis[j, 1, k], albedo_basis[j, 2, k]
                     for a in range(rank):
-                        h0, h1, h2 = pairs[s, 16 + 3 * a], pairs[s, 17 + 3 * a], pairs[s, 18 + 3 * a]
+                        n = _WITH_ALBEDO + 3 * a
+                        h0, h1, h2 = pairs[s, n], pairs[s, n + 1], pairs[s, n + 2]
                         out[i, a, shape_pose + k] += h0 * b0 + h1 * b1 + h2 * b2
-                    out_albedo[i, 0, k] += pairs[s, 28] * b0
-                    out_albedo[i, 1, k] += pairs[s, 29] * b1
-                    out_albedo[i, 2, k] += pairs[s, 30] * b2
+                    out_albedo[i, 0, k] += pairs[s, _ALBEDO] * b0
+                    out_albedo[i, 1, k] += pairs[s, _ALBEDO + 1] * b1
+                    out_albedo[i, 2, k] += pairs[s, _ALBEDO + 2] * b2
 
 
 @parallel_kernel(fastmath={"contract"})
@@ -185,17 +198,17 @@ def light_products(record, out):
     real = record.dtype.type
     size = (record.shape[0] + out.shape[0] - 1) // out.shape[0]
     for block in prange(out.shape[0]):
-        sums = np.empty((10, LANES), real)  # rows a known distance apart, so that the loop over lanes vectorises
+        sums = np.empty((10, LIGHT_LANES), real)  # rows a known distance apart, so that the loop over lanes vectorises
         for c in range(3):
             for n in range(10):
-                for lane in range(LANES):
+                for lane in range(LIGHT_LANES):
                     sums[n, lane] = real(0.0)
             for p in range(block * size, min((block + 1) * size, record.shape[0])):
                 g, r = record[p, RHO + c], record[p, LANES * c + RESIDUAL]
                 y0, y1, y2 = g * record[p, HARMONICS], g * record[p, HARMONICS + 1], g * record[p, HARMONICS + 2]
                 y3, y4, y5 = g * record[p, HARMONICS + 3], g * record[p, HARMONICS + 4], g * record[p, HARMONICS + 5]
                 y6, y7, y8 = g * record[p, HARMONICS + 6], g * record[p, HARMONICS + 7], g * record[p, HARMONICS + 8]
-                for lane in range(LANES):
+                for lane in range(LIGHT_LANES):
                     y = g * record[p, HARMONICS + lane]
                     sums[0, lane] += y0 * y
                     sums[1, lane] += y1 * y
@@ -208,5 +221,5 @@ def light_products(record, out):
                     sums[8, lane] += y8 * y
                     sums[9, lane] += r * y
             for n in range(10):
-                for lane in range(LANES):
+                for lane in range(LIGHT_LANES):
                     out[block, c, n, lane] = sums[n, lane]

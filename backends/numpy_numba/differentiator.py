@@ -36,8 +36,8 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         self._image = np.array(problem.image, np.float32, order="C")
         self._mask = np.array(problem.mask, np.bool_, order="C")
         self._face_mask = renderer.model.face_mask.copy()
-        # R rows of a vertex's motion: its place on the screen and the two turns of its normal, or its three axes.
-        rank = 3 if renderer.flat else SCREEN_ROWS + 2
+        # R rows of a vertex's motion: its place on the screen, and its depth or the two turns of its normal.
+        rank = SCREEN_ROWS + (1 if renderer.flat else 2)
         self._equations = NormalEquations(renderer.layout, renderer.mesh, renderer.albedo_basis, rank)
 
     def _see(self, chi: NDArray[np.float64]) -> tuple[Visibility, NDArray[np.int64], list[Seen]]:
@@ -46,7 +46,15 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         seen = []
         for item, one in enumerate(chi):
             surface, triangle = self.renderer.surface(one, item), visibility.triangle[item]
-            rasterize(surface.image_xy, surface.depth, mesh.triangles, triangle, visibility.barycentric[item])
+            inverse_focal = float(one[self.renderer.layout.inverse_focal])
+            rasterize(
+                surface.image_xy,
+                surface.depth,
+                inverse_focal,
+                mesh.triangles,
+                triangle,
+                visibility.barycentric[item],
+            )
             listed = list_pixels(
                 triangle,
                 self._mask[item],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceinv.backends.numpy_numba.assembly import light_products, pixel_rows, vertex_rows
-from faceinv.backends.numpy_numba.record import LANES, LIGHTS
+from faceinv.backends.numpy_numba.record import LIGHT_LANES, LIGHTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class NormalEquations:
             albedo[:count] = self._albedo_basis[seen.vertices[first : first + count]]
             product = albedo.reshape(3 * padded, -1).T @ albedo_rows[:padded].reshape(3 * padded, -1)
             augmented[shape_pose:dense, shape_pose:] += product
-        light = np.empty((_LIGHT_BLOCKS, 3, LIGHTS + 1, LANES), real)
+        light = np.empty((_LIGHT_BLOCKS, 3, LIGHTS + 1, LIGHT_LANES), real)
         light_products(local.record, light)
         for c, product in enumerate(light.sum(axis=0, dtype=np.float64)):
             part = slice(dense + LIGHTS * c, dense + LIGHTS * (c + 1))

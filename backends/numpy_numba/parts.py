@@ -27,6 +27,8 @@ class Posed(NamedTuple):
 
     points: NDArray[np.float64]
     """(N, 3) px; see `camera`."""
+    screen: NDArray[np.float64]
+    """(N, 3): x and y on the screen, px, and w; see `camera`."""
     normals: NDArray[np.float64]
     """(N, 3) unit, camera frame."""
     albedo: NDArray[np.float64]

@@ -18,13 +18,13 @@ _DEPTH_LIMIT = float(2**30)
 
 
 @parallel_kernel
-def rasterize(xy, depth, triangles, triangle_image, barycentric):
-    """Fill triangle_image (H, W) int32, -1 for the background, and barycentric (H, W, 3)."""
+def rasterize(xy, depth, inverse_focal, triangles, triangle_image, barycentric):
+    """Fill triangle_image (H, W) int32, -1 for the background, and barycentric (H, W, 3): weights on the surface."""
     height = triangle_image.shape[0]
     snapped, rows = _snap(xy, depth, triangles, height)
     for band in prange((height + _BAND - 1) // _BAND):
         top, bottom = band * _BAND, min((band + 1) * _BAND, height)
-        _draw_band(top, bottom, snapped, rows, xy, depth, triangles, triangle_image, barycentric)
+        _draw_band(top, bottom, snapped, rows, xy, depth, inverse_focal, triangles, triangle_image, barycentric)
 
 
 @kernel
@@ -51,7 +51,7 @@ def _snap(xy, depth, triangles, height):
 
 
 @kernel
-def _draw_band(top, bottom, snapped, rows, xy, depth, triangles, triangle_image, barycentric):
+def _draw_band(top, bottom, snapped, rows, xy, depth, inverse_focal, triangles, triangle_image, barycentric):
     """Rows top, ... bottom - 1 of the images."""
     width = triangle_image.shape[1]
     keys = np.full((bottom - top, width), _EMPTY, np.int64)
@@ -95,7 +95,7 @@ def _draw_band(top, bottom, snapped, rows, xy, depth, triangles, triangle_image,
             else:
                 t = _ID_MASK - (key & _ID_MASK)
                 triangle_image[py, px] = t
-                _barycentric(xy, snapped, triangles, t, px, py, barycentric)
+                _barycentric(xy, depth, inverse_focal, snapped, triangles, t, px, py, barycentric)
 
 
 @kernel
@@ -105,7 +105,7 @@ def _double_area(xy, i0, i1, i2):
 
 
 @kernel
-def _barycentric(xy, snapped, triangles, t, px, py, out):
+def _barycentric(xy, depth, inverse_focal, snapped, triangles, t, px, py, out):
     i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
     area = _double_area(xy, i0, i1, i2)
     if area < -MIN_DOUBLE_AREA:
@@ -119,6 +119,11 @@ def _barycentric(xy, snapped, triangles, t, px, py, out):
         whole = np.float64((x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0))
         b1 = np.float64(sx * (y2 - y0) - sy * (x2 - x0)) / whole
         b2 = np.float64(sy * (x1 - x0) - sx * (y1 - y0)) / whole
+    # From the weights in the image to those on the surface; see `camera.weights`.
+    w0 = 1.0 + inverse_focal * depth[i0]
+    w1, w2 = 1.0 + inverse_focal * depth[i1], 1.0 + inverse_focal * depth[i2]
+    nearer = 1.0 / (w0 + b1 * (w1 - w0) + b2 * (w2 - w0))
+    b1, b2 = b1 * (w1 * nearer), b2 * (w2 * nearer)
     out[py, px, 0], out[py, px, 1], out[py, px, 2] = 1.0 - b1 - b2, b1, b2
 
 

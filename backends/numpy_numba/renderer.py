@@ -76,10 +76,9 @@ class NumbaRenderer(AbstractRenderer):
         vertex_normals(mesh.triangles, mesh.corner_start, mesh.corners, vertices, normals, inverse_length)
         camera = layout.cameras(chi)
         points = posed(camera, vertices)
+        image_xy, depth, screen = projected(camera, points)
         shape = Shape(vertices, normals, inverse_length)
-        return Surface(
-            shape, Posed(points, turned(camera, normals), albedo, packed(camera)), *projected(camera, points)
-        )
+        return Surface(shape, Posed(points, screen, turned(camera, normals), albedo, packed(camera)), image_xy, depth)
 
     @one_blas_thread()
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:
@@ -101,7 +100,8 @@ class NumbaRenderer(AbstractRenderer):
         triangle, barycentric = np.empty((batch, *size), np.int32), np.empty((batch, *size, 3))
         for item in range(batch):
             xy, depth = np.array(geometry.image_xy[item], order="C"), np.array(geometry.depth[item], order="C")
-            rasterize(xy, depth, self.mesh.triangles, triangle[item], barycentric[item])
+            inverse_focal = geometry.camera.inverse_focal(item)
+            rasterize(xy, depth, inverse_focal, self.mesh.triangles, triangle[item], barycentric[item])
         return Visibility(triangle, barycentric)
 
     @one_blas_thread()
@@ -112,7 +112,7 @@ class NumbaRenderer(AbstractRenderer):
         tables: dict[str, tuple[NDArray[np.int32], NDArray[np.float64]]] = {
             "position": (self.mesh.triangles, geometry.vertices),
             "albedo": (self.mesh.triangles, geometry.albedo),
-            "depth": (self.mesh.triangles, geometry.depth[..., None]),
+            "depth": (self.mesh.triangles, self._flat_depth(geometry)[..., None]),
             "uv": (self.uv_triangles, np.broadcast_to(self.uv, (len(visibility.triangle), *self.uv.shape))),
         }
         mixed: dict[str, NDArray[np.float64]] = {}
@@ -122,6 +122,8 @@ class NumbaRenderer(AbstractRenderer):
                 for item, out in enumerate(mixed[name]):
                     table = np.array(values[item], order="C")
                     pixel_kernels.mix(visibility.triangle[item], visibility.barycentric[item], corners, table, out)
+                    if name == "depth":
+                        out /= 1.0 - geometry.camera.inverse_focal(item) * out
         return Pixels(
             triangle=visibility.triangle,
             position=mixed.get("position"),
@@ -130,6 +132,14 @@ class NumbaRenderer(AbstractRenderer):
             depth=mixed["depth"][..., 0] if "depth" in mixed else None,
             uv=mixed.get("uv"),
         )
+
+    @staticmethod
+    def _flat_depth(geometry: Geometry) -> NDArray[np.float64]:
+        """(B, N) px: p_z of the vertices, which is linear on the surface as the depth is in the image."""
+        inverse_focal = np.array([geometry.camera.inverse_focal(item) for item in range(len(geometry.depth))])
+        with np.errstate(invalid="ignore"):  # of vertices behind the camera
+            flat: NDArray[np.float64] = geometry.depth / (1.0 + inverse_focal[:, None] * geometry.depth)
+        return flat
 
     def _normals(self, geometry: Geometry, visibility: Visibility) -> NDArray[np.float64]:
         """(B, H, W, 3) unit normals in the camera frame."""

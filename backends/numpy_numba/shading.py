@@ -6,7 +6,8 @@ With visibility frozen a pixel's radiance depends on its own triangle and the li
 
     dI_c = sum_k (q_ck . du_k + h_c b_k drho_kc) + rho_c Y . dgamma_c
 
-over the triangle's corners k, where `du_k` (R,) is the motion of the corner as `surface.vertex_jacobian` lists it.
+over the triangle's corners k, where `du_k` (R,) is the motion of the corner as `surface.vertex_jacobian` lists it. The
+last of its three rows for the screen counts by the pixel's place; see `camera`.
 All of these take part in the camera frame.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from faceinv.backends.numpy_numba.camera import pixel_place, weights
+from faceinv.backends.numpy_numba.camera import from_centre, pixel_place, weights
 from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHTS, RECORD, RESIDUAL, RHO, SHARES
 from faceinv.face.lighting import SH_CONSTANTS
@@ -80,7 +81,7 @@ def _huber(r, delta, scale):
 @parallel_kernel
 def residuals(flat, triangles, posed, gamma, seen, target, cost):
     """cost (F,): the photometric term's part of each of the pixels that are seen."""
-    points, normals, albedo, camera = posed.points, posed.normals, posed.albedo, posed.camera
+    points, screen, normals, albedo, camera = posed.points, posed.screen, posed.normals, posed.albedo, posed.camera
     pixels, shown = seen.pixels, seen.shown
     image, delta, scale = target.image, target.delta, target.scale
     width = image.shape[1]
@@ -88,7 +89,7 @@ def residuals(flat, triangles, posed, gamma, seen, target, cost):
         y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
         i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         u, v = pixel_place(camera, x, y)
-        b0, b1, b2, _, _, _, _ = weights(points, i0, i1, i2, u, v)
+        b0, b1, b2, _, _, _, _, _ = weights(screen, i0, i1, i2, u, v)
         if flat:
             nx, ny, nz, _ = face_normal(points, i0, i1, i2)
         else:
@@ -107,7 +108,7 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
 
     With `robust`, records are multiplied by the root of Huber's weight, so that H = J^T J and g = J^T r as they stand.
     """
-    points, normals, albedo, camera = posed.points, posed.normals, posed.albedo, posed.camera
+    points, screen, normals, albedo, camera = posed.points, posed.screen, posed.normals, posed.albedo, posed.camera
     pixels, shown, place = seen.pixels, seen.shown, seen.place
     image, delta, scale = target.image, target.delta, target.scale
     width = image.shape[1]
@@ -116,7 +117,8 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
         y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
         i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         u, v = pixel_place(camera, x, y)
-        b0, b1, b2, g1x, g1y, g2x, g2y = weights(points, i0, i1, i2, u, v)
+        b0, b1, b2, g1x, g1y, g2x, g2y, w = weights(screen, i0, i1, i2, u, v)
+        centre_u, centre_v = from_centre(camera, x, y)
         b = (b0, b1, b2)
         corners = (i0, i1, i2)
         if flat:
@@ -153,7 +155,8 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
                 s2 += ex * (normals[i2, 0] - normals[i0, 0])
                 s2 += ey * (normals[i2, 1] - normals[i0, 1])
                 s2 += ez * (normals[i2, 2] - normals[i0, 2])
-            sx, sy = -(s1 * g1x + s2 * g2x), -(s1 * g1y + s2 * g2y)
+            sx, sy = -w * (s1 * g1x + s2 * g2x), -w * (s1 * g1y + s2 * g2y)
+            sz = sx * centre_u + sy * centre_v
             for k in range(3):
                 if flat:
                     # d(unnormalised normal) = sum_k du_k x o_k, with o_k the edge opposite corner k.
@@ -163,25 +166,29 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
                         points[ia, 1] - points[ib, 1],
                         points[ia, 2] - points[ib, 2],
                     )
-                    record[i, at + 3 * k] = real(b[k] * sx + oy * ez - oz * ey)
-                    record[i, at + 3 * k + 1] = real(b[k] * sy + oz * ex - ox * ez)
-                    record[i, at + 3 * k + 2] = real(ox * ey - oy * ex)
-                    record[i, at + 9 + k] = real(0.0)
+                    record[i, at + 4 * k] = real(b[k] * sx + oy * ez - oz * ey)
+                    record[i, at + 4 * k + 1] = real(b[k] * sy + oz * ex - ox * ez)
+                    record[i, at + 4 * k + 2] = real(b[k] * sz)
+                    record[i, at + 4 * k + 3] = real(ox * ey - oy * ex)
+                    record[i, at + 12 + k] = real(0.0)
                 else:
                     p = place[corners[k]]
-                    record[i, at + 4 * k] = real(b[k] * sx)
-                    record[i, at + 4 * k + 1] = real(b[k] * sy)
-                    record[i, at + 4 * k + 2] = real(
+                    record[i, at + 5 * k] = real(b[k] * sx)
+                    record[i, at + 5 * k + 1] = real(b[k] * sy)
+                    record[i, at + 5 * k + 2] = real(b[k] * sz)
+                    record[i, at + 5 * k + 3] = real(
                         b[k] * (ex * tangents[p, 0, 0] + ey * tangents[p, 0, 1] + ez * tangents[p, 0, 2])
                     )
-                    record[i, at + 4 * k + 3] = real(
+                    record[i, at + 5 * k + 4] = real(
                         b[k] * (ex * tangents[p, 1, 0] + ey * tangents[p, 1, 1] + ez * tangents[p, 1, 2])
                     )
                 record[i, at + SHARES + k] = real(b[k] * h)
             record[i, at + RESIDUAL] = real(residual[i, c])
+            for lane in range(RESIDUAL + 1, LANES):
+                record[i, at + lane] = real(0.0)
             record[i, RHO + c] = real(rho * factor)
-            record[i, RHO + 3 + c] = real(0.0)
         for k in range(LIGHTS):
             record[i, HARMONICS + k] = real(basis[k])
-        record[i, RECORD - 1] = real(0.0)
+        for lane in range(RHO + 3, RECORD):
+            record[i, lane] = real(0.0)
         cost[i] = total

@@ -6,7 +6,15 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from faceinv.backends.numpy_numba.camera import PARAMETERS, SCREEN_ROWS, motion_row, pose_columns, turn, turn_columns
+from faceinv.backends.numpy_numba.camera import (
+    DEPTH_ROW,
+    PARAMETERS,
+    SCREEN_ROWS,
+    motion_row,
+    pose_columns,
+    turn,
+    turn_columns,
+)
 from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 
 __all__ = ["linear_surface", "vertex_jacobian", "vertex_normals"]
@@ -57,9 +65,9 @@ def vertex_normals(triangles, corner_start, corners, vertices, normals, inverse_
 def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
     """out (V, R, K + C): how vertices used[i] move with the K shape coefficients and the C parameters of the camera.
 
-    Rows 0 and 1 are screen motion in px, y up. For flat normals R = 3 and row 2 is the motion along the depth. For
-    interpolated ones R = 4 and rows 2 and 3 are the turn of the vertex normal along two unit tangents, which are
-    written to tangents (V, 2, 3), camera frame.
+    Rows 0, 1 and 2 say how it moves on the screen (see `camera`). For flat normals R = 4 and row 3 is the motion along
+    the depth. For interpolated ones R = 5 and rows 3 and 4 are the turn of the vertex normal along two unit tangents,
+    which are written to tangents (V, 2, 3), camera frame.
 
     With N the sum over triangles of (V_j - V_v) x (V_l - V_v), vertex j of the ring contributes `dV_j x c_j` to dN;
     so the turn along a tangent u is `sum_j dV_j . (c_j x u) / |N|`.
@@ -75,12 +83,12 @@ def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
         frame = np.empty((2, 3))
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, used.shape[0])):
             v = used[i]
-            for a in range(3 if flat else SCREEN_ROWS):
+            for a in range(DEPTH_ROW + 1 if flat else SCREEN_ROWS):
                 m0, m1, m2 = motion_row(camera, a)
                 r0, r1, r2 = real(m0), real(m1), real(m2)
                 for k in range(count):
                     out[i, a, k] = r0 * basis[v, 0, k] + r1 * basis[v, 1, k] + r2 * basis[v, 2, k]
-                columns = pose_columns(points, v, a)
+                columns = pose_columns(camera, points, v, a)
                 for k in range(PARAMETERS):
                     out[i, a, count + k] = real(columns[k])
             if flat:
@@ -106,9 +114,9 @@ def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
                 tangents[i, a, 0], tangents[i, a, 1], tangents[i, a, 2] = turn(camera, u0, u1, u2)
                 columns = turn_columns(camera, w0, w1, w2)
                 for k in range(PARAMETERS):
-                    out[i, 2 + a, count + k] = real(columns[k])
+                    out[i, SCREEN_ROWS + a, count + k] = real(columns[k])
                 for k in range(count):
-                    out[i, 2 + a, k] = real(0.0)
+                    out[i, SCREEN_ROWS + a, k] = real(0.0)
             for s in range(size):
                 j = ring[ring_start[v] + s]
                 c0, c1, c2 = c[s, 0] * inverse_length[v], c[s, 1] * inverse_length[v], c[s, 2] * inverse_length[v]
@@ -120,8 +128,8 @@ def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
                 q2 = real(c0 * frame[1, 1] - c1 * frame[1, 0])
                 for k in range(count):
                     b0, b1, b2 = basis[j, 0, k], basis[j, 1, k], basis[j, 2, k]
-                    out[i, 2, k] += p0 * b0 + p1 * b1 + p2 * b2
-                    out[i, 3, k] += q0 * b0 + q1 * b1 + q2 * b2
+                    out[i, SCREEN_ROWS, k] += p0 * b0 + p1 * b1 + p2 * b2
+                    out[i, SCREEN_ROWS + 1, k] += q0 * b0 + q1 * b1 + q2 * b2
 
 
 @kernel

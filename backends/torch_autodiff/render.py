@@ -44,8 +44,10 @@ def render(
     triangles: Tensor,
     size: tuple[int, int],
     normals: Normals = "smooth",
+    kappa: Tensor | float = 0.0,
+    principal_point: Tensor | None = None,
 ) -> Rendering:
-    """Draw a mesh under weak perspective and second-order spherical-harmonics lighting.
+    """Draw a mesh under second-order spherical-harmonics lighting.
 
     All tensors share one device; those of floats share one dtype, float32 or float64.
 
@@ -59,22 +61,28 @@ def render(
         triangles: (T, 3) integers, counter-clockwise seen from outside.
         size: (H, W).
         normals: `smooth` or `flat`.
+        kappa: () 1/mm: one over the distance from the camera to the origin; 0 for weak perspective.
+        principal_point: (2,) px; None for the middle of the image.
 
     Raises:
         InputError: when a tensor has another shape than it should.
     """
     _check(vertices, albedo, lighting, scale, rotation, translation, triangles, size, normals)
     triangles = triangles.long()
-    camera = Camera.of(scale, rotation, translation)
-    xy, depth = camera.project(vertices)
     height, width = size
+    if principal_point is None:
+        principal_point = translation.new_tensor([(width - 1) / 2, (height - 1) / 2])
+    camera = Camera.of(scale, rotation, translation, torch.as_tensor(kappa).to(scale) / scale, principal_point)
+    xy, depth = camera.project(vertices)
     with torch.no_grad():
         ops = TorchOps(vertices.device)
-        shown, _ = rasterize(ops, xy.detach().double(), depth.detach().double(), triangles, size)
+        inverse_focal = float(camera.inverse_focal)
+        shown, _ = rasterize(ops, xy.detach().double(), depth.detach().double(), inverse_focal, triangles, size)
     pixels = torch.nonzero(shown.reshape(-1) >= 0).reshape(-1)
     seen = shown.reshape(-1)[pixels].long()
     corners = triangles[seen]
-    weights = barycentric_weights(xy[corners], pixels % width, pixels // width)
+    nearer = 1 + camera.inverse_focal * depth[corners]
+    weights = barycentric_weights(xy[corners], nearer, pixels % width, pixels // width)
     if normals == "flat":
         normal = _face_normals(vertices, triangles[seen])
     else:

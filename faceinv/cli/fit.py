@@ -23,7 +23,7 @@ from faceinv.run.outputs import (
     output_paths,
     refuse_overwriting,
     unique_stems,
-    with_size,
+    with_options,
     write_result,
 )
 from faceinv.run.work import check_result, unexpected
@@ -41,6 +41,11 @@ _log = logging.getLogger(__name__)
 class _Texture(StrEnum):
     ALBEDO = "albedo"
     PHOTO = "photo"
+
+
+class _Camera(StrEnum):
+    PERSPECTIVE = "perspective"
+    WEAK = "weak"
 
 
 class _Face(StrEnum):
@@ -66,6 +71,23 @@ def fit(
         Path | None, typer.Option(help="White where the one photo given may be used.", metavar="PNG")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Pixels across the face at the finest level.", metavar="PX")] = None,
+    camera: Annotated[
+        _Camera | None, typer.Option(help="How photos are projected; perspective unless the settings say otherwise.")
+    ] = None,
+    focal_length: Annotated[
+        float | None,
+        typer.Option(help="Of the camera, in pixels of the photos; without it, that of their EXIF.", metavar="PX"),
+    ] = None,
+    distance: Annotated[
+        float | None,
+        typer.Option(help="From camera to head, for photos whose focal length is not known: 900 mm.", metavar="MM"),
+    ] = None,
+    estimate_distance: Annotated[
+        bool, typer.Option("--estimate-distance", help="Find the distance of these by the fit, around that one.")
+    ] = False,
+    export_camera: Annotated[
+        bool, typer.Option("--export-camera", help="Put the photo's camera into the GLB.")
+    ] = False,
     texture: Annotated[
         _Texture, typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own.")
     ] = _Texture.ALBEDO,
@@ -93,8 +115,15 @@ def fit(
 
     paths = _distinct([Path(name) for name in inputs])
     folders = [path for path in paths if path.is_dir()]
-    settings = with_size(FitConfig() if config is None else FitConfig.from_toml(config), size)
-    options = FitOptions(model, backend, settings, texture.value)
+    settings = with_options(
+        FitConfig() if config is None else FitConfig.from_toml(config),
+        size=size,
+        camera=None if camera is None else camera.value,
+        focal_length_px=focal_length,
+        distance=distance,
+        estimate_distance=estimate_distance or None,
+    )
+    options = FitOptions(model, backend, settings, texture.value, export_camera)
     if folders:
         if len(paths) > 1:
             raise InputError(f"'{folders[0]}' is a folder, which must be given alone; {len(paths)} inputs were given.")
@@ -158,7 +187,7 @@ def fit_images(
                 for index, result in enumerate(results, 1):
                     name = f"{stem}_{index}" if faces == "all" else stem
                     extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
-                    record = write_result(result, output, name, options.texture, extra)
+                    record = write_result(result, output, name, options.texture, extra, options.export_camera)
                     report.result(describe(image.name, record, output / f"{name}.glb"))
                 compiling.close()  # the first that is fitted has compiled all
             except DeviceLostError:

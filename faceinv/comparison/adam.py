@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from faceinv.comparison.baselines import EQUAL, Start, common_start, first_below, run_gauss_newton
-from faceinv.engine.host_terms import prior_diagonal
+from faceinv.engine.host_terms import priors
 from faceinv.engine.records import MIN_DOUBLE_AREA
 from faceinv.fitting.fitter import Fitter
 
@@ -65,7 +65,7 @@ class TorchEnergy:
         self._marks = self._tensor(problem.landmarks[0])
         weight = problem.energy.landmarks / 68 * problem.landmark_weights[0] / problem.eye_distance[0] ** 2
         self._mark_weights = self._tensor(weight)
-        self._prior = self._tensor(prior_diagonal(fitter.layout, problem.energy))
+        self._prior, self._mean_chi = (self._tensor(part[0]) for part in priors(fitter.layout, problem))
 
     def __call__(self, chi: Tensor) -> Tensor:
         """E at chi (P,)."""
@@ -73,8 +73,9 @@ class TorchEnergy:
         vertices = self._mean + (self._shape @ chi[layout.shape]).reshape(-1, 3)
         albedo = self._mean_albedo + (self._albedo @ chi[layout.albedo]).reshape(-1, 3)
         camera = self._camera.Camera.unpack(chi[layout.pose])
-        xy = camera.project(vertices)[0]
-        weights = self._camera.barycentric_weights(xy[self._seen], self._x, self._y)[..., None]
+        xy, depth = camera.project(vertices)
+        nearer = 1 + camera.inverse_focal * depth[self._seen]
+        weights = self._camera.barycentric_weights(xy[self._seen], nearer, self._x, self._y)[..., None]
         if self._flat:
             normal = draw._face_normals(vertices, self._seen)
         else:
@@ -85,11 +86,11 @@ class TorchEnergy:
         away = ((weights * albedo[self._seen]).sum(dim=1) * shade - self._target).abs()
         delta = min(self._energy.huber_delta, 1e9)
         robust = torch.where(away <= delta, away.square(), delta * (2 * away - delta))
-        gaps = (xy[self._mark_corners] * self._mark_shares).sum(dim=1) - self._marks
+        gaps = camera.project((vertices[self._mark_corners] * self._mark_shares).sum(dim=1))[0] - self._marks
         total: Tensor = (
             self._energy.photometric * robust.sum() / max(len(self._seen), 1)
             + (self._mark_weights * gaps.square().sum(dim=1)).sum()
-            + (self._prior * chi.square()).sum()
+            + (self._prior * (chi - self._mean_chi).square()).sum()
         )
         return total
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.engine.records import Energy, Problem
-from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.camera import Camera, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
@@ -70,7 +70,7 @@ def standard_problem(model: MorphableModel, size: int, seed: int = 0) -> tuple[P
     rng = np.random.default_rng(seed)
     shape, albedo = 0.5 * rng.normal(size=layout.shape_count), 0.5 * rng.normal(size=layout.albedo_count)
     height = float(np.ptp(model.mean[np.unique(model.triangles[model.face_mask]), 1]))
-    camera = WeakPerspective(0.8 * size / height, rotation_matrix(np.array([0.1, 0.3, -0.1])), np.full(2, size / 2))
+    camera = Camera(0.8 * size / height, rotation_matrix(np.array([0.1, 0.3, -0.1])), np.full(2, size / 2))
     face = Face(
         identity=shape[layout.identity],
         expression=shape[layout.expression],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceinv.comparison.watched import WatchedDifferentiator, WatchedEngine
-from faceinv.engine.host_terms import HostTerms, prior_diagonal
+from faceinv.engine.host_terms import HostTerms, priors
 from faceinv.engine.records import LandmarkPoints
 from faceinv.face.camera import rotation_matrix
 from faceinv.fitting.fitter import Fitter
@@ -138,7 +138,8 @@ class _Rows:
         self._frozen = self._differentiator.freeze(start.chi)
         self._terms = HostTerms(fitter.model)
         self._points = LandmarkPoints(self._frozen.points.vertices[:1], self._frozen.points.weights[:1])
-        self._prior = np.sqrt(prior_diagonal(fitter.layout, start.problem.energy))
+        weights, means = priors(fitter.layout, start.problem)
+        self._prior, self._mean = np.sqrt(weights[0]), means[0]
         self._latest: tuple[bytes, NDArray[np.float64], NDArray[np.float64]] | None = None
         self.trace: Trace = []
         self.began = time.perf_counter()
@@ -159,7 +160,7 @@ class _Rows:
             photo = self._differentiator.residual_jacobian(chi, self._frozen, 0)
             weight = photo.weight
             marks, by_chi = self._terms.landmark_rows(chi, self._points, self._start.problem, np.array([0]))
-            residual = [photo.residual * np.sqrt(weight * (2 - weight)), marks[0], self._prior * chi[0]]
+            residual = [photo.residual * np.sqrt(weight * (2 - weight)), marks[0], self._prior * (chi[0] - self._mean)]
             rows = [photo.jacobian * np.sqrt(weight / (2 - weight))[:, None], by_chi[0], np.diag(self._prior)]
             jacobian = np.concatenate(rows)
             turn = self._layout.rotation

@@ -13,7 +13,7 @@ import numpy as np
 from faceinv.comparison.agreement import Standard, standard_linearization
 from faceinv.comparison.watched import WatchedEngine
 from faceinv.engine.evaluation import radiance
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
 from faceinv.fitting.fitter import Fitter
@@ -144,11 +144,9 @@ def synthetic_case(fitter: Fitter, size: int, seed: int = 0) -> Case:
     shape, albedo = 0.7 * rng.normal(size=layout.shape_count), 0.7 * rng.normal(size=layout.albedo_count)
     identity, expression = shape[layout.identity], shape[layout.expression]
     spots = model.landmarks(model.vertices(identity, expression))
-    camera = WeakPerspective(
-        0.6 * size / float(np.ptp(spots[:, 1])), rotation_from_euler(0.05, 0.2, -0.05), np.zeros(2)
-    )
+    camera = Camera(0.6 * size / float(np.ptp(spots[:, 1])), rotation_from_euler(0.05, 0.2, -0.05), np.zeros(2))
     middle = camera.project(spots)[:, :2].mean(axis=0)
-    camera = WeakPerspective(camera.scale, camera.rotation, size / 2 - middle)
+    camera = Camera(camera.scale, camera.rotation, size / 2 - middle)
     face = Face(identity, expression, albedo, camera, ambient(0.8) + 0.1 * rng.normal(size=(9, 3)))
     chi = face.pack(layout)[None]
     geometry = renderer.geometry(chi)

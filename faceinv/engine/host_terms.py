@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from faceinv.engine.records import Energy, Problem
     from faceinv.face.model import MorphableModel
 
-__all__ = ["HostTerms", "prior_diagonal"]
+__all__ = ["HostTerms", "prior_diagonal", "priors"]
 
 
 def prior_diagonal(layout: ParameterLayout, energy: Energy) -> NDArray[np.float64]:
@@ -29,6 +29,15 @@ def prior_diagonal(layout: ParameterLayout, energy: Energy) -> NDArray[np.float6
     diagonal[layout.lighting] = energy.lighting
     diagonal[layout.ambient] = 0.0
     return diagonal
+
+
+def priors(layout: ParameterLayout, problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The weights (B, P) of (chi - mean)^2, and the means (B, P): zeros but for one over the focal length."""
+    weights = np.tile(prior_diagonal(layout, problem.energy), (len(problem.image), 1))
+    means = np.zeros_like(weights)
+    if problem.focal_prior is not None:
+        means[:, layout.inverse_focal], weights[:, layout.inverse_focal] = problem.focal_prior.T
+    return weights, means
 
 
 class HostTerms:
@@ -94,7 +103,8 @@ class HostTerms:
         chi = chi[items]
         image_xy = self.layout.cameras(chi).project(self._marks(chi, points, items))[..., :2]
         residual = self._residual(image_xy, problem, items)
-        return (residual**2).sum(axis=(1, 2)), (prior_diagonal(self.layout, problem.energy) * chi**2).sum(axis=1)
+        weights, means = (part[items] for part in priors(self.layout, problem))
+        return (residual**2).sum(axis=(1, 2)), (weights * (chi - means) ** 2).sum(axis=1)
 
     def linearize(
         self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
@@ -102,15 +112,16 @@ class HostTerms:
         """((landmark terms, prior terms), g (items, P), H (items, P, P)) of some items of a batch."""
         layout = self.layout
         residual, jacobian = self._rows_of(chi[items], points, problem, items)
-        diagonal = prior_diagonal(layout, problem.energy)
+        weights, means = (part[items] for part in priors(layout, problem))
+        away = chi[items] - means
         moving = self._moving
         transposed = jacobian.transpose(0, 2, 1)
-        gradient, hessian = diagonal * chi[items], np.zeros((len(items), layout.count, layout.count))
+        gradient, hessian = weights * away, np.zeros((len(items), layout.count, layout.count))
         gradient[:, moving] += (transposed @ residual[:, :, None])[:, :, 0]
         hessian[:, moving[:, None], moving] = transposed @ jacobian
-        hessian[:, np.arange(layout.count), np.arange(layout.count)] += diagonal
+        hessian[:, np.arange(layout.count), np.arange(layout.count)] += weights
         # As `cost` sums them, so that the two agree to the last bit.
-        cost = (residual.reshape(-1, LANDMARK_COUNT, 2) ** 2).sum(axis=(1, 2)), (diagonal * chi[items] ** 2).sum(axis=1)
+        cost = (residual.reshape(-1, LANDMARK_COUNT, 2) ** 2).sum(axis=(1, 2)), (weights * away**2).sum(axis=1)
         return cost, gradient, hessian
 
     def landmark_rows(

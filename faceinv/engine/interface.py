@@ -60,13 +60,19 @@ class AbstractRenderer(ABC):
 
         Vertices are snapped to 1/256 px; integer edge functions with the top-left rule decide coverage; depth is
         interpolated with the snapped weights and compared in units of 1/4096 px, ties going to the lowest triangle.
+        Triangles with a vertex whose depth is not finite are not drawn. Barycentric weights are those on the surface:
+        with `w_k = 1 + depth_k / f`, a corner that weighs a_k in the image weighs `a_k w_k / sum a_j w_j`.
         """
 
     @abstractmethod
     def interpolate(
         self, geometry: Geometry, visibility: Visibility, quantities: Collection[PixelQuantity] = PIXEL_QUANTITIES
     ) -> Pixels:
-        """What each pixel shows of the surface, by its triangle's barycentric weights; only what is asked for."""
+        """What each pixel shows of the surface, by its triangle's barycentric weights; only what is asked for.
+
+        A pixel's depth is not the mean of its corners' depths d_k, which are linear in the image: it is
+        `z / (1 - z / f)` with `z = sum b_k d_k / (1 + d_k / f)`.
+        """
 
     @abstractmethod
     def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.face.camera import WeakPerspective
+    from faceinv.face.camera import Camera
 
 __all__ = [
     "DEPTH_UNITS",
@@ -81,7 +81,7 @@ class Energy:
     """The weights of the energy
 
     `E = photo/|F| sum_F sum_c huber(I - T) + land/68 sum_l omega_l |u_l - u*_l|^2 / d^2
-    + id |a|^2 + ex |e|^2 + al |b|^2 + li sum_{k>0,c} gamma_kc^2`,
+    + id |a|^2 + ex |e|^2 + al |b|^2 + li sum_{k>0,c} gamma_kc^2`, and `Problem.focal_prior`,
     where `huber(r) = r^2` up to `huber_delta` and `huber_delta (2 |r| - huber_delta)` beyond.
     """
 
@@ -113,6 +113,9 @@ class Problem:
     energy: Energy
     white: float = 1.0
     """The value of white in `image`."""
+    focal_prior: NDArray[np.float64] | None = None
+    """(B, 2) of one over the focal length: what it is drawn to, 1/px, and the weight of the squared difference, px^2;
+    None for no prior."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -140,9 +143,10 @@ class Geometry:
     image_xy: Array
     """(B, N, 2) px, float64."""
     depth: Array
-    """(B, N) px, larger is nearer, float64."""
-    camera: WeakPerspective
-    """The cameras that see it; host: scale (B,), rotation (B, 3, 3), translation (B, 2)."""
+    """(B, N) px, float64: see `Camera.project`. Larger is nearer; infinite where a vertex is not in front of the
+    camera."""
+    camera: Camera
+    """The cameras that see it; host: scale (B,), rotation (B, 3, 3), translation (B, 2), and so on."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,8 @@ class Visibility:
     triangle: Array
     """(B, H, W) int32, -1 for the background."""
     barycentric: Array
-    """(B, H, W, 3) float64 from the unsnapped vertices; zeros for the background."""
+    """(B, H, W, 3) float64: weights on the surface of the point a pixel shows, from the unsnapped vertices; zeros for
+    the background."""
 
 
 @dataclass(frozen=True)

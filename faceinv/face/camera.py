@@ -1,14 +1,16 @@
-"""The weak-perspective camera and rotations.
+"""The camera, perspective or weak, and rotations.
 
-`x = s (R V)_x + t_x`, `y = -s (R V)_y + t_y` in pixels (x right, y down, centres at integers), depth `s (R V)_z`,
-larger is nearer.
+With `p = s R V` in px (x right, y up, z to the viewer), c the principal point and `w = 1 / (1 - kappa (R V)_z)`:
+`x = c_x + (p_x + t_x - c_x) w`, `y = c_y + (t_y - p_y - c_y) w` in pixels (x right, y down, centres at integers), depth
+`p_z w`, larger is nearer. `kappa` is one over the distance from the camera to the model's origin; with 0, w is 1: weak
+perspective.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "WeakPerspective",
+    "NEAREST",
+    "Camera",
     "axis_angle",
     "euler_angles",
     "fit_weak_perspective",
@@ -24,6 +27,11 @@ __all__ = [
     "rotation_matrix",
     "turned",
 ]
+
+
+NEAREST: Final = 1 / 16
+"""Points nearer to the camera than this share of its distance to the model's origin, or behind it, are not drawn; where
+they are in the image is what a point that near would show, so that it stays finite."""
 
 
 def rotation_matrix(axis_angle_vector: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -79,62 +87,129 @@ def euler_angles(rotation: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class WeakPerspective:
-    """Scaled orthographic projection; one camera, or several along leading axes.
+class Camera:
+    """A pinhole at a distance, or infinitely far away (weak perspective); one camera, or several along leading axes.
 
-    As unknowns a camera is a vector of `PARAMETER_COUNT` numbers, `[log s, w (3), t (2)]` with `R = exp([w]x)`: so the
-    scale stays positive, and steps turn on the manifold, `R <- exp([dw]x) R`. A derivative with respect to w is
-    one with respect to dw at zero; Euler angles would lock at profile views.
+    As unknowns a camera is a vector of `PARAMETER_COUNT` numbers, `[log s, w (3), t (2), c (2), 1 / f]` with
+    `R = exp([w]x)`: so the scale stays positive, and steps turn on the manifold, `R <- exp([dw]x) R`. A derivative with
+    respect to w is one with respect to dw at zero; Euler angles would lock at profile views.
+
+    `f = s / kappa` px is the focal length. It and not the distance is among the parameters, since it is what may be
+    known of a photo and can then be held while the scale moves. The principal point c is there for the same reason; it
+    is held always, and nothing is differentiated by it (its columns are zeros).
 
     Raises:
-        ValueError: when a scale is not positive.
+        ValueError: when a scale is not positive, or there is a distance but no principal point.
     """
 
-    PARAMETER_COUNT: ClassVar[int] = 6
+    PARAMETER_COUNT: ClassVar[int] = 9
     ROTATION: ClassVar[slice] = slice(1, 4)
     """Where w is among the parameters."""
+    TRANSLATION: ClassVar[slice] = slice(4, 6)
+    """Where t is."""
+    PRINCIPAL_POINT: ClassVar[slice] = slice(6, 8)
+    """Where c is."""
+    INVERSE_FOCAL: ClassVar[int] = 8
+    """Where 1 / f is, 1/px."""
 
     scale: float | NDArray[np.float64]
-    """(...,) px per mm."""
+    """(...,) px per mm, at the depth of the model's origin."""
     rotation: NDArray[np.float64]
     """(..., 3, 3), model to camera."""
     translation: NDArray[np.float64]
-    """(..., 2) px."""
+    """(..., 2) px: where the model's origin is in the image."""
+    kappa: float | NDArray[np.float64] = 0.0
+    """(...,) 1/mm: one over the distance from the camera to the model's origin along the optical axis; 0 for weak
+    perspective."""
+    principal_point: NDArray[np.float64] | None = None
+    """(..., 2) px: where the optical axis meets the image; means nothing under weak perspective."""
 
     def __post_init__(self) -> None:
         if not np.all(np.asarray(self.scale) > 0):
             raise ValueError(f"scale is {self.scale}; expected a positive number of pixels per millimetre.")
+        if self.principal_point is None:
+            if np.any(self.kappa):
+                raise ValueError(
+                    f"kappa is {self.kappa}, and no principal point is given. Perspective needs one, such as the "
+                    "image's middle: [(width - 1) / 2, (height - 1) / 2]."
+                )
+            object.__setattr__(self, "principal_point", np.zeros_like(np.asarray(self.translation, np.float64)))
+
+    # ---- what it is
+
+    @property
+    def distance(self) -> float | NDArray[np.float64]:
+        """(...,) mm from the camera to the model's origin along the optical axis; infinite for weak perspective."""
+        return _inverse(self.kappa)
+
+    @property
+    def focal_length(self) -> float | NDArray[np.float64]:
+        """(...,) px; infinite for weak perspective."""
+        return _inverse(np.asarray(self.kappa) / np.asarray(self.scale))
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """(..., 2) px: the principal point; zeros where none is given, which then does not matter."""
+        assert self.principal_point is not None
+        return np.asarray(self.principal_point, np.float64)
+
+    def inverse_focal(self, item: int) -> float:
+        """1/px: one over the focal length of one camera of several; 0 for weak perspective."""
+        return float(np.broadcast_to(np.asarray(self.kappa) / np.asarray(self.scale), np.shape(self.scale))[item])
+
+    @property
+    def position(self) -> NDArray[np.float64]:
+        """(..., 3) mm, model frame: where the camera stands.
+
+        Raises:
+            ValueError: under weak perspective, whose camera is infinitely far away.
+        """
+        if not np.all(np.asarray(self.kappa) > 0):
+            raise ValueError("a camera without perspective is infinitely far away; it has no position.")
+        aside = (self.centre - np.asarray(self.translation)) / np.asarray(self.scale)[..., None] * [1.0, -1.0]
+        seen = np.concatenate([aside, 1 / np.asarray(self.kappa, np.float64)[..., None]], axis=-1)
+        place: NDArray[np.float64] = np.einsum("...ij,...i->...j", self.rotation, seen)
+        return place
 
     # ---- as unknowns
 
     @classmethod
-    def unpack(cls, parameters: NDArray[np.float64]) -> WeakPerspective:
-        """The cameras of parameter vectors (..., 6)."""
+    def unpack(cls, parameters: NDArray[np.float64]) -> Camera:
+        """The cameras of parameter vectors (..., 9)."""
         # Not np.exp: NumPy 1.26 computes it one of two ways, by where in memory the result happens to lie.
         scale = np.array([math.exp(value) for value in parameters[..., 0].ravel()]).reshape(parameters.shape[:-1])
         rotation = rotation_matrix(parameters[..., cls.ROTATION])
-        return cls(scale if scale.ndim else float(scale), rotation, parameters[..., 4:6].copy())
+        kappa = parameters[..., cls.INVERSE_FOCAL] * scale
+        centre = parameters[..., cls.PRINCIPAL_POINT].copy()
+        translation = parameters[..., cls.TRANSLATION].copy()
+        if not scale.ndim:
+            return cls(float(scale), rotation, translation, float(kappa), centre)
+        return cls(scale, rotation, translation, kappa, centre)
 
     def pack(self) -> NDArray[np.float64]:
-        """(..., 6) the parameter vectors."""
+        """(..., 9) the parameter vectors."""
         scale = np.asarray(self.scale, np.float64)
         logs = np.array([math.log(value) for value in scale.ravel()]).reshape(*scale.shape, 1)
-        return np.concatenate([logs, axis_angle(self.rotation), self.translation], axis=-1)
+        inverse_focal = np.broadcast_to(np.asarray(self.kappa, np.float64) / scale, scale.shape)[..., None]
+        parts = [logs, axis_angle(self.rotation), self.translation, self.centre, inverse_focal]
+        return np.concatenate(parts, axis=-1)
 
     @classmethod
     def retract(cls, parameters: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Parameter vectors (B, 6) moved by tangent steps (B, 6): addition everywhere but for the rotation."""
+        """Parameter vectors (B, 9) moved by tangent steps (B, 9): addition everywhere but for the rotation."""
         moved, turning = parameters + step, step[:, cls.ROTATION].any(axis=1)
         if turning.any():
             moved[turning, cls.ROTATION] = turned(step[turning, cls.ROTATION], parameters[turning, cls.ROTATION])
         return moved
 
-    @staticmethod
-    def resized(parameters: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:
-        """Parameter vectors (..., 6) of the same view in an image `ratio` times as large, the images' edges meeting."""
+    @classmethod
+    def resized(cls, parameters: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:
+        """Parameter vectors (..., 9) of the same view in an image `ratio` times as large, the images' edges meeting."""
         moved = parameters.copy()
         moved[..., 0] += math.log(ratio)
-        moved[..., 4:6] = (moved[..., 4:6] + 0.5) * ratio - 0.5
+        for part in (cls.TRANSLATION, cls.PRINCIPAL_POINT):
+            moved[..., part] = (moved[..., part] + 0.5) * ratio - 0.5
+        moved[..., cls.INVERSE_FOCAL] /= ratio
         return moved
 
     # ---- geometry
@@ -146,39 +221,99 @@ class WeakPerspective:
         )
         return turned_points
 
+    def magnification(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(..., N): w, how many times larger than at the model's origin things are at points (..., N, 3) mm."""
+        return self._magnification(self.turned(points)[..., 2])
+
+    def _magnification(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        inverse_focal = (np.asarray(self.kappa) / np.asarray(self.scale))[..., None]
+        larger: NDArray[np.float64] = 1 / np.maximum(1 - inverse_focal * z, NEAREST)
+        return larger
+
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Points (..., N, 3) mm to (..., N, 3): x px, y px, depth px (larger is nearer)."""
-        projected = self.turned(points) * [1.0, -1.0, 1.0]
-        projected[..., :2] += np.asarray(self.translation)[..., None, :]
-        return projected
+        """Points (..., N, 3) mm to (..., N, 3): x px, y px, depth px (larger is nearer).
+
+        The depth is linear in the image over a plane, which is what z buffers need. It is not finite for points that
+        are not in front of the camera (`NEAREST`).
+        """
+        p = self.turned(points)
+        w = self._magnification(p[..., 2])
+        inverse_focal = (np.asarray(self.kappa) / np.asarray(self.scale))[..., None]
+        shift, centre = np.asarray(self.translation)[..., None, :], self.centre[..., None, :]
+        # Where w is 1 these are the sums of weak perspective to the last bit.
+        image_xy = (p[..., :2] * [1.0, -1.0] + shift) * w[..., None] + centre * (1 - w)[..., None]
+        depth = np.where(inverse_focal * p[..., 2] < 1 - NEAREST, p[..., 2] * w, np.inf)
+        return np.concatenate([image_xy, depth[..., None]], axis=-1)
 
     def screen_jacobian(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(..., N, 2, 3) px per mm: how the image positions of points (..., N, 3) move with the points."""
-        rows = np.asarray(self.scale)[..., None, None] * self.rotation[..., :2, :] * [[1.0], [-1.0]]
-        return np.broadcast_to(rows[..., None, :, :], (*np.shape(points)[:-1], 2, 3))
+        w, beside, inverse_focal = self._beside(points)
+        rows = np.asarray(self.scale)[..., None, None] * self.rotation
+        along, depth = rows[..., None, :2, :] * [[1.0], [-1.0]], rows[..., None, 2:, :]
+        moved: NDArray[np.float64] = w[..., None, None] * (along + (inverse_focal * beside)[..., None] * depth)
+        return moved
 
     def pose_columns(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(..., N, 2, 6): how the image positions of points (..., N, 3) mm move with the camera's parameters."""
+        """(..., N, 2, 9): how the image positions of points (..., N, 3) mm move with the camera's parameters; zeros for
+        the principal point."""
         x, y, z = np.moveaxis(self.turned(points), -1, 0)
+        w, beside, inverse_focal = self._beside(points)
         zero, one = np.zeros_like(x), np.ones_like(x)
-        # log s, a turn about each axis (dw x turned), and t.
-        return np.stack(
-            [np.stack([x, zero, z, -y, one, zero], axis=-1), np.stack([-y, z, zero, -x, zero, one], axis=-1)], axis=-2
-        )
+        # log s, a turn about each axis (dw x turned), t, c, 1/f: how turned points move, y down, and how 1 - 1/w does.
+        across = np.stack([x, zero, z, -y, one, zero, zero, zero, zero], axis=-1)
+        down = np.stack([-y, z, zero, -x, zero, one, zero, zero, zero], axis=-1)
+        nearer = inverse_focal * np.stack([z, y, -x, *[zero] * 6], axis=-1)
+        nearer[..., self.INVERSE_FOCAL] = z
+        columns = np.stack([across, down], axis=-2) + beside[..., None] * nearer[..., None, :]
+        moved: NDArray[np.float64] = w[..., None, None] * columns
+        return moved
 
-    def moved(self, zoom: float, offset: NDArray[np.floating] | tuple[float, float]) -> WeakPerspective:
+    def _beside(self, points: NDArray[np.floating]) -> tuple[NDArray[np.float64], ...]:
+        """w (..., N) of points, their places from the principal point (..., N, 2) px, and 1/f (..., 1, 1)."""
+        projected = self.project(points)
+        w = self.magnification(points)
+        inverse_focal = (np.asarray(self.kappa) / np.asarray(self.scale))[..., None, None]
+        return w, projected[..., :2] - self.centre[..., None, :], inverse_focal
+
+    def to_viewer(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(..., N, 3) unit vectors from points (..., N, 3) mm to the camera, in the camera's frame."""
+        p = self.turned(points)
+        inverse_focal = (np.asarray(self.kappa) / np.asarray(self.scale))[..., None, None]
+        aside = ((self.centre - np.asarray(self.translation)) * [1.0, -1.0])[..., None, :] - p[..., :2]
+        way = np.concatenate([inverse_focal * aside, 1 - inverse_focal * p[..., 2:]], axis=-1)
+        unit: NDArray[np.float64] = way / np.linalg.norm(way, axis=-1, keepdims=True)
+        return unit
+
+    # ---- other cameras
+
+    def moved(self, zoom: float, offset: NDArray[np.floating] | tuple[float, float]) -> Camera:
         """The camera whose pixels are `zoom * xy + offset` of this one's."""
         shift = np.asarray(offset, np.float64)
-        return WeakPerspective(self.scale * zoom, self.rotation, zoom * self.translation + shift)
+        return Camera(
+            self.scale * zoom, self.rotation, zoom * self.translation + shift, self.kappa, zoom * self.centre + shift
+        )
 
-    def item(self, index: int) -> WeakPerspective:
+    def item(self, index: int) -> Camera:
         """One camera of several."""
-        return WeakPerspective(float(np.asarray(self.scale)[index]), self.rotation[index], self.translation[index])
+        kappa = float(np.broadcast_to(np.asarray(self.kappa), np.shape(self.scale))[index])
+        return Camera(
+            float(np.asarray(self.scale)[index]),
+            self.rotation[index],
+            self.translation[index],
+            kappa,
+            self.centre[index],
+        )
+
+
+def _inverse(value: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        inverse = np.divide(1.0, value)
+    return inverse if np.ndim(inverse) else float(inverse)
 
 
 def fit_weak_perspective(
     points: NDArray[np.floating], image_xy: NDArray[np.floating], weights: NDArray[np.floating]
-) -> WeakPerspective:
+) -> Camera:
     """The scaled orthographic camera nearest to the affine one that best takes points (L, 3) mm to image_xy (L, 2) px.
 
     DeMenthon and Davis, "Model-based object pose in 25 lines of code" (IJCV 1995), without its perspective iterations.
@@ -193,4 +328,4 @@ def fit_weak_perspective(
     centre = np.average(np.asarray(points, np.float64), axis=0, weights=weights)
     middle = np.average(np.asarray(image_xy, np.float64), axis=0, weights=weights)
     turned = rotation @ centre
-    return WeakPerspective(scale, rotation, middle - scale * turned[:2] * [1.0, -1.0])
+    return Camera(scale, rotation, middle - scale * turned[:2] * [1.0, -1.0])

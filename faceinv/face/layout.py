@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 from faceinv.face.lighting import LIGHTING_COUNT, SH_COUNT, unpack_lighting
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["ParameterLayout"]
 class ParameterLayout:
     """chi = [identity | expression | albedo | camera | lighting], float64, length P.
 
-    The camera's part is `WeakPerspective.pack`, the lighting's `pack_lighting`. `Face.pack` fills a chi.
+    The camera's part is `Camera.pack`, the lighting's `pack_lighting`. `Face.pack` fills a chi.
     """
 
     identity_count: int
@@ -32,7 +32,7 @@ class ParameterLayout:
     """Ke."""
     albedo_count: int
     """Ka."""
-    camera: type[WeakPerspective] = WeakPerspective
+    camera: type[Camera] = Camera
     """The kind of camera."""
 
     @classmethod
@@ -83,6 +83,17 @@ class ParameterLayout:
         return slice(self.pose.start + part.start, self.pose.start + part.stop)
 
     @cached_property
+    def inverse_focal(self) -> int:
+        """Where one over the camera's focal length is."""
+        return self.pose.start + self.camera.INVERSE_FOCAL
+
+    @cached_property
+    def principal_point(self) -> slice:
+        """Where the camera's principal point is, which is never an unknown."""
+        part = self.camera.PRINCIPAL_POINT
+        return slice(self.pose.start + part.start, self.pose.start + part.stop)
+
+    @cached_property
     def lighting(self) -> slice:
         """gamma, channel after channel."""
         return slice(self.pose.stop, self.pose.stop + LIGHTING_COUNT)
@@ -99,7 +110,7 @@ class ParameterLayout:
             chosen[part] = True
         return chosen
 
-    def cameras(self, chi: NDArray[np.float64]) -> WeakPerspective:
+    def cameras(self, chi: NDArray[np.float64]) -> Camera:
         """The cameras of chi (..., P)."""
         return self.camera.unpack(chi[..., self.pose])
 

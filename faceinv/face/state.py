@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 from faceinv.face.lighting import pack_lighting
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ class Face:
     """(Ke,) coefficients in standard deviations."""
     albedo: NDArray[np.float64]
     """(Ka,) coefficients in standard deviations."""
-    camera: WeakPerspective
+    camera: Camera
     """Scale px per mm, rotation (3, 3), translation (2,) px."""
     lighting: NDArray[np.float64]
     """(9, 3) spherical-harmonics coefficients in the camera frame; see `faceinv.face.lighting`."""
 
     @classmethod
-    def mean(cls, model: MorphableModel, camera: WeakPerspective, lighting: NDArray[np.float64]) -> Face:
+    def mean(cls, model: MorphableModel, camera: Camera, lighting: NDArray[np.float64]) -> Face:
         """A model's mean face."""
         identity, expression = np.zeros(model.identity_count), np.zeros(model.expression_count)
         return cls(identity, expression, np.zeros(model.albedo_count), camera, lighting)

@@ -9,12 +9,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from faceinv.engine.records import Assembly, Normals
 from faceinv.errors import ConfigError
 
-__all__ = ["FitConfig"]
+__all__ = ["CameraKind", "FitConfig"]
+
+CameraKind: TypeAlias = Literal["perspective", "weak"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class FitConfig:
         margin: Side of the square crop over the larger side of the landmarks' bounding box.
         normals: `smooth` or `flat`.
         assembly: How engines form J^T J: `auto`, `rows` or `vertices`.
+        camera: `perspective`, or `weak` for a camera that is infinitely far away.
+        focal_length_px: The focal length of the camera, in pixels of the photos; 0 where it is not known. Then that of
+            the photo's EXIF is taken, and where there is none, the camera is put at `distance`.
+        distance: From the camera to the head (the model's origin), in mm, for photos whose focal length is not known.
+            It is held to about a percent: what is held is the focal length that goes with it and the size of the face.
+        estimate_distance: Find the distance of photos whose focal length is not known by the fit, under a prior around
+            `distance` that lets one over the distance be from 0 to twice as large within one standard deviation.
         pixel_units: Colours from 0 to 255 and landmark distances in pixels, as in the paper; weights then mean what
             they do there.
 
@@ -74,6 +83,10 @@ class FitConfig:
     margin: float = 1.35
     normals: Normals = "smooth"
     assembly: Assembly = "auto"
+    camera: CameraKind = "perspective"
+    focal_length_px: float = 0.0
+    distance: float = 900.0
+    estimate_distance: bool = False
     pixel_units: bool = False
 
     def __post_init__(self) -> None:
@@ -84,9 +97,9 @@ class FitConfig:
     def paper(cls) -> FitConfig:
         """The weights and units of Guo et al. 2018 (arXiv 1708.00980), with one normal for each triangle.
 
-        Pixels and colours from 0 to 255, `w_land = 10`, `w_reg = 5e-5`, no Huber, all landmarks alike. In these units
-        the priors hardly hold: coefficients of twenty standard deviations were met on a real photo. Use it to compare
-        with the paper, and the defaults for faces.
+        A weak-perspective camera, pixels and colours from 0 to 255, `w_land = 10`, `w_reg = 5e-5`, no Huber, all
+        landmarks alike. In these units the priors hardly hold: coefficients of twenty standard deviations were met on a
+        real photo. Use it to compare with the paper, and the defaults for faces.
         """
         return cls(
             photometric_weight=1.0,
@@ -100,6 +113,7 @@ class FitConfig:
             huber_delta=math.inf,
             occlusion_threshold=0.0,
             normals="flat",
+            camera="weak",
             pixel_units=True,
         )
 
@@ -153,7 +167,11 @@ class FitConfig:
         return cls(**table)
 
 
-_CHOICES = {"normals": ("smooth", "flat"), "assembly": ("auto", "rows", "vertices")}
+_CHOICES = {
+    "normals": ("smooth", "flat"),
+    "assembly": ("auto", "rows", "vertices"),
+    "camera": ("perspective", "weak"),
+}
 _RANGES = {
     "huber_delta": (1e-6, math.inf),
     "size": (32, 4096),
@@ -161,6 +179,7 @@ _RANGES = {
     "iterations": (1, 1000),
     "coarse_iterations": (0, 1000),
     "margin": (1.0, 4.0),
+    "distance": (150.0, 1e6),
     "landmark_prior_factor": (1e-6, 1e9),
     "cost_tolerance": (0.0, 0.5),
 }

@@ -21,7 +21,7 @@ from faceinv.face.layout import ParameterLayout
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.fitting.config import FitConfig
-from faceinv.fitting.result import FitResult
+from faceinv.fitting.result import CameraSource, FitResult
 from faceinv.fitting.stages import Fitted, Progress, fit_stages, level_sizes, white_of
 from faceinv.photo.prepare import CropSettings, Prepared, prepare, prepare_faces
 from faceinv.photo.pts import LandmarksLike
@@ -29,6 +29,8 @@ from faceinv.photo.read import ImageLike, MaskLike
 from faceinv.version import __version__
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from faceinv.engine.interface import Engine
 
 __all__ = ["Fitter", "fit", "fit_faces"]
@@ -75,12 +77,13 @@ class Fitter:
         landmarks: LandmarksLike | None = None,
         *,
         mask: MaskLike | None = None,
+        intrinsics: ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> FitResult:
         """Fit one face of one photo; see `faceinv.fit`."""
         tell = progress or _silent
         tell("landmarks", 0.0)
-        return self.solve([self.prepare(image, landmarks, mask)], tell)[0]
+        return self.solve([self.prepare(image, landmarks, mask, intrinsics)], tell)[0]
 
     def fit_batch(
         self,
@@ -127,15 +130,19 @@ class Fitter:
         return self.solve(prepare_faces(image, mask, self._crops), progress)
 
     def prepare(
-        self, image: ImageLike, landmarks: LandmarksLike | None = None, mask: MaskLike | None = None
+        self,
+        image: ImageLike,
+        landmarks: LandmarksLike | None = None,
+        mask: MaskLike | None = None,
+        intrinsics: ArrayLike | None = None,
     ) -> Prepared:
         """Read a photo and find its face; `solve` does the rest. Safe to call from several threads.
 
         Raises:
-            InputError: when the photo, landmarks or mask cannot be used.
+            InputError: when the photo, landmarks, mask or intrinsics cannot be used.
             NoFaceError: when no landmarks are given and no face is found.
         """
-        return prepare(image, landmarks, mask, self._crops, self.model.landmarks(self.model.mean))
+        return prepare(image, landmarks, mask, self._crops, self.model.landmarks(self.model.mean), intrinsics)
 
     def solve(self, photos: Sequence[Prepared], progress: Progress | None = None) -> list[FitResult]:
         """Fit prepared photos together: one batch on the engine.
@@ -153,7 +160,8 @@ class Fitter:
     def _crops(self) -> CropSettings:
         config = self.config
         linear = self.model.albedo_space == "linear"
-        return CropSettings(level_sizes(config), config.margin, linear, white_of(config))
+        focal = config.focal_length_px or None
+        return CropSettings(level_sizes(config), config.margin, linear, white_of(config), focal)
 
     def _prepare_all(
         self, images: Sequence[ImageLike], landmarks: Sequence[Any], masks: Sequence[Any]
@@ -210,7 +218,16 @@ class Fitter:
             timings={"landmarks": photo.seconds, **fitted.seconds},
             photo=photo.pixels,
             warnings=photo.warnings,
+            camera_source=_camera_source(self.config, photo),
         )
+
+
+def _camera_source(config: FitConfig, photo: Prepared) -> CameraSource:
+    if config.camera == "weak":
+        return "weak"
+    if photo.lens.source != "unknown":
+        return photo.lens.source
+    return "estimated" if config.estimate_distance else "distance"
 
 
 def _rebuilt(model: str | MorphableModel, model_source: str, backend: str, config: FitConfig) -> Fitter:
@@ -256,6 +273,7 @@ def fit(
     backend: str = "numpy",
     config: FitConfig | Mapping[str, Any] | None = None,
     mask: MaskLike | None = None,
+    intrinsics: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
     """Find the 3D face behind a photo.
@@ -269,18 +287,21 @@ def fit(
         backend: the engine, `engine[:device][:dtype]`, such as `numpy` or `torch:cuda:0`.
         config: weights, sizes and limits; None for the defaults.
         mask: pixels of the photo that may be used, given in the same ways as the photo; None for all.
+        intrinsics: (3, 3) `K` of the photo's camera, in pixels of the upright photo, 0-based with centres at integers;
+            None to take the focal length from `config`, else from the photo's EXIF, else from the distance in `config`,
+            with the principal point in the middle.
         progress: told the stage and the fraction done.
 
     Returns:
         The face, its camera and its light; positions are in the pixels of the photo.
 
     Raises:
-        InputError: when the photo, landmarks or mask cannot be used.
+        InputError: when the photo, landmarks, mask or intrinsics cannot be used.
         NoFaceError: when no landmarks are given and no face is found.
         ModelError: when the model cannot be loaded.
         BackendError: when the engine is unknown, not installed or lacks the device.
     """
-    return _fitter(model, backend, config).fit(image, landmarks, mask=mask, progress=progress)
+    return _fitter(model, backend, config).fit(image, landmarks, mask=mask, intrinsics=intrinsics, progress=progress)
 
 
 def fit_faces(

@@ -19,12 +19,29 @@ __all__ = ["FaceObjective"]
 
 
 class FaceObjective(AbstractObjective):
-    """The energy, over the entries of chi that are free."""
+    """The energy, over the entries of chi that are free.
 
-    def __init__(self, differentiator: AbstractDifferentiator, free: NDArray[np.bool_] | None = None) -> None:
+    The camera's principal point never is, and its focal length only where that is to be estimated; wherever else it is
+    held, so that the distance follows from the scale.
+
+    Args:
+        differentiator: the energy on an engine.
+        free: (P,) entries that may move; None for all.
+        estimated: (B,) items whose focal length is among them, which stays positive; None for no item.
+    """
+
+    def __init__(
+        self,
+        differentiator: AbstractDifferentiator,
+        free: NDArray[np.bool_] | None = None,
+        estimated: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.differentiator = differentiator
         self.layout: ParameterLayout = differentiator.renderer.layout
-        self.free = np.ones(self.layout.count, np.bool_) if free is None else free
+        self.free = np.ones(self.layout.count, np.bool_) if free is None else free.copy()
+        self.free[self.layout.principal_point] = False
+        self._estimated = None if estimated is None or not estimated.any() else estimated
+        self.free[self.layout.inverse_focal] &= self._estimated is not None
 
     def freeze(self, x: NDArray[np.float64]) -> Frozen:
         """Visibility and landmark points at x."""
@@ -44,4 +61,7 @@ class FaceObjective(AbstractObjective):
 
     def retract(self, x: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `ParameterLayout.retract`."""
-        return self.layout.retract(x, step)
+        moved, focal = self.layout.retract(x, step), self.layout.inverse_focal
+        if self._estimated is not None:
+            moved[:, focal] = np.where(self._estimated, np.maximum(moved[:, focal], 0.0), x[:, focal])
+        return moved

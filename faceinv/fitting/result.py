@@ -7,15 +7,16 @@ import io
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.records import Normals
 from faceinv.errors import InputError, ModelError
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import LIGHTING_COUNT
 from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
 
     from faceinv.render.texture import Texture
 
-__all__ = ["FitResult", "load_result"]
+__all__ = ["CameraSource", "FitResult", "load_result"]
 
 _NUMBERS: Final = ("cost", "cost_photometric", "cost_landmarks", "cost_prior", "photometric_rmse", "landmark_error")
 _TEXTS: Final = ("shading", "backend", "version")
+
+CameraSource: TypeAlias = Literal["weak", "distance", "estimated", "exif", "focal_length", "intrinsics"]
+"""What the focal length of a result's camera is known from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,8 @@ class FitResult:
         history: Every iteration, level after level from coarse to fine; empty for a result read from a file.
         timings: Seconds by stage.
         photo: (H, W, 3) RGB, sRGB-encoded in [0, 1]; None for a result read from a file.
+        camera_source: What the camera's focal length is known from: `intrinsics`, `focal_length` (given), `exif`,
+            `distance` (the camera was put at a given distance), `estimated` (by the fit); `weak` for one without.
         warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
     """
 
@@ -90,6 +96,7 @@ class FitResult:
     timings: dict[str, float] = field(default_factory=dict)
     photo: NDArray[np.float32] | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
+    camera_source: CameraSource = "weak"
 
     def __repr__(self) -> str:
         width, height = self.image_size
@@ -122,8 +129,9 @@ class FitResult:
         return self.face.albedo
 
     @property
-    def camera(self) -> WeakPerspective:
-        """The face's: scale in px per mm, rotation (3, 3), translation (2,) px of the photo."""
+    def camera(self) -> Camera:
+        """The face's: scale in px per mm, rotation (3, 3), translation and principal point (2,) px of the photo, and
+        one over the distance."""
         return self.face.camera
 
     @property
@@ -218,8 +226,13 @@ class FitResult:
             )
         return draw_overlay(self.model, self.face, shown, self.landmarks_target, self.landmarks2d, self.shading)
 
-    def export(self, path: str | Path, texture: Texture = "albedo") -> None:
+    def export(self, path: str | Path, texture: Texture = "albedo", *, camera: bool = False) -> None:
         """Write the face as `.glb`, `.obj` (with `.mtl` and texture) or `.ply`, by suffix; see `faceinv.output.export`.
+
+        Args:
+            path: where.
+            texture: `albedo` or `photo`.
+            camera: with the photo's camera in it, through which the face is seen as in the photo; `.glb` only.
 
         Raises:
             InputError: for another suffix, a folder that cannot be written, or a photo texture without a photo.
@@ -231,7 +244,7 @@ class FitResult:
                 "a photo texture needs the photo, and this result was read from a file. "
                 "Use result.with_photo(photo) first."
             )
-        export_face(self.model, self.face, Path(path), texture, self.photo)
+        export_face(self.model, self.face, Path(path), texture, self.photo, self.image_size if camera else None)
 
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).
@@ -276,6 +289,11 @@ class FitResult:
             "scale": self.camera.scale,
             "rotation": self.camera.rotation,
             "translation": self.camera.translation,
+            "kappa": self.camera.kappa,
+            "principal_point": self.camera.centre,
+            "focal_length": self.camera.focal_length,
+            "distance": self.camera.distance,
+            "camera_source": self.camera_source,
             "lighting": self.lighting,
             "landmarks2d": self.landmarks2d,
             "landmarks3d": self.landmarks3d,
@@ -307,11 +325,14 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
     """
     path = Path(path)
     stored = read_arrays(path, "result", InputError)
+    if "kappa" not in stored and "hessian" in stored:
+        stored = _with_weak_camera(stored)
     arrays = ("landmarks_target", "landmarks2d", "landmarks3d", "hessian")
     coefficients = ("identity", "expression", "albedo_coefficients", "lighting")
-    numbers = (*_NUMBERS, "scale", "prior_weight")
-    needed = (*coefficients, *arrays, *numbers, "rotation", "translation", "image_size")
-    missing = [key for key in (*needed, "status", "model", "model_fingerprint", *_TEXTS) if key not in stored]
+    numbers = (*_NUMBERS, "scale", "kappa", "prior_weight")
+    needed = (*coefficients, *arrays, *numbers, "rotation", "translation", "principal_point", "image_size")
+    texts = ("status", "model", "model_fingerprint", "camera_source", *_TEXTS)
+    missing = [key for key in (*needed, *texts) if key not in stored]
     if missing:
         raise InputError(f"'{path}' is not a saved result: it lacks {', '.join(missing)}.")
     source = str(stored["model"])
@@ -328,6 +349,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         "albedo_coefficients": (layout.albedo_count,),
         "rotation": (3, 3),
         "translation": (2,),
+        "principal_point": (2,),
         "lighting": (9, 3),
         "landmarks_target": (68, 2),
         "landmarks2d": (68, 2),
@@ -343,8 +365,9 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
                 f"{shape}; the file is damaged."
             )
     known = str(stored["status"]) in Status.__members__ and str(stored["shading"]) in ("smooth", "flat")
-    if not known or not stored["scale"] > 0:
-        raise InputError(f"result '{path}': its status, shading or scale cannot be; the file is damaged.")
+    known = known and str(stored["camera_source"]) in get_args(CameraSource)
+    if not known or not stored["scale"] > 0 or not 0 <= stored["kappa"] < np.inf:
+        raise InputError(f"result '{path}': its status, shading or camera cannot be; the file is damaged.")
     width, height = (int(n) for n in stored["image_size"])
     fields: dict[str, Any] = {key: stored[key] for key in arrays}
     fields |= {key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")}
@@ -353,7 +376,13 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         identity=stored["identity"],
         expression=stored["expression"],
         albedo=stored["albedo_coefficients"],
-        camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
+        camera=Camera(
+            float(stored["scale"]),
+            stored["rotation"],
+            stored["translation"],
+            float(stored["kappa"]),
+            stored["principal_point"],
+        ),
         lighting=stored["lighting"],
     )
     return FitResult(
@@ -364,7 +393,19 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         model_source=source,
         image_size=(width, height),
         warnings=tuple(str(line) for line in stored.get("warnings", ())),
+        camera_source=str(stored["camera_source"]),
     )
+
+
+def _with_weak_camera(stored: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A result of the time when all cameras were weak, as one of today: its camera had three parameters less, between
+    those of the pose and the lighting's 27."""
+    hessian = stored["hessian"]
+    if hessian.ndim == 2 and hessian.dtype.kind == "f" and min(hessian.shape) > LIGHTING_COUNT:
+        at = len(hessian) - LIGHTING_COUNT
+        hessian = np.insert(np.insert(hessian, [at] * 3, 0.0, axis=0), [at] * 3, 0.0, axis=1)
+    weak = {"kappa": np.array(0.0), "principal_point": np.zeros(2), "camera_source": np.array("weak")}
+    return {**stored, **weak, "hessian": hessian}
 
 
 def _model_of(path: Path, source: str, given: str | Path | None) -> MorphableModel:

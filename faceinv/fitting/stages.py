@@ -14,6 +14,7 @@ from faceinv.engine.records import Energy, LandmarkPoints, Problem
 from faceinv.face.camera import fit_weak_perspective
 from faceinv.face.landmarks68 import BROWS, INNER, JAW, LANDMARK_COUNT
 from faceinv.face.lighting import ambient, pack_lighting
+from faceinv.fitting.lenses import Lenses
 from faceinv.fitting.objective import FaceObjective
 from faceinv.fitting.solver import Iteration, Solution, SolverSettings, gauss_newton
 from faceinv.photo.crop import eye_distance
@@ -59,7 +60,7 @@ class Fitted:
     landmarks3d: NDArray[np.float64]
     """(B, 68, 3) mm, model space: the landmark points on the mesh."""
     hessian: NDArray[np.float64]
-    """(B, P, P)."""
+    """(B, P, P), zeros for what was held: principal points, and focal lengths that were not estimated."""
     photometric_rmse: NDArray[np.float64]
     """(B,)."""
     seconds: dict[str, float]
@@ -101,7 +102,8 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
     """Fit a batch of prepared photos."""
     clock, sizes, layout = _Clock(), level_sizes(config), engine.renderer.layout
     problems = [problem_at(config, photos, level) for level in range(len(sizes))]
-    chi = start_from_landmarks(engine, config, problems[0])
+    lenses = Lenses(layout, config, photos)
+    chi = start_from_landmarks(engine, config, problems[0], lenses)
     clock.lap("landmark fit")
     solution: Solution | None = None
     history: list[list[Iteration]] = [[] for _ in photos]
@@ -110,7 +112,9 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
         if level:
             chi = chi.copy()
             chi[:, layout.pose] = layout.camera.resized(chi[:, layout.pose], size / sizes[level - 1])
-        else:
+        chi = lenses.place(chi, size, keep_estimates=True)
+        problem = lenses.with_prior(problem, chi)
+        if not level:
             chi = start_from_light(engine, config, problem, chi)
             clock.lap("lighting")
         differentiator = whole = engine.differentiator(problem)
@@ -123,7 +127,8 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
             final_linearization=finest,
         )
         if finest or config.coarse_iterations:
-            solution = gauss_newton(FaceObjective(differentiator), chi, settings)
+            objective = FaceObjective(differentiator, estimated=lenses.estimated)
+            solution = gauss_newton(objective, chi, settings)
             chi = solution.x
             for record in solution.history:
                 history[record.item].append(record)
@@ -131,7 +136,11 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
     assert solution is not None  # the finest level always runs
     rmse = whole.photometric_rmse(chi)
     # What may lie on a device comes to the host once for all items.
-    hessian = engine.renderer.to_host(solution.linearization.hessian)
+    hessian = engine.renderer.to_host(solution.linearization.hessian).copy()
+    held = np.tile(~objective.free, (len(photos), 1))
+    held[~lenses.estimated, layout.inverse_focal] = True
+    hessian[held] = 0.0
+    hessian.transpose(0, 2, 1)[held] = 0.0
     landmarks3d = _on_mesh(engine, chi, solution.state.points)
     clock.lap("result")
     return Fitted(solution, tuple(map(tuple, history)), landmarks3d, hessian, rmse, clock.seconds)
@@ -164,7 +173,7 @@ def problem_at(config: FitConfig, photos: Sequence[Prepared], level: int) -> Pro
     )
 
 
-def start_from_landmarks(engine: Engine, config: FitConfig, problem: Problem) -> NDArray[np.float64]:
+def start_from_landmarks(engine: Engine, config: FitConfig, problem: Problem, lenses: Lenses) -> NDArray[np.float64]:
     """Pose, then shape, from the 68 points alone, under stronger priors."""
     layout, model, factor = engine.renderer.layout, engine.renderer.model, config.landmark_prior_factor
     chi = np.zeros((len(problem.landmarks), layout.count))
@@ -177,13 +186,14 @@ def start_from_landmarks(engine: Engine, config: FitConfig, problem: Problem) ->
         identity=factor * problem.energy.identity,
         expression=factor * problem.energy.expression,
     )
+    chi = lenses.place(chi, problem.size[0])
     bare = engine.differentiator(replace(problem, energy=energy))
     for iterations, free in (
         (_POSE_ITERATIONS, layout.mask(layout.pose)),
         (_SHAPE_ITERATIONS, layout.mask(layout.shape, layout.pose)),
     ):
         settings = SolverSettings(iterations, _LANDMARK_TOLERANCE, final_linearization=False)
-        chi = gauss_newton(FaceObjective(bare, free), chi, settings).x
+        chi = lenses.place(gauss_newton(FaceObjective(bare, free), chi, settings).x, problem.size[0])
     return chi
 
 

@@ -8,7 +8,8 @@
 
 Axes are those of the model in all three, right-handed: x to the image's right for a frontal face (the person's left),
 y up, z from the face towards the viewer. So a GLB opens upright and facing the viewer, as glTF asks (+y up, +z front).
-The head is not turned as in the photo: pose and camera are in `Face.camera`. OBJ and PLY say unit and axes in
+The head is not turned as in the photo: pose and camera are in `Face.camera`, and a GLB holds the camera too where that
+is asked for. OBJ and PLY say unit and axes in
 their comments. The material is rough and not metallic; with a photo texture, which has its light painted in, the GLB
 asks viewers not to light it (`KHR_materials_unlit`). Both sides of the surface are shown.
 """
@@ -28,6 +29,7 @@ from PIL import Image
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.files import write_whole
+from faceinv.output.gltf_camera import add_camera
 from faceinv.output.picture import save_image
 from faceinv.render.texture import texture_image, vertex_colours
 from faceinv.render.uv import texture_layout
@@ -55,6 +57,8 @@ class _Content:
     face: Face
     texture: Texture
     photo: NDArray[np.float32] | None
+    image_size: tuple[int, int] | None
+    """(width, height) px of the photo, where its camera is written too."""
 
     @cached_property
     def vertices(self) -> NDArray[np.float64]:
@@ -77,6 +81,7 @@ def export_face(
     path: Path,
     texture: Texture = "albedo",
     photo: NDArray[np.float32] | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> None:
     """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
 
@@ -86,9 +91,11 @@ def export_face(
         path: its suffix chooses the format; missing folders are made.
         texture: `albedo` (reflectance, without light) or `photo` (the photo's own colours).
         photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
+        image_size: (width, height) px of the photo: with it a GLB holds its camera.
 
     Raises:
-        InputError: for another suffix or texture, a place that cannot be written, or a photo texture without a photo.
+        InputError: for another suffix or texture, a camera in a file that cannot hold one, a place that cannot be
+            written, or a photo texture without a photo.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -96,7 +103,10 @@ def export_face(
         raise InputError(f"'{path.name}' {given}; faces are exported as {', '.join(SUFFIXES)}.")
     if path.is_dir():
         raise InputError(f"cannot write '{path}': it is a folder. Give a file name in it.")
-    {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](_Content(model, face, texture, photo), path)
+    if image_size is not None and suffix != ".glb":
+        raise InputError(f"'{path.name}': only a .glb holds the camera. Export a .glb, or leave the camera out.")
+    content = _Content(model, face, texture, photo, image_size)
+    {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](content, path)
 
 
 def _write_glb(content: _Content, path: Path) -> None:
@@ -124,6 +134,8 @@ def _write_glb(content: _Content, path: Path) -> None:
     def finish(tree: dict[str, Any]) -> None:
         tree["asset"]["generator"] = f"faceinv {__version__}"
         tree["asset"]["extras"] = {"unit": "metre", "axes": _AXES, "texture": texture}
+        if content.image_size is not None:
+            add_camera(tree, content.face.camera, content.image_size)
         if texture == "photo":
             tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), "KHR_materials_unlit"})
             for entry in tree["materials"]:

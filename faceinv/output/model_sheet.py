@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
 from faceinv.render.scene import Scene, draw_faces
@@ -77,10 +77,10 @@ def render_sheet(model: MorphableModel, size: int = 256) -> Image.Image:
 def _pose(model: MorphableModel, size: int, yaw: float) -> Face:
     """The mean, filling a picture, under a light from everywhere and a stronger one from the viewer."""
     rotation = rotation_from_euler(0.0, yaw, 0.0)
-    spread = WeakPerspective(1.0, rotation, np.zeros(2)).project(model.mean)[:, :2]
+    spread = Camera(1.0, rotation, np.zeros(2)).project(model.mean)[:, :2]
     low, high = spread.min(axis=0), spread.max(axis=0)
     scale = 0.94 * size / float((high - low).max())
-    camera = WeakPerspective(scale, rotation, (size - 1) / 2 - scale * (low + high) / 2)
+    camera = Camera(scale, rotation, (size - 1) / 2 - scale * (low + high) / 2)
     gamma = ambient(0.55)
     gamma[2] = 1.0
     return Face.mean(model, camera, gamma)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 from faceinv.face.landmarks68 import INNER, OUTER_EYES
 from faceinv.photo.resample import crop_square
 
@@ -55,11 +55,11 @@ class FaceCrop:
         """Crop px to photo px."""
         return np.array([self.x0, self.y0]) + (crop_xy + 0.5) / self.zoom - 0.5
 
-    def camera_to_crop(self, camera: WeakPerspective) -> WeakPerspective:
+    def camera_to_crop(self, camera: Camera) -> Camera:
         """A camera of the photo, in crop px."""
         return camera.moved(self.zoom, self.to_crop(np.zeros(2)))
 
-    def camera_to_photo(self, camera: WeakPerspective) -> WeakPerspective:
+    def camera_to_photo(self, camera: Camera) -> Camera:
         """A camera of the crop, in photo px."""
         return camera.moved(1 / self.zoom, self.to_photo(np.zeros(2)))
 

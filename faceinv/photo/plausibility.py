@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from faceinv.errors import BackendError
-from faceinv.face.camera import WeakPerspective, fit_weak_perspective
+from faceinv.face.camera import Camera, fit_weak_perspective
 from faceinv.face.landmarks68 import MIRRORED
 from faceinv.photo.detector import detect_faces, sees_face_at
 from faceinv.photo.hull import inside_hull
@@ -35,6 +35,7 @@ DoubtKind = Literal[
     "landmarks of another place",
     "turned landmarks",
     "mask beside the face",
+    "focal length",
     "several faces",
 ]
 _INNER: Final = slice(17, 68)
@@ -164,6 +165,7 @@ def mask_doubts(mask: npt.NDArray[np.bool_], landmarks: Points) -> tuple[Doubt, 
     return (
         Doubt(
             "mask beside the face",
+            "focal length",
             f"the mask leaves {what} of the face to be used, so its colours and light are hardly known. Check that it "
             "is white where the photo may be used, and belongs to this photo.",
         ),
@@ -176,9 +178,7 @@ def mask_share(mask: npt.NDArray[np.bool_], landmarks: Points) -> float:
     return float(mask[hull].mean()) if hull.any() else 1.0
 
 
-def _deviations(
-    landmarks: Points, mean_points: npt.NDArray[np.floating]
-) -> tuple[WeakPerspective, npt.NDArray[np.float64]]:
+def _deviations(landmarks: Points, mean_points: npt.NDArray[np.floating]) -> tuple[Camera, npt.NDArray[np.float64]]:
     """The pose that the inner landmarks tell, and (68,) mm: how far each is from the mean face in it."""
     camera = fit_weak_perspective(mean_points[_INNER], landmarks[_INNER], np.ones(len(landmarks[_INNER])))
     return camera, np.linalg.norm(camera.project(mean_points)[:, :2] - landmarks, axis=1) / camera.scale

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from faceinv.errors import NoFaceError
 from faceinv.photo.color import srgb_to_linear
-from faceinv.photo.crop import FaceCrop
+from faceinv.photo.crop import FaceCrop, eye_distance
 from faceinv.photo.detector import detect_faces, smallest_face
+from faceinv.photo.lens import Lens, lens_of
 from faceinv.photo.plausibility import Doubt, doubts, mask_doubts
 from faceinv.photo.pts import LandmarksLike, load_landmarks
 from faceinv.photo.read import ImageLike, LoadedImage, MaskLike, load_image, load_mask
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["CropSettings", "Prepared", "prepare", "prepare_faces"]
+
+_OUTER_EYES_MM: Final = 90.0
+_BELIEVED_MM: Final = (150.0, 30_000.0)
+"""Where faces are photographed from."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class CropSettings:
     """Whether crops hold linear light instead of sRGB values."""
     white: float
     """The value of white in crops."""
+    focal_length: float | None = None
+    """px of the photo, of its camera; None where it is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +57,8 @@ class Prepared:
     """(68, 2) photo px."""
     crop: FaceCrop
     """The finest."""
+    lens: Lens
+    """Of the photo's camera."""
     seconds: float
     """What it took, landmarks found included."""
     warnings: tuple[str, ...] = ()
@@ -62,6 +71,7 @@ def prepare(
     mask: MaskLike | None,
     settings: CropSettings,
     mean_points: NDArray[np.floating],
+    intrinsics: Any | None = None,
 ) -> Prepared:
     """Read a photo, find or check the landmarks of one face, and cut it out.
 
@@ -71,9 +81,10 @@ def prepare(
         mask: anything `load_mask` reads, or None: pixels of the photo that may be used.
         settings: how it is cut.
         mean_points: (68, 3) mm, the landmarks of the model's mean face, which given ones are compared with.
+        intrinsics: (3, 3) of the photo's camera, or None: see `lens_of`.
 
     Raises:
-        InputError: when the photo, landmarks or mask cannot be used.
+        InputError: when the photo, landmarks, mask or intrinsics cannot be used.
         NoFaceError: when no landmarks are given and no face is found.
     """
     began = time.perf_counter()
@@ -86,7 +97,7 @@ def prepare(
     else:
         points = load_landmarks(landmarks, loaded.size)
         remarks = doubts(points, mean_points, loaded.pixels, chosen)
-    return _cut(loaded, points, chosen, settings, remarks, began)
+    return _cut(loaded, points, chosen, settings, remarks, began, intrinsics)
 
 
 def prepare_faces(image: ImageLike, mask: MaskLike | None, settings: CropSettings) -> list[Prepared]:
@@ -128,7 +139,11 @@ def _cut(
     settings: CropSettings,
     remarks: tuple[Doubt, ...],
     began: float,
+    intrinsics: Any | None = None,
 ) -> Prepared:
+    lens = lens_of(loaded.size, intrinsics, settings.focal_length, loaded.focal_length)
+    if lens.source == "exif" and (doubt := _lens_doubt(lens, landmarks)) is not None:
+        lens, remarks = lens_of(loaded.size, None, None, None), (*remarks, doubt)
     crop = FaceCrop.around(landmarks, settings.margin, settings.sizes[-1])
     colours, usable = crop.cut(loaded.pixels)
     if chosen is not None:
@@ -140,7 +155,20 @@ def _cut(
     for _ in settings.sizes[1:]:
         levels.insert(0, _halved(*levels[0]))
     warnings = tuple(map(str, remarks))
-    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, time.perf_counter() - began, warnings)
+    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, lens, time.perf_counter() - began, warnings)
+
+
+def _lens_doubt(lens: Lens, landmarks: NDArray[np.float64]) -> Doubt | None:
+    """What speaks against a focal length: how far away the face would then be."""
+    assert lens.focal_length is not None
+    distance = lens.focal_length * _OUTER_EYES_MM / eye_distance(landmarks)
+    if _BELIEVED_MM[0] <= distance <= _BELIEVED_MM[1]:
+        return None
+    sentence = (
+        f"by the focal length in the photo's EXIF the face would be some {distance:.0f} mm away, so that is not used; "
+        "the photo may have been cropped. Give its focal length in pixels (--focal-length) where it is known."
+    )
+    return Doubt("focal length", sentence)
 
 
 def _halved(colours: NDArray[np.float32], usable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

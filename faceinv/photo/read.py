@@ -13,6 +13,7 @@ from PIL import Image
 from faceinv.errors import InputError
 from faceinv.photo.color import profile_to_srgb
 from faceinv.photo.image_file import decode_given, open_image
+from faceinv.photo.lens import exif_focal_length
 
 __all__ = [
     "MIN_SIDE",
@@ -53,10 +54,12 @@ class LoadedImage:
     Attributes:
         pixels: (H, W, 3) float32, C-contiguous, RGB, sRGB-encoded values in [0, 1].
         name: the file's name without folder, or "image" when it did not come from a file.
+        focal_length: px, as EXIF tells it; None where it does not.
     """
 
     pixels: npt.NDArray[np.float32]
     name: str
+    focal_length: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -83,12 +86,14 @@ def load_image(source: ImageLike) -> LoadedImage:
         InputError: no such file, a folder, a URL, not an image, a damaged file, more than 150 megapixels, a side under
             16 px, or an array of another shape, dtype or range.
     """
-    opened = open_image(source, "photo")
+    opened, focal_length = open_image(source, "photo"), None
     if opened is not None:
+        focal_length = exif_focal_length(opened.image)
         values, label, name = _values(opened.image, opened.label), opened.label, opened.name
     elif isinstance(source, Image.Image):
         label, name = "the PIL image", "image"
-        values = _values(decode_given(source, label), label)
+        decoded = decode_given(source, label)
+        values, focal_length = _values(decoded, label), exif_focal_length(decoded)
     else:
         label, name = "the image array", "image"
         values = _check_array(source, label)
@@ -98,7 +103,7 @@ def load_image(source: ImageLike) -> LoadedImage:
             f"{label} is {width} x {height} px; at least {MIN_SIDE} px a side are needed to see a face. "
             "Give a larger photo."
         )
-    return LoadedImage(pixels=_to_rgb(values), name=name)
+    return LoadedImage(pixels=_to_rgb(values), name=name, focal_length=focal_length)
 
 
 def load_mask(source: MaskLike, size: tuple[int, int]) -> npt.NDArray[np.bool_]:

@@ -41,9 +41,8 @@ def rasterize_triangles(
         turned = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0]) > 0
     shown = np.where(turned[:, None], triangles[:, [0, 2, 1]], triangles).astype(np.int32)
     triangle, barycentric = np.empty(size, np.int32), np.empty((*size, 3))
-    rasterize(
-        np.ascontiguousarray(xy, np.float64), np.ascontiguousarray(depth, np.float64), shown, triangle, barycentric
-    )
+    flat = np.ascontiguousarray(xy, np.float64), np.ascontiguousarray(depth, np.float64)
+    rasterize(*flat, 0.0, shown, triangle, barycentric)
     back = (triangle >= 0) & turned[triangle]
     barycentric[back] = barycentric[back][:, [0, 2, 1]]
     return triangle, barycentric

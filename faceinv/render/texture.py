@@ -161,9 +161,11 @@ class _PhotoColours:
     def __init__(self, model: MorphableModel, face: Face, photo: NDArray[np.float32]) -> None:
         self.model, self.face, self.photo = model, face, photo
         vertices = face.vertices(model)
-        projected = face.camera.project(vertices)
-        self.image_xy, self.depth = projected[:, :2], projected[:, 2]
+        self.vertices, self.image_xy = vertices, face.camera.project(vertices)[:, :2]
         self.normals = vertex_normals(vertices, model.triangles) @ face.camera.rotation.T
+        self.to_viewer, larger = face.camera.to_viewer(vertices), face.camera.magnification(vertices)
+        # How much a millimetre towards the viewer changes the depth.
+        self.depth_per_mm = float(face.camera.scale) * larger**2
         self._draw_depth()
         index = np.arange(model.vertex_count)
         points = _Points(np.repeat(index[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (len(index), 1)))
@@ -203,7 +205,8 @@ class _PhotoColours:
         """Colours (M, 3) of the photo at points, linear, and how much they are to be trusted (M,), 0 to 1."""
         from scipy.ndimage import map_coordinates
 
-        xy, depth = points.of(self.image_xy), points.of(self.depth[:, None])[:, 0]
+        projected = self.face.camera.project(points.of(self.vertices))
+        xy, depth = projected[:, :2], projected[:, 2]
         rows_columns = [xy[:, 1], xy[:, 0]]
         colours = np.stack(
             [map_coordinates(self.photo[..., c], rows_columns, order=1, mode="nearest") for c in range(3)], 1
@@ -213,11 +216,11 @@ class _PhotoColours:
         place = (xy - self.corner) * self.zoom
         column = np.clip(np.rint(place[:, 0]).astype(int), 0, self.nearest.shape[1] - 1)
         row = np.clip(np.rint(place[:, 1]).astype(int), 0, self.nearest.shape[0] - 1)
-        slack = _DEPTH_SLACK_MM * float(self.face.camera.scale) * self.zoom
+        slack = _DEPTH_SLACK_MM * points.of(self.depth_per_mm[:, None])[:, 0] * self.zoom
         in_front = depth * self.zoom >= self.nearest[row, column] - slack
         rim = map_coordinates(self.rim, [place[:, 1], place[:, 0]], order=1, mode="nearest")
-        facing = points.of(self.normals)
-        facing = facing[:, 2] / np.maximum(np.linalg.norm(facing, axis=1), 1e-9)
+        normals, to_viewer = points.of(self.normals), points.of(self.to_viewer)
+        facing = (normals * to_viewer).sum(axis=1) / np.maximum(np.linalg.norm(normals, axis=1), 1e-9)
         trust = _ramp(facing, *_FACING) * _ramp(rim, 1.0, 1.0 + _RIM * _DEPTH_MAP_HEIGHT) * _ramp(from_edge, 0.0, 2.0)
         return srgb_to_linear(colours.astype(np.float64)), trust * in_front
 

@@ -144,6 +144,7 @@ def check_settings(path: Path, options: FitOptions, overwrite: bool) -> None:
             "model": options.model,
             "backend": options.backend,
             "texture": options.texture,
+            "export_camera": options.export_camera,
             "version": __version__,
             **{f"config.{key}": value for key, value in asdict(options.config).items()},
         }

@@ -34,7 +34,7 @@ __all__ = [
     "record_of",
     "refuse_overwriting",
     "unique_stems",
-    "with_size",
+    "with_options",
     "write_json",
     "write_result",
 ]
@@ -51,6 +51,8 @@ class FitOptions:
     backend: str
     config: FitConfig
     texture: Texture
+    export_camera: bool = False
+    """Whether GLBs hold the photos' cameras."""
 
 
 def output_paths(folder: Path, stem: str) -> dict[str, Path]:
@@ -59,7 +61,9 @@ def output_paths(folder: Path, stem: str) -> dict[str, Path]:
     return {kind: folder / f"{stem}{suffix}" for kind, suffix in zip(kinds, SUFFIXES, strict=True)}
 
 
-def write_result(result: FitResult, folder: Path, stem: str, texture: Texture, extra: dict[str, Any]) -> dict[str, Any]:
+def write_result(
+    result: FitResult, folder: Path, stem: str, texture: Texture, extra: dict[str, Any], camera: bool = False
+) -> dict[str, Any]:
     """Write all files of a result, each whole or not at all, the JSON last.
 
     Args:
@@ -68,6 +72,7 @@ def write_result(result: FitResult, folder: Path, stem: str, texture: Texture, e
         stem: what the files' names begin with.
         texture: of the GLB.
         extra: entries put first in the JSON.
+        camera: whether the GLB holds the photo's camera.
 
     Returns:
         what the JSON holds.
@@ -79,7 +84,7 @@ def write_result(result: FitResult, folder: Path, stem: str, texture: Texture, e
 
     paths = output_paths(folder, stem)
     result.save(paths["npz"])
-    result.export(paths["glb"], texture)
+    result.export(paths["glb"], texture, camera=camera)
     save_image(paths["overlay"], result.overlay())
     record = {**extra, **record_of(result), "files": {kind: path.name for kind, path in paths.items()}}
     write_json(paths["json"], record)
@@ -104,6 +109,14 @@ def record_of(result: FitResult) -> dict[str, Any]:
         "photometric_rmse": result.photometric_rmse,
         "landmark_error": result.landmark_error,
         "pose": {"scale_px_per_mm": result.camera.scale, "pitch_deg": pitch, "yaw_deg": yaw, "roll_deg": roll},
+        "camera": {
+            "model": "weak" if result.camera_source == "weak" else "perspective",
+            "source": result.camera_source,
+            "kappa_per_mm": result.camera.kappa,
+            "distance_mm": result.camera.distance,
+            "focal_length_px": result.camera.focal_length,
+            "principal_point_px": None if result.camera_source == "weak" else result.camera.centre.tolist(),
+        },
         "image_size": list(result.image_size),
         "seconds": {**result.timings, "total": sum(result.timings.values())},
         "model": result.model_source,
@@ -248,10 +261,10 @@ def refuse_overwriting(images: Sequence[Path], outputs: Sequence[Path]) -> None:
             )
 
 
-def with_size(config: FitConfig, size: int | None) -> FitConfig:
-    """The configuration with another `size`; None keeps it.
+def with_options(config: FitConfig, **options: Any) -> FitConfig:
+    """The configuration with other values of its fields; those that are None are kept.
 
     Raises:
-        ConfigError: when the size is out of its range.
+        ConfigError: when one is out of its range.
     """
-    return config if size is None else replace(config, size=size)
+    return replace(config, **{name: value for name, value in options.items() if value is not None})

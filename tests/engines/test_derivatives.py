@@ -6,13 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from problems import Run, run, toy_chi, toy_model, toy_problem
+from problems import DISTANCE, Run, run, toy_chi, toy_model, toy_problem
 from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, assert_agrees
 
 from faceinv.engine.records import DType, Normals
 from faceinv.engine.registry import build_engine
+from faceinv.face.layout import ParameterLayout
 
 BOTH = np.ones(2, np.bool_)
+
+
+def step_of(layout: ParameterLayout, column: int) -> float:
+    """Of a finite difference: one over the focal length, in 1/px, is some hundred times smaller than other unknowns."""
+    return 2e-7 if column == layout.inverse_focal else 2e-5
 
 
 def test_costs(found: Run, reference: Run) -> None:
@@ -128,33 +134,37 @@ def test_no_face_pixels(engine_name: str) -> None:
     assert len(differentiator.residual_jacobian(chi, frozen, 0).residual) == 0
 
 
-def test_finite_differences(engine_name: str, normals: Normals) -> None:
-    """Central differences of the residuals with visibility frozen, against J, column by column."""
-    made = run(f"{engine_name}:float64", normals, 1)
+@pytest.mark.parametrize("kappa", [0.0, 1 / DISTANCE])
+def test_finite_differences(engine_name: str, normals: Normals, kappa: float) -> None:
+    """Central differences of the residuals with visibility frozen, against J, column by column; the principal point is
+    held, and has none."""
+    made = run(f"{engine_name}:float64", normals, 1, kappa)
     layout = made.engine.renderer.layout
     jacobian = made.differentiator.residual_jacobian(made.chi, made.frozen, 0).jacobian
-    for k in range(layout.count):
-        step = np.zeros_like(made.chi)
-        step[0, k] = 2e-5
+    assert not jacobian[:, layout.principal_point].any()
+    for k in np.flatnonzero(~layout.mask(layout.principal_point)):
+        step, width = np.zeros_like(made.chi), step_of(layout, k)
+        step[0, k] = width
         ahead, behind = (
             made.differentiator.residual_jacobian(layout.retract(made.chi, sign * step), made.frozen, 0).residual
             for sign in (1, -1)
         )
-        assert_agrees((ahead - behind) / 4e-5, jacobian[:, k], FINITE_DIFFERENCE, f"column {k}")
+        assert_agrees((ahead - behind) / (2 * width), jacobian[:, k], FINITE_DIFFERENCE, f"column {k}")
 
 
-def test_gradient_by_finite_differences(engine_name: str, normals: Normals) -> None:
+@pytest.mark.parametrize("kappa", [0.0, 1 / DISTANCE])
+def test_gradient_by_finite_differences(engine_name: str, normals: Normals, kappa: float) -> None:
     """Half the derivative of the cost, all terms and Huber included, is g."""
-    made = run(f"{engine_name}:float64", normals, 1)
+    made = run(f"{engine_name}:float64", normals, 1, kappa)
     layout = made.engine.renderer.layout
     gradient = made.host(made.linearization.gradient)[0]
     slopes = np.zeros(layout.count)
-    for k in range(layout.count):
-        step = np.zeros_like(made.chi)
-        step[0, k] = 1e-5
+    for k in np.flatnonzero(~layout.mask(layout.principal_point)):
+        step, width = np.zeros_like(made.chi), step_of(layout, k)
+        step[0, k] = width
         ahead, behind = (
             made.differentiator.cost(layout.retract(made.chi, sign * step), made.frozen, BOTH[:1]).total[0]
             for sign in (1, -1)
         )
-        slopes[k] = (ahead - behind) / 4e-5
+        slopes[k] = (ahead - behind) / (4 * width)
     assert_agrees(slopes, gradient, FINITE_DIFFERENCE, "g")

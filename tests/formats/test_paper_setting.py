@@ -13,7 +13,7 @@ from toy_head import write_basel
 from faceinv.engine.evaluation import radiance
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.formats import load_model
 from faceinv.face.formats.basel2009 import ALBEDO_DEFAULT, IDENTITY_DEFAULT
 from faceinv.face.layout import ParameterLayout
@@ -49,7 +49,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     chi[:, layout.shape] = random.normal(0, 0.15, layout.shape_count)
     chi[:, layout.albedo] = random.normal(0, 0.15, layout.albedo_count)
     turn = rotation_from_euler(0.05, 0.1, -0.04)
-    chi[:, layout.pose] = WeakPerspective(0.75, turn, np.full(2, SIZE / 2)).pack()
+    chi[:, layout.pose] = Camera(0.75, turn, np.full(2, SIZE / 2)).pack()
     chi[:, layout.lighting] = pack_lighting(ambient(0.8) + random.normal(0, 0.1, (9, 3)))
     renderer = build_engine("numpy:float64", model, EngineSettings(normals="flat")).renderer
     geometry = renderer.geometry(chi)

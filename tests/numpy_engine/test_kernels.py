@@ -11,7 +11,7 @@ import pytest
 
 from faceinv.backends.numpy_numba import build, surface
 from faceinv.engine.records import Energy, EngineSettings, Problem
-from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.camera import Camera, rotation_matrix
 from faceinv.face.formats import load_model
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
@@ -43,7 +43,8 @@ def faces(batch: int) -> NDArray[np.float64]:
     chi[:, layout.shape] = rng.normal(0, 0.7, (batch, layout.shape_count))
     chi[:, layout.albedo] = rng.normal(0, 0.7, (batch, layout.albedo_count))
     turns, middles = rotation_matrix(rng.normal(0, 0.15, (batch, 3))), SIZE / 2 + rng.uniform(-1, 1, (batch, 2))
-    chi[:, layout.pose] = WeakPerspective(np.full(batch, SIZE / 200), turns, middles).pack()
+    kappa = np.array([1 / 400, 0.0, 1 / 900])[:batch]
+    chi[:, layout.pose] = Camera(np.full(batch, SIZE / 200), turns, middles, kappa, middles + 5).pack()
     chi[:, layout.lighting] = pack_lighting(ambient(0.8) + rng.normal(0, 0.15, (9, 3)))
     return chi
 
@@ -106,16 +107,24 @@ def test_turns_of_normals_are_their_finite_differences() -> None:
     renderer, seen = differentiator.renderer, differentiator.freeze(chi).cache[0]
     layout = renderer.layout
     used = seen.vertices
-    tangents, motion = np.empty((len(used), 2, 3)), np.zeros((len(used), 4, layout.shape_count + 6))
+    columns = np.flatnonzero(layout.mask(layout.shape, layout.pose))
+    tangents, motion = np.empty((len(used), 2, 3)), np.zeros((len(used), 5, len(columns)))
     made = renderer.surface(chi[0], 0)
     surface.vertex_jacobian(False, renderer.mesh, made.shape, made.posed, used, renderer.shape_basis, tangents, motion)
-    columns = np.r_[layout.shape, layout.pose]
+    # Where vertices are from the principal point, y up, and how much larger than at the model's origin they are.
+    centre = (made.image_xy - layout.cameras(chi[0]).centre)[used] * (1, -1)
+    nearer = made.posed.screen[used, 2:]
     for n, column in enumerate(columns):
+        if layout.principal_point.start <= column < layout.principal_point.stop:
+            assert not motion[:, :, n].any()
+            continue
+        width = 1e-7 if column == layout.inverse_focal else 1e-5
         step = np.zeros_like(chi)
-        step[0, column] = 1e-5
+        step[0, column] = width
         ahead, behind = (renderer.surface(layout.retract(chi, s)[0], 0) for s in (step, -step))
-        screen = (ahead.image_xy - behind.image_xy)[used] / 2e-5 * (1, -1)
-        turn = (ahead.posed.normals - behind.posed.normals)[used] / 2e-5
-        assert np.abs(motion[:, :2, n] - screen).max() < 1e-7 * max(1.0, np.abs(screen).max())
-        turned = np.einsum("vad,va->vd", tangents, motion[:, 2:, n])
+        screen = (ahead.image_xy - behind.image_xy)[used] / (2 * width) * (1, -1)
+        turn = (ahead.posed.normals - behind.posed.normals)[used] / (2 * width)
+        moved = nearer * (motion[:, :2, n] + centre * motion[:, 2, None, n])
+        assert np.abs(moved - screen).max() < 1e-7 * max(1.0, np.abs(screen).max())
+        turned = np.einsum("vad,va->vd", tangents, motion[:, 3:, n])
         assert np.abs(turned - turn).max() < 1e-6 * max(1.0, np.abs(turn).max())

@@ -10,7 +10,7 @@ import numpy as np
 
 from faceinv.engine.records import Energy, EngineSettings, Problem, Visibility
 from faceinv.engine.registry import build_engine
-from faceinv.face.camera import WeakPerspective, rotation_matrix
+from faceinv.face.camera import Camera, rotation_matrix
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
 from faceinv.face.model import MorphableModel
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from faceinv.engine.interface import AbstractDifferentiator, Engine
     from faceinv.engine.records import Frozen, Geometry, Linearization, Normals, Pixels
 
-__all__ = ["SIZE", "Run", "flat_scene", "run", "toy_chi", "toy_model", "toy_problem"]
+__all__ = ["DISTANCE", "SIZE", "Run", "flat_scene", "run", "toy_chi", "toy_model", "toy_problem"]
 
 SIZE = (64, 72)
 _COLUMNS, _ROWS = 41, 45
@@ -105,8 +105,17 @@ def flat_scene(points: list[tuple[float, float, float]], triangles: list[tuple[i
     )
 
 
-def toy_chi(batch: int, model: MorphableModel | None = None, size: tuple[int, int] = SIZE) -> NDArray[np.float64]:
-    """(B, P): faces that fill the image, turned this way and that, under coloured light."""
+DISTANCE = 300.0
+"""mm to the first of the toy faces: some three times its size, so that perspective is strong."""
+
+
+def toy_chi(
+    batch: int, model: MorphableModel | None = None, size: tuple[int, int] = SIZE, kappa: float = 1 / DISTANCE
+) -> NDArray[np.float64]:
+    """(B, P): faces that fill the image, turned this way and that, under coloured light.
+
+    The first is seen from near, with the principal point aside as in a crop; the second under weak perspective.
+    """
     model = model or toy_model()
     layout = ParameterLayout.of(model)
     rng = np.random.default_rng(7)
@@ -115,7 +124,8 @@ def toy_chi(batch: int, model: MorphableModel | None = None, size: tuple[int, in
         shape, albedo = 0.7 * rng.normal(size=layout.shape_count), 0.7 * rng.normal(size=layout.albedo_count)
         turn = rotation_matrix(np.array([0.1, 0.45 - 0.9 * item, -0.1 + 0.15 * item]))
         middle = np.array([size[1] / 2 + 0.3, size[0] / 2 - 0.2])
-        camera = WeakPerspective(min(size) * 0.85 / 210, turn, middle)
+        centre = np.array([0.3 * size[1], 0.7 * size[0]])
+        camera = Camera(min(size) * 0.85 / 210, turn, middle, 0.0 if item else kappa, centre)
         light = ambient(0.9) + 0.15 * rng.normal(size=(9, 3))
         chi[item] = Face(shape[layout.identity], shape[layout.expression], albedo, camera, light).pack(layout)
     return chi
@@ -182,7 +192,7 @@ class Run:
 
 
 @cache
-def run(backend: str, normals: Normals, batch: int = 2) -> Run:
+def run(backend: str, normals: Normals, batch: int = 2, kappa: float = 1 / DISTANCE) -> Run:
     """The toy problem on an engine; made once for all tests.
 
     Raises:
@@ -190,7 +200,7 @@ def run(backend: str, normals: Normals, batch: int = 2) -> Run:
     """
     engine = build_engine(backend, toy_model(), EngineSettings(normals=normals))
     differentiator = engine.differentiator(toy_problem(batch))
-    chi = toy_chi(batch)
+    chi = toy_chi(batch, kappa=kappa)
     frozen = differentiator.freeze(chi)
     linearization = differentiator.linearize(chi, frozen, np.ones(batch, np.bool_))
     return Run(engine, differentiator, chi, engine.renderer.geometry(chi), frozen, linearization)

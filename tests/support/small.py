@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.engine.records import Energy, Problem
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.formats import load_model
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
@@ -32,7 +32,7 @@ def posed(size: int, pitch: float = 0.0, yaw: float = 0.0, roll: float = 0.0, se
     layout, rng = ParameterLayout.of(few_modes()), np.random.default_rng(seed)
     shape, albedo = rng.normal(0, 0.7, layout.shape_count), rng.normal(0, 0.7, layout.albedo_count)
     middle = size / 2 + np.array([0.31, -0.17])
-    camera = WeakPerspective(size / 220, rotation_from_euler(pitch, yaw, roll), middle)
+    camera = Camera(size / 220, rotation_from_euler(pitch, yaw, roll), middle)
     light = ambient(0.8) + rng.normal(0, 0.15, (9, 3))
     return Face(shape[layout.identity], shape[layout.expression], albedo, camera, light).pack(layout)
 

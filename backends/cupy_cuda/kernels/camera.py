@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["CAMERA_SIZE", "CAMERA_STRUCT", "POSE_COUNT", "camera_records"]
 
-POSE_COUNT: Final = WeakPerspective.PARAMETER_COUNT
-"""Unknowns of a camera: see `WeakPerspective`."""
+POSE_COUNT: Final = Camera.PARAMETER_COUNT
+"""Unknowns of a camera: see `Camera`."""
 
-_FIELDS: Final = {"rotation": 9, "scale": 1, "translation": 2}
-"""Doubles of each field: R, model to camera, row by row; s, px/mm; t, px."""
+_FIELDS: Final = {"rotation": 9, "scale": 1, "translation": 2, "centre": 2, "inverse_focal": 1}
+"""Doubles of each field: R, model to camera, row by row; s, px/mm; t, px; the principal point c, px; 1/f, 1/px."""
 
 CAMERA_SIZE: Final = sum(_FIELDS.values())
 """Doubles in a camera record."""
@@ -31,7 +31,9 @@ CAMERA_STRUCT: Final = f"struct Camera {{\n{''.join(_member(*field) for field in
 """Its declaration in C."""
 
 
-def camera_records(camera: WeakPerspective) -> NDArray[np.float64]:
+def camera_records(camera: Camera) -> NDArray[np.float64]:
     """The records (B, CAMERA_SIZE) of several cameras."""
-    rotation = camera.rotation.reshape(-1, 9)
-    return np.concatenate([rotation, np.reshape(camera.scale, (-1, 1)), camera.translation], axis=1, dtype=np.float64)
+    rotation, scale = camera.rotation.reshape(-1, 9), np.reshape(camera.scale, (-1, 1))
+    inverse_focal = np.broadcast_to(np.reshape(camera.kappa, (-1, 1)), scale.shape) / scale
+    fields = [rotation, scale, camera.translation, camera.centre, inverse_focal]
+    return np.concatenate(fields, axis=1, dtype=np.float64)

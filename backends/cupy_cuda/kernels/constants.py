@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from faceinv.backends.cupy_cuda.kernels.camera import CAMERA_SIZE, CAMERA_STRUCT, POSE_COUNT
 from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
 from faceinv.engine.records import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
+from faceinv.face.camera import NEAREST
 from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT, NOSE
 from faceinv.face.lighting import LIGHTING_COUNT, SH_CONSTANTS, SH_COUNT
 
@@ -69,6 +70,7 @@ def _prelude() -> str:
         "MIN_DOUBLE_AREA": float(MIN_DOUBLE_AREA),
         **{f"SH_{i}": float(value) for i, value in enumerate(SH_CONSTANTS)},
         "CAMERA_SIZE": CAMERA_SIZE,
+        "NEAREST": NEAREST,
         "POSE_COUNT": POSE_COUNT,
         "LIGHTING_COUNT": LIGHTING_COUNT,
         "LIGHT_COLUMNS": SH_COUNT,

@@ -29,7 +29,7 @@ __global__ void finish_hessian(const FinishHessianParams<Real> p)
             for (int row = 0; row < ROWS_AT_ONCE; ++row) total += left[row][ty] * right[row][tx];
         }
         if (inside) {
-            if (i == j) total += p.prior[i];
+            if (i == j) total += p.prior[static_cast<size_t>(item) * p.parameters + i];
             const int a = i / p.side, b = j / p.side, pair = a * p.tiles - a * (a - 1) / 2 + (b - a);
             const int slabs = slabs_of(p.counts[2 * item + COUNT_PIXELS]);
             const size_t step = static_cast<size_t>(p.pairs) * p.side * p.side;
@@ -61,7 +61,7 @@ __global__ void finish_gradient(const FinishGradientParams p)
             const size_t row = static_cast<size_t>(item) * LANDMARK_ROWS + r;
             landmark += p.landmark[row * p.parameters + k] * p.residual[row];
         }
-        total = photometric + landmark + p.prior[k] * p.chi[at];
+        total = photometric + landmark + p.prior[at] * (p.chi[at] - p.mean[at]);
     }
     p.gradient[at] = total;
 }
@@ -81,8 +81,9 @@ __global__ void sum_costs(const SumCostsParams p)
             landmark += r * r;
         }
         for (int k = threadIdx.x; k < p.parameters; k += blockDim.x) {
-            const double x = p.chi[static_cast<size_t>(item) * p.parameters + k];
-            prior += p.prior[k] * (x * x);
+            const size_t at = static_cast<size_t>(item) * p.parameters + k;
+            const double x = p.chi[at] - p.mean[at];
+            prior += p.prior[at] * (x * x);
         }
     }
     photometric = block_sum(photometric, scratch);

@@ -20,7 +20,8 @@ _THREADS: Final = 128
 _SLABS: Final = whole_number("slabs", "the most slabs that an item has")
 _LANDMARK: Final = reads("landmark", DOUBLE, ("batch", LANDMARK_ROWS, "parameters"), "rows")
 _RESIDUAL: Final = reads("residual", DOUBLE, ("batch", LANDMARK_ROWS), "of landmarks")
-_PRIOR: Final = reads("prior", DOUBLE, ("parameters",), "the weights of chi^2")
+_PRIOR: Final = reads("prior", DOUBLE, ("batch", "parameters"), "the weights of (chi - mean)^2")
+_MEAN: Final = reads("mean", DOUBLE, ("batch", "parameters"), "of the prior")
 _CHI: Final = reads("chi", DOUBLE, ("batch", "parameters"))
 
 _FINISH_HESSIAN: Final = Kernel(
@@ -56,6 +57,7 @@ _FINISH_GRADIENT: Final = Kernel(
         _LANDMARK,
         _RESIDUAL,
         _PRIOR,
+        _MEAN,
         _CHI,
         writes("gradient", DOUBLE, ("batch", "parameters"), "zeros for items that are not active"),
     ),
@@ -71,6 +73,7 @@ _SUM_COSTS: Final = Kernel(
         reads("partial", DOUBLE, ("batch", "blocks")),
         _RESIDUAL,
         _PRIOR,
+        _MEAN,
         _CHI,
         writes("cost", DOUBLE, ("batch", 3), "photometric, landmarks, prior; zeros for items that are not active"),
     ),
@@ -85,12 +88,12 @@ def finish_derivatives(
     sums: SlabSums,
     residual: Array,
     landmark: Array,
-    prior: Array,
+    prior: tuple[Array, Array],
     gradient: Array,
     hessian: Array,
 ) -> None:
     """Fill gradient (b, P) and hessian (b, P, P) from the slabs' sums, landmark residuals (b, 136) and rows
-    (b, 136, P), and the prior's weights (P,)."""
+    (b, 136, P), and the prior's weights and means (b, P)."""
     model, count = part.model, part.model.layout.count
     shared = {
         "batch": part.items,
@@ -99,7 +102,7 @@ def finish_derivatives(
         "active": part.active,
         "counts": part.seen.counts,
         "landmark": landmark,
-        "prior": prior,
+        "prior": prior[0],
     }
     patches = blocks(count, PATCH)
     model.device.launch(
@@ -121,14 +124,15 @@ def finish_derivatives(
         **shared,
         partial=sums.gradient,
         residual=residual,
+        mean=prior[1],
         chi=part.surface.chi,
         gradient=gradient,
     )
 
 
-def sum_costs(part: FrozenPart, partial: Array, residual: Array, prior: Array, out: Array) -> None:
+def sum_costs(part: FrozenPart, partial: Array, residual: Array, prior: tuple[Array, Array], out: Array) -> None:
     """Fill out (b, 3): the photometric, landmark and prior terms, from each block's photometric part (b, blocks),
-    landmark residuals (b, 136) and the prior's weights (P,)."""
+    landmark residuals (b, 136) and the prior's weights and means (b, P)."""
     part.model.device.launch(
         _SUM_COSTS,
         (part.items, 1, 1),
@@ -140,7 +144,8 @@ def sum_costs(part: FrozenPart, partial: Array, residual: Array, prior: Array, o
         counts=part.seen.counts,
         partial=partial,
         residual=residual,
-        prior=prior,
+        prior=prior[0],
+        mean=prior[1],
         chi=part.surface.chi,
         cost=out,
     )

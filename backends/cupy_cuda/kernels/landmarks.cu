@@ -74,20 +74,19 @@ __global__ void landmark_rows(const LandmarkRowsParams<Real> p)
     const int* vertex = p.point_vertices + 3 * landmark;
     const double* weight = p.point_weights + 3 * landmark;
     const double* points = p.points + static_cast<size_t>(item) * p.vertices * 3;
-    const double* xy = p.xy + static_cast<size_t>(item) * p.vertices * 2;
     const double factor = sqrt(p.landmarks / LANDMARKS * p.omega[landmark]) / p.eye_distance[item];
-    if (threadIdx.x < 2) {
-        const int d = threadIdx.x;
-        double modelled = 0.0;
-        for (int k = 0; k < 3; ++k) modelled += weight[k] * xy[2 * vertex[k] + d];
-        p.residual[2 * landmark + d] = (modelled - p.target[2 * landmark + d]) * factor;
-    }
-    if (!p.jacobian) return;
     const Camera& camera = camera_of(p.camera, item);
     double place[3] = {0.0, 0.0, 0.0}, seen[3], screen[2 * 3], pose_x[POSE_COUNT], pose_y[POSE_COUNT];
     for (int k = 0; k < 3; ++k)
         for (int d = 0; d < 3; ++d) place[d] += weight[k] * points[3 * vertex[k] + d];
     see(camera, place, seen);
+    if (threadIdx.x < 2) {
+        const int d = threadIdx.x;
+        double modelled[2];
+        project(camera, seen, modelled);
+        p.residual[2 * landmark + d] = (modelled[d] - p.target[2 * landmark + d]) * factor;
+    }
+    if (!p.jacobian) return;
     screen_jacobian(camera, seen, screen);
     pose_columns(camera, seen, pose_x, pose_y);
     double* row_x = p.jacobian + 2 * landmark * p.parameters;

@@ -170,7 +170,7 @@ class PhotoMisfit:
         """(B, H, W) see pixel_misfit."""
         model, device = self.model, self.model.device
         batch, height, width = self.mask.shape
-        visibility = visible(model, surface.xy, surface.depth, (height, width))
+        visibility = visible(model, surface.camera, surface.xy, surface.depth, (height, width))
         vertices = Vertices(surface.camera, surface.points, surface.normals, surface.albedo, surface.depth)
         pixels = interpolate_pixels(model, vertices, visibility, ("normal", "albedo"))
         misfit = device.empty((batch, height, width), np.float64)

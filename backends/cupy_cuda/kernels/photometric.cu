@@ -16,7 +16,7 @@ __global__ void photometric_cost(const PhotometricCostParams p)
         const double scale = residual_scale(p.photometric, pixels);
         const size_t shift = static_cast<size_t>(item) * p.vertices;
         const Surface surface = {
-            p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift, nullptr};
+            p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift, p.depth + shift};
         const double* light = light_of(p.lighting, item);
         const Pixel at = tile_pixel(p.pixels[static_cast<size_t>(item) * p.listed + i], p.width);
         const size_t index = (static_cast<size_t>(item) * p.height + at.y) * p.width + at.x;
@@ -78,8 +78,7 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
         }
         // The surface point under the pixel: how it moves on the screen with the model and with the pose.
         double seen[3], screen[2 * 3], pose_x[POSE_COUNT], pose_y[POSE_COUNT];
-        unproject(camera, at.x, at.y,
-            b[0] * s.depth[corner[0]] + b[1] * s.depth[corner[1]] + b[2] * s.depth[corner[2]], seen);
+        unproject(camera, at.x, at.y, flat_depth_at(s, camera, pixel), seen);
         screen_jacobian(camera, seen, screen);
         pose_columns(camera, seen, pose_x, pose_y);
         for (int c = 0; c < 3; ++c) {

@@ -118,10 +118,12 @@ __global__ void resolve_pixels(const ResolvePixelsParams p)
     const double* xy = p.xy + static_cast<size_t>(item) * p.vertices * 2;
     const double *p0 = xy + 2 * corner[0], *p1 = xy + 2 * corner[1], *p2 = xy + 2 * corner[2];
     const double area = double_area(p0, p1, p2);
+    const double* depth = p.depth + static_cast<size_t>(item) * p.vertices;
+    double w[3];
+    for (int k = 0; k < 3; ++k) w[k] = larger_at(camera_of(p.camera, item), depth[corner[k]]);
     if (area < -MIN_DOUBLE_AREA) {
-        pixel_weights(p0, p1, p2, area, pixel.x, pixel.y, b);
+        pixel_weights(p0, p1, p2, w, area, pixel.x, pixel.y, b);
     } else {  // edge-on: the snapped triangle still has an area
-        const double* depth = p.depth + static_cast<size_t>(item) * p.vertices;
         const Snapped s0 = snap(p0, depth[corner[0]]), s1 = snap(p1, depth[corner[1]]), s2 = snap(p2, depth[corner[2]]);
         const long long dx = pixel.x * static_cast<long long>(SNAP) - s0.x;
         const long long dy = pixel.y * static_cast<long long>(SNAP) - s0.y;
@@ -129,7 +131,7 @@ __global__ void resolve_pixels(const ResolvePixelsParams p)
             static_cast<double>((s1.x - s0.x) * (s2.y - s0.y) - (s1.y - s0.y) * (s2.x - s0.x));
         b[1] = static_cast<double>(dx * (s2.y - s0.y) - dy * (s2.x - s0.x)) / whole;
         b[2] = static_cast<double>(dy * (s1.x - s0.x) - dx * (s1.y - s0.y)) / whole;
-        b[0] = 1.0 - b[1] - b[2];
+        surface_weights(w, b);
     }
     if (!included || !p.face_mask[t] || !p.mask[at] || !(area < -MIN_DOUBLE_AREA)) return;
     *included = 1;

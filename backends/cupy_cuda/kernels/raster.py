@@ -9,6 +9,7 @@ import numpy as np
 from faceinv.backends.cupy_cuda.kernels.constants import ROW_THREADS, blocks, kernel_file
 from faceinv.backends.cupy_cuda.kernels.fields import (
     BATCH,
+    CAMERA,
     DEPTH,
     HEIGHT,
     TRIANGLE_COUNT,
@@ -54,13 +55,14 @@ _RESOLVE_PIXELS: Final = Kernel(
     ),
     (
         reads("keys", KEY, ("batch", "height", "width")),
+        CAMERA,
         XY,
         DEPTH,
         TRIANGLES,
         reads("face_mask", BYTE, ("triangle_count",), "triangles that may enter the photometric term", optional=True),
         reads("mask", BYTE, ("batch", "height", "width"), "pixels that may", optional=True),
         writes("triangle", INT, ("batch", "height", "width"), "-1 for the background"),
-        writes("barycentric", DOUBLE, ("batch", "height", "width", 3), "zeros for the background"),
+        writes("barycentric", DOUBLE, ("batch", "height", "width", 3), "on the surface; zeros for the background"),
         writes("included", BYTE, ("batch", "listed"), "whether it is in the photometric term", optional=True),
         writes("used", BYTE, ("batch", "vertices"), "zeros on entry; 1 for corners of included pixels", optional=True),
     ),
@@ -71,6 +73,7 @@ FILE: Final = kernel_file(_DRAW_TRIANGLES, _RESOLVE_PIXELS)
 
 def draw(
     model: DeviceModel,
+    camera: Array,
     xy: Array,
     depth: Array,
     triangle: Array,
@@ -83,6 +86,7 @@ def draw(
 
     Args:
         model: whose triangles.
+        camera: (B, CAMERA_SIZE).
         xy: px.
         depth: px, larger is nearer.
         triangle: (B, H, W) filled: see `Visibility`.
@@ -112,6 +116,7 @@ def draw(
         (blocks(listed, _THREADS), batch, 1),
         _THREADS,
         **common,
+        camera=camera,
         listed=listed,
         face_mask=None if mask is None else model.face_mask,
         mask=mask,
@@ -122,9 +127,9 @@ def draw(
     )
 
 
-def visible(model: DeviceModel, xy: Array, depth: Array, size: tuple[int, int]) -> Visibility:
+def visible(model: DeviceModel, camera: Array, xy: Array, depth: Array, size: tuple[int, int]) -> Visibility:
     """What an image of size (H, W) shows of vertices at xy (B, N, 2) px with their depth (B, N) px."""
     shape = (len(xy), *size)
     seen = Visibility(model.device.empty(shape, np.int32), model.device.empty((*shape, 3), np.float64))
-    draw(model, xy, depth, seen.triangle, seen.barycentric)
+    draw(model, camera, xy, depth, seen.triangle, seen.barycentric)
     return seen

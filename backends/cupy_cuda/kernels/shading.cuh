@@ -73,7 +73,9 @@ __device__ inline void look(
     const Surface& s, const Camera& camera, const int* triangles, int t, int x, int y, Shaded& out)
 {
     for (int k = 0; k < 3; ++k) out.corner[k] = triangles[3 * t + k];
-    screen_weights(s.xy + 2 * out.corner[0], s.xy + 2 * out.corner[1], s.xy + 2 * out.corner[2], x, y, out.b, out.g);
+    double w[3];
+    for (int k = 0; k < 3; ++k) w[k] = larger_at(camera, s.depth[out.corner[k]]);
+    screen_weights(s.xy + 2 * out.corner[0], s.xy + 2 * out.corner[1], s.xy + 2 * out.corner[2], w, x, y, out.b, out.g);
     orient<FLAT>(s, camera, out);
     sh_basis(out.n[0], out.n[1], out.n[2], out.basis);
 }
@@ -82,6 +84,14 @@ __device__ inline double albedo_at(const Surface& s, const Shaded& p, int c)
 {
     return p.b[0] * s.albedo[3 * p.corner[0] + c] + p.b[1] * s.albedo[3 * p.corner[1] + c]
         + p.b[2] * s.albedo[3 * p.corner[2] + c];
+}
+
+// p_z, px, of the point that a pixel shows.
+__device__ inline double flat_depth_at(const Surface& s, const Camera& camera, const Shaded& p)
+{
+    double flat = 0.0;
+    for (int k = 0; k < 3; ++k) flat += p.b[k] * flat_depth(camera, s.depth[p.corner[k]]);
+    return flat;
 }
 
 // The light (3 channels of LIGHT_COLUMNS) of an item.

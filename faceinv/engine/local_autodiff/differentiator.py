@@ -82,7 +82,10 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         drawn, seen = [], []
         for item, one in enumerate(chi):
             surface = renderer.surface(one, item)
-            drawn.append(rasterize(ops, surface.image_xy, surface.depth, renderer.triangles, self.problem.size))
+            inverse_focal = surface.camera.inverse_focal
+            drawn.append(
+                rasterize(ops, surface.image_xy, surface.depth, inverse_focal, renderer.triangles, self.problem.size)
+            )
             seen.append(self._pixels(surface, drawn[-1][0].reshape((-1,)), item))
         visibility = Visibility(*(ops.stack(part, 0) for part in zip(*drawn, strict=True)))
         return visibility, np.array([s.count if s else 0 for s in seen], np.int64), seen
@@ -165,7 +168,8 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         chosen = slice(first, first + BLOCK_PIXELS)
         x, y = seen.x[chosen], seen.y[chosen]
         read = self.renderer.read_corners(surface, seen.triangle[chosen])
-        shares, slopes = weights(ops, read.x, read.y, x, y)
+        nearer = [surface.camera.nearer(ops, depth) for depth in read.depth]
+        shares, slopes = weights(ops, read.x, read.y, nearer, x, y)
         if read.normals is None:
             assert read.face_normal is not None
             normal = read.face_normal
@@ -234,17 +238,18 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         colours, local = self._local(surface, block)
         residuals, huber, cost = self._robust(colours, block.target, seen.count)
         camera, scale = surface.camera, self._scale(seen.count)
-        point = camera.under_pixel(block.x, block.y, dot(block.weights, block.read.depth))
+        x, y = block.x, block.y
+        point = camera.under_pixel(x, y, dot(block.weights, [camera.flat_depth(d) for d in block.read.depth]))
         zero = point[0] * 0.0
         position, normal, shade, poses = [], [], [], []
         for c, (u, m, rho, gamma) in enumerate(local):
             factor = ops.sqrt(huber[c]) * scale if robust else zero + scale
             ux, uy = u[0] * factor, u[1] * factor
             e = [m[d] * factor for d in range(3)]
-            position += camera.by_point(ux, uy)
+            position += camera.by_point(ux, uy, x, y, point)
             normal += camera.by_direction(e)
             shade.append(rho[0] * factor)
-            poses += camera.by_parameters(ux, uy, point, e, block.normal)
+            poses += camera.by_parameters(ux, uy, x, y, point, e, block.normal)
             for channel in range(3):
                 poses += [gamma[k] * factor for k in range(9)] if channel == c else [zero] * 9
             poses.append(residuals[c] * ops.sqrt(huber[c]) if robust else residuals[c])

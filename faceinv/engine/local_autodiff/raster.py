@@ -37,10 +37,12 @@ class _Boxes:
     pairs: int
 
 
-def rasterize(ops: ArrayOps, xy: Array, depth: Array, triangles: Array, size: tuple[int, int]) -> tuple[Array, Array]:
-    """The triangle of each pixel (H, W) int32, -1 for none, and barycentric weights (H, W, 3) float64.
+def rasterize(
+    ops: ArrayOps, xy: Array, depth: Array, inverse_focal: float, triangles: Array, size: tuple[int, int]
+) -> tuple[Array, Array]:
+    """The triangle of each pixel (H, W) int32, -1 for none, and barycentric weights (H, W, 3) float64 on the surface.
 
-    xy (N, 2) px and depth (N,) px are float64; triangles (T, 3) is an index.
+    xy (N, 2) px and depth (N,) px are float64, 1/f is in 1/px; triangles (T, 3) is an index.
     """
     height, width = size
     # NaN fails the comparison and is treated like a vertex out of range.
@@ -63,7 +65,8 @@ def rasterize(ops: ArrayOps, xy: Array, depth: Array, triangles: Array, size: tu
     rest = ops.where(ops.flag(rest < 0), rest + _ID_UNITS, rest)
     rest = ops.where(ops.flag(rest >= _ID_UNITS), rest - _ID_UNITS, rest)
     triangle = ops.where(covered, (_ID_UNITS - 1) - rest, -1)
-    barycentric = _barycentric(ops, xy, safe, triangles, ops.where(covered, triangle, 0), covered, width)
+    nearer = ops.where(usable, depth, 0.0) * inverse_focal + 1.0
+    barycentric = _barycentric(ops, xy, nearer, safe, triangles, ops.where(covered, triangle, 0), covered, width)
     return ops.cast(triangle, "int32").reshape((height, width)), barycentric.reshape((height, width, 3))
 
 
@@ -139,7 +142,14 @@ def _pairs(ops: ArrayOps, boxes: _Boxes, begin: int, end: int, width: int) -> tu
 
 
 def _barycentric(
-    ops: ArrayOps, xy: Array, snapped: list[Array], triangles: Array, triangle: Array, covered: Array, width: int
+    ops: ArrayOps,
+    xy: Array,
+    nearer: Array,
+    snapped: list[Array],
+    triangles: Array,
+    triangle: Array,
+    covered: Array,
+    width: int,
 ) -> Array:
     """(H * W, 3) from the unsnapped vertices, or from the snapped ones where a triangle is edge-on; zeros for none."""
     pixel = ops.arange(0, triangle.shape[0])
@@ -159,7 +169,12 @@ def _barycentric(
     weights = []
     for fine, coarse in ((b1, s1), (b2, s2)):
         weights.append(ops.where(front, fine / safe, ops.cast(coarse, "float64") / safe_snapped))
-    result = [ops.where(covered, w, 0.0) for w in (1.0 - weights[0] - weights[1], *weights)]
+    # From the weights in the image to those on the surface; see `camera.weights`.
+    corner_nearer = ops.take(nearer, corners)
+    w0, w1, w2 = (corner_nearer[:, k] for k in range(3))
+    w = ops.where(covered, w0 + weights[0] * (w1 - w0) + weights[1] * (w2 - w0), 1.0)
+    weights = [weights[0] * (w1 / w), weights[1] * (w2 / w)]
+    result = [ops.where(covered, b, 0.0) for b in (1.0 - weights[0] - weights[1], *weights)]
     return ops.stack(result, 1)
 
 

@@ -138,8 +138,8 @@ class LocalAutodiffRenderer(AbstractRenderer):
         xyz = [rows[:, d] for d in range(3)]
         camera = Camera.of(layout.cameras(chi))
         posed = camera.posed(xyz)
-        x, y = camera.image(posed)
-        columns = [x, y, posed[2], albedo[:, 0], albedo[:, 1], albedo[:, 2]]
+        x, y, depth = camera.image(ops, posed)
+        columns = [x, y, depth, albedo[:, 0], albedo[:, 1], albedo[:, 2]]
         face_table = None
         if self.flat:
             owner_normals, inverse = self._normalised(face)
@@ -155,7 +155,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
             albedo=albedo,
             edges=ops.stack([ops.stack(axis, 1) for axis in sides], 2).reshape((-1, 3)),
             image_xy=ops.stack([x, y], 1),
-            depth=posed[2],
+            depth=depth,
             corner_table=ops.stack(columns, 1),
             face_table=face_table,
             gamma=uploaded[-27:],
@@ -220,7 +220,15 @@ class LocalAutodiffRenderer(AbstractRenderer):
         """See `AbstractRenderer.rasterize`."""
         batch = geometry.depth.shape[0]
         drawn = [
-            rasterize(self.ops, geometry.image_xy[i], geometry.depth[i], self.triangles, size) for i in range(batch)
+            rasterize(
+                self.ops,
+                geometry.image_xy[i],
+                geometry.depth[i],
+                geometry.camera.inverse_focal(i),
+                self.triangles,
+                size,
+            )
+            for i in range(batch)
         ]
         return Visibility(*(self.ops.stack(part, 0) for part in zip(*drawn, strict=True)))
 
@@ -253,6 +261,8 @@ class LocalAutodiffRenderer(AbstractRenderer):
                 if faces is not None:
                     face = ops.take(faces, chosen)
                     mixed["normal"] = [face[:, d] for d in range(3)]
+                if "depth" in mixed:
+                    mixed["depth"] = [Camera.of(geometry.camera.item(item)).depth(mixed["depth"][0])]
                 if "normal" in mixed:
                     mixed["normal"] = unit(ops, mixed["normal"])
                 for name, values in mixed.items():
@@ -285,7 +295,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
                 Camera.of(geometry.camera.item(item)).turned([normals[:, d] for d in range(3)]), 1
             )
         if "depth" in quantities:
-            columns["depth"] = geometry.depth[item].reshape((-1, 1))
+            columns["depth"] = Camera.of(geometry.camera.item(item)).flat_depth(geometry.depth[item]).reshape((-1, 1))
         tables = [(self.triangles, columns)] if columns else []
         if "uv" in quantities:
             corners, uv = self._texture
