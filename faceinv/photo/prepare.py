@@ -50,6 +50,8 @@ class Prepared:
     """(68, 2) photo px."""
     crop: FaceCrop
     """The finest."""
+    detected: bool
+    """Whether the landmarks were found rather than given."""
     seconds: float
     """What it took, landmarks found included."""
     warnings: tuple[str, ...] = ()
@@ -86,7 +88,7 @@ def prepare(
     else:
         points = load_landmarks(landmarks, loaded.size)
         remarks = doubts(points, mean_points, loaded.pixels, chosen)
-    return _cut(loaded, points, chosen, settings, remarks, began)
+    return _cut(loaded, points, chosen, settings, remarks, began, detected=landmarks is None)
 
 
 def prepare_faces(image: ImageLike, mask: MaskLike | None, settings: CropSettings) -> list[Prepared]:
@@ -97,7 +99,7 @@ def prepare_faces(image: ImageLike, mask: MaskLike | None, settings: CropSetting
     every: list[Prepared] = []
     for points in _detected(loaded, every=True):
         remarks = () if chosen is None else mask_doubts(chosen, points)
-        every.append(_cut(loaded, points, chosen, settings, remarks, began))
+        every.append(_cut(loaded, points, chosen, settings, remarks, began, detected=True))
         began = time.perf_counter()
     return every
 
@@ -128,6 +130,7 @@ def _cut(
     settings: CropSettings,
     remarks: tuple[Doubt, ...],
     began: float,
+    detected: bool,
 ) -> Prepared:
     crop = FaceCrop.around(landmarks, settings.margin, settings.sizes[-1])
     colours, usable = crop.cut(loaded.pixels)
@@ -140,7 +143,7 @@ def _cut(
     for _ in settings.sizes[1:]:
         levels.insert(0, _halved(*levels[0]))
     warnings = tuple(map(str, remarks))
-    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, time.perf_counter() - began, warnings)
+    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, detected, time.perf_counter() - began, warnings)
 
 
 def _halved(colours: NDArray[np.float32], usable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
