@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.engine.jaw_outline import JawOutline
+from faceinv.engine.jaw_outline import DOUBTFUL, JawOutline
 from faceinv.engine.records import MARK_CORNERS, LandmarkPoints
 from faceinv.face.landmarks68 import JAW, LANDMARK_COUNT
 from faceinv.face.layout import ParameterLayout
@@ -65,8 +65,9 @@ class HostTerms:
             for item in range(batch):
                 camera, shape = self.layout.cameras(chi[item]), self._outline_shape(chi[item])
                 found = self._outline.points(camera, shape, problem.landmarks[item, JAW])
-                vertices[item, JAW], weights[item, JAW], across = found
-                metric[item, JAW, 0] = across * unit[item, JAW, None]
+                vertices[item, JAW], weights[item, JAW], across, gap = found
+                sure = unit[item, JAW] / np.sqrt(1 + (gap * unit[item, JAW] / DOUBTFUL) ** 2)
+                metric[item, JAW, 0] = across * sure[:, None]
                 metric[item, JAW, 1] = 0.0
         return LandmarkPoints(vertices, weights, metric)
 

@@ -24,10 +24,10 @@ __all__ = ["jaw_band"]
 _WINDOW: Final = 2.0
 """A mark sees the band within this many marks of its own place along the jaw."""
 _CHEEK_REACH: Final = 0.3
-_CHIN_REACH: Final = 0.62
+_CHIN_REACH: Final = 0.55
 """How near to the nose tip the band comes, seen from the front, as a share of the way from there to the jaw: close over
 the cheeks, whose middle is the outline of a head turned by 75 degrees; below the lips at the chin."""
-_CHIN_MARKS: Final = 3.0
+_CHIN_MARKS: Final = 1.5
 """The chin ends this many marks from its middle; the cheek's reach begins at twice as many."""
 _OUTSIDE: Final = 1.03
 """The band ends here beyond the jaw, in the same shares: an edge path strays from the line through the landmarks."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from faceinv.backends.cupy_cuda.kernels.camera import CAMERA_SIZE, CAMERA_STRUCT, POSE_COUNT
 from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
+from faceinv.engine.jaw_outline import DOUBTFUL
 from faceinv.engine.records import DEPTH_UNITS, MARK_CORNERS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
 from faceinv.face.lighting import LIGHTING_COUNT, SH_CONSTANTS, SH_COUNT
@@ -79,6 +80,7 @@ def _prelude() -> str:
         "LANDMARK_ROWS": LANDMARK_ROWS,
         "JAW": JAW_COUNT,
         "MARK_CORNERS": MARK_CORNERS,
+        "DOUBTFUL": DOUBTFUL,
         "POINT_THREADS": POINT_THREADS,
         "TILE": TILE,
         "COUNT_PIXELS": COUNT_PIXELS,

@@ -134,7 +134,7 @@ __global__ void landmark_points(const LandmarkPointsParams p)
     whose[threadIdx.x] = best;
     __syncthreads();
     if (threadIdx.x) return;
-    for (int t = 1; t < blockDim.x; ++t)
+    for (int t = 1; t < POINT_THREADS; ++t)
         if (whose[t] >= 0 && (nearest[t] < least || (nearest[t] == least && whose[t] < best))) {
             least = nearest[t];
             best = whose[t];
@@ -214,8 +214,9 @@ __global__ void landmark_points(const LandmarkPointsParams p)
         across[1] = uu * v - uv * u;
     }
     const double length = fmax(sqrt(across[0] * across[0] + across[1] * across[1]), 1e-12);
-    metric[0] = across[0] / length * unit;
-    metric[1] = across[1] / length * unit;
+    const double far = sqrt(least) * unit / DOUBTFUL, sure = unit / sqrt(1.0 + far * far);
+    metric[0] = across[0] / length * sure;
+    metric[1] = across[1] / length * sure;
     metric[2] = metric[3] = 0.0;
 }
 
