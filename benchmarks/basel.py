@@ -142,9 +142,9 @@ def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assemb
             image=random.uniform(0.3, 0.5, (1, size, size, 3)).astype(np.float32),
             mask=np.ones((1, size, size), np.bool_),
             landmarks=np.full((1, 68, 2), size / 2),
-            landmark_weights=np.ones((1, 68)),
+            landmark_sigma=np.full((1, 68), 0.03),
             eye_distance=np.full(1, 0.4 * size),
-            energy=Energy(1.0, 1.0, 2e-5, 2e-5, 2e-5, 1e-4, 0.1),
+            energy=Energy(5e4, 1.0, 1.0, 1.0, 5.0, 0.1),
         )
         # Another point each run: engines remember surfaces.
         points = [_chi(layout, size, seed) for seed in range(chosen + 1)]

@@ -144,7 +144,7 @@ def wide_model(side: int = 231, modes: tuple[int, int, int] = (100, 79, 100)) ->
         landmark_vertices=np.repeat(corners[:, None], 3, axis=1),
         landmark_weights=np.tile([1.0, 0.0, 0.0], (68, 1)),
         face_mask=(np.abs(lon[triangles]) < 1.1).all(axis=1) & (np.abs(lat[triangles]) < 0.95).all(axis=1),
-        jaw_contour=corners[:17, None].astype(np.int32),
+        jaw_band=np.tile(np.arange(0, len(triangles), 7, dtype=np.int32), (17, 1)),
         uv=np.zeros((1, 2), np.float32),
         uv_triangles=np.zeros_like(triangles),
         mirror=np.arange(side * side, dtype=np.int32),
@@ -166,9 +166,9 @@ def make_problem(model: MorphableModel, batch: int, size: int, seed: int) -> tup
         image=rng.uniform(0.2, 0.6, (batch, size, size, 3)).astype(np.float32),
         mask=rng.uniform(size=(batch, size, size)) > 0.01,
         landmarks=rng.uniform(0.3, 0.7, (batch, 68, 2)) * size,
-        landmark_weights=rng.uniform(0.2, 1.0, (batch, 68)),
+        landmark_sigma=rng.uniform(0.02, 0.05, (batch, 68)),
         eye_distance=np.full(batch, 0.4 * size),
-        energy=Energy(1.0, 1.0, 2e-5, 2e-5, 2e-5, 1e-4, 0.1),
+        energy=Energy(5e4, 1.0, 1.0, 1.0, 5.0, 0.1),
     )
     return problem, chi
 

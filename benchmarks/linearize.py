@@ -61,9 +61,9 @@ def measure(model: MorphableModel, size: int, normals: Normals, assembly: Assemb
         image=rng.uniform(0.3, 0.5, (1, size, size, 3)).astype(np.float32),
         mask=np.ones((1, size, size), np.bool_),
         landmarks=np.full((1, 68, 2), size / 2),
-        landmark_weights=np.ones((1, 68)),
+        landmark_sigma=np.full((1, 68), 0.03),
         eye_distance=np.full(1, 0.4 * size),
-        energy=Energy(1.0, 1.0, 1e-3, 1e-3, 1e-3, 1e-3, 0.1),
+        energy=Energy(1e3, 1.0, 1.0, 1.0, 1.0, 0.1),
     )
     engine: Any = build(model, EngineSettings(normals=normals, assembly=assembly))
     differentiator, active = engine.differentiator(problem), np.ones(1, np.bool_)

@@ -301,8 +301,7 @@ class CudaDifferentiator(AbstractDifferentiator):
         self, chosen: FrozenPart, points: DevicePoints, part: slice, rows: bool
     ) -> tuple[Array, Array | None]:
         """Landmark residuals (b, 136) and, with `rows`, their derivative (b, 136, P)."""
-        weight = self.problem.energy.landmarks
-        return landmark_rows(self._model, chosen.surface, self._landmarks, points, part, chosen.active, weight, rows)
+        return landmark_rows(self._model, chosen.surface, self._landmarks, points, part, chosen.active, rows)
 
 
 def _cost(terms: NDArray[np.float64]) -> Cost:

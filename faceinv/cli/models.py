@@ -113,7 +113,7 @@ def _describe(model: MorphableModel) -> str:
         lines.append(f"  named       {', '.join(model.expression_names[:6])}{', ...' * (model.expression_count > 6)}")
     lines += [
         f"  landmarks   68: {on_vertices} on vertices, {68 - on_vertices} on triangles; "
-        f"jaw rows of {model.jaw_contour.shape[1]}",
+        f"a jaw band of {len(model.jaw_triangles):,} triangles",
         f"  memory      {sum(array.nbytes for array in arrays) / 1e6:.1f} MB",
         f"  licence     {model.licence}",
         "  Results made with a model come under its licence too; mind it before passing them on.",

@@ -63,8 +63,9 @@ class TorchEnergy:
         self._mark_corners = self._index(frozen.points.vertices[0])
         self._mark_shares = self._tensor(frozen.points.weights[0])[..., None]
         self._marks = self._tensor(problem.landmarks[0])
-        weight = problem.energy.landmarks / 68 * problem.landmark_weights[0] / problem.eye_distance[0] ** 2
-        self._mark_weights = self._tensor(weight)
+        self._mark_metric = self._tensor(frozen.points.metric[0])
+        offsets = np.broadcast_to(problem.landmark_offsets, (1, 68, 3))[0]
+        self._mark_offsets = self._tensor(offsets)
         self._prior, self._mean_chi = (self._tensor(part[0]) for part in priors(fitter.layout, problem))
 
     def __call__(self, chi: Tensor) -> Tensor:
@@ -86,10 +87,11 @@ class TorchEnergy:
         away = ((weights * albedo[self._seen]).sum(dim=1) * shade - self._target).abs()
         delta = min(self._energy.huber_delta, 1e9)
         robust = torch.where(away <= delta, away.square(), delta * (2 * away - delta))
-        gaps = camera.project((vertices[self._mark_corners] * self._mark_shares).sum(dim=1))[0] - self._marks
+        points = (vertices[self._mark_corners] * self._mark_shares).sum(dim=1) + self._mark_offsets
+        gaps = camera.project(points)[0] - self._marks
         total: Tensor = (
             self._energy.photometric * robust.sum() / max(len(self._seen), 1)
-            + (self._mark_weights * gaps.square().sum(dim=1)).sum()
+            + torch.matmul(self._mark_metric, gaps[..., None]).square().sum()
             + (self._prior * (chi - self._mean_chi).square()).sum()
         )
         return total

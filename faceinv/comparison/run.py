@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import datetime
 import multiprocessing
 import os
@@ -79,9 +80,9 @@ def compare(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> dict
     for size in plan.sizes:
         if size < _MIN_SIZE:
             raise InputError(f"size {size} is too small; expected {_MIN_SIZE} px at least.")
-    if not plan.config.photometric_weight:
+    if math.isinf(plan.config.photometric_sigma):
         raise ConfigError(
-            "'photometric_weight' is 0: engines are compared by how they fit the photo; give it a weight."
+            "'photometric_sigma' is infinite: engines are compared by how they fit the photo; give it a number."
         )
     backends, skipped = _backends(plan)
     compiled = kernels_compiled()

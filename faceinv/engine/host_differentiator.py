@@ -66,7 +66,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
     @one_blas_thread()
     def freeze(self, chi: NDArray[np.float64]) -> Frozen:
         """See `AbstractDifferentiator.freeze`."""
-        points = self._terms.points(chi, self.problem.landmarks)
+        points = self._terms.points(chi, self.problem)
         if not self.problem.energy.photometric:
             return Frozen(None, points, np.zeros(len(chi), np.int64))
         visibility, pixels, cache = self._see(chi)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceinv.engine.records import LandmarkPoints
-from faceinv.face.landmarks68 import JAW, JAW_COUNT, LANDMARK_COUNT, NOSE
+from faceinv.engine.jaw_outline import DOUBTFUL, JawOutline
+from faceinv.engine.records import MARK_CORNERS, LandmarkPoints
+from faceinv.face.landmarks68 import JAW, LANDMARK_COUNT
 from faceinv.face.layout import ParameterLayout
 
 if TYPE_CHECKING:
@@ -46,63 +47,46 @@ class HostTerms:
     def __init__(self, model: MorphableModel) -> None:
         self.model = model
         self.layout = ParameterLayout.of(model)
-        mean = model.mean.astype(np.float64)
-        # Only vertices that can be landmarks matter; the gathered bases are small.
-        self._ids, inverse = np.unique(
-            np.concatenate([model.landmark_vertices.ravel(), model.jaw_contour.ravel()]), return_inverse=True
-        )
-        inner = model.landmark_vertices.size
-        self._corners = inverse[:inner].reshape(model.landmark_vertices.shape)
-        self._rows = inverse[inner:].reshape(model.jaw_contour.shape)
-        self._mean = mean[self._ids]
+        outline = self._outline = JawOutline(model) if model.jaw_band.shape[1] else None
+        # Only vertices that can be landmarks, and those around them, matter; the gathered bases are small.
+        others = [outline.vertices] if outline else []
+        self._ids = np.unique(np.concatenate([model.landmark_vertices.ravel(), *others]))
+        self._place = np.full(model.vertex_count, -1)
+        self._place[self._ids] = np.arange(len(self._ids))
+        self._mean = model.mean[self._ids].astype(np.float64)
         self._basis = np.concatenate(
             [model.identity_basis[self._ids], model.expression_basis[self._ids]], axis=2, dtype=np.float64
         )
-        self._place = np.full(model.vertex_count, -1)
-        self._place[self._ids] = np.arange(len(self._ids))
+        self._outline_place = self._place[outline.vertices] if outline else self._ids[:0]
         self._moving = np.r_[self.layout.shape, self.layout.pose]  # landmarks depend on nothing else
+        spare = MARK_CORNERS - model.landmark_vertices.shape[1]
+        self._fixed_vertices = np.pad(model.landmark_vertices, ((0, 0), (0, spare)), mode="edge")
+        self._fixed_weights = np.pad(model.landmark_weights.astype(np.float64), ((0, 0), (0, spare)))
 
-    def points(self, chi: NDArray[np.float64], target: NDArray[np.float64]) -> LandmarkPoints:
-        """Landmark points for chi (B, P): fixed ones for the inner face, the silhouette's for the jaw.
-
-        Each row of the model's jaw contour gives its outermost vertex in the image; jaw targets (B, 68, 2) px are then
-        matched to the nearest point of the polyline through them, within two segments of their own place.
-        """
+    def points(self, chi: NDArray[np.float64], problem: Problem) -> LandmarkPoints:
+        """Landmark points for chi (B, P): fixed ones for the inner face, the nearest ones of the outline for the jaw."""
         batch = len(chi)
-        vertices = np.tile(self.model.landmark_vertices, (batch, 1, 1))
-        weights = np.tile(self.model.landmark_weights.astype(np.float64), (batch, 1, 1))
-        if self.model.jaw_contour.shape[1] > 1:
-            xy = self.layout.cameras(chi).project(self._shape(chi))[..., :2]
-            each = np.arange(batch)[:, None]
-            nose = (weights[:, NOSE, :, None] * xy[:, self._corners[NOSE]]).sum(axis=2)
-            rows = xy[:, self._rows]
-            outward = rows[:, :, 0] - nose.mean(axis=1)[:, None]
-            outermost = (rows * outward[:, :, None]).sum(axis=3).argmax(axis=2)
-            contour = self.model.jaw_contour[np.arange(JAW_COUNT), outermost]
-            polyline = xy[each, self._place[contour]]
-            # Segments near each mark, in order; those beyond the ends are out of reach.
-            segment = np.arange(JAW_COUNT)[:, None] + np.arange(-2, 2)
-            on_contour = (segment >= 0) & (segment < JAW_COUNT - 1)
-            segment = np.clip(segment, 0, JAW_COUNT - 2)
-            start, edge = polyline[:, segment], polyline[:, segment + 1] - polyline[:, segment]
-            wanted = target[:, JAW, None] - start
-            length = np.maximum((edge**2).sum(axis=3), 1e-12)
-            along = np.clip((wanted * edge).sum(axis=3) / length, 0.0, 1.0)
-            gap = np.where(on_contour, ((along[..., None] * edge - wanted) ** 2).sum(axis=3), np.inf)
-            best = gap.argmin(axis=2)
-            marks = np.arange(JAW_COUNT)
-            first, share = segment[marks, best], along[each, marks, best]
-            vertices[:, JAW] = np.stack([contour[each, first], *[contour[each, first + 1]] * 2], axis=2)
-            weights[:, JAW] = np.stack([1 - share, share, np.zeros_like(share)], axis=2)
-        return LandmarkPoints(vertices, weights)
+        vertices = np.tile(self._fixed_vertices, (batch, 1, 1))
+        weights = np.tile(self._fixed_weights, (batch, 1, 1))
+        unit = 1 / (problem.landmark_sigma * problem.eye_distance[:, None])
+        metric = unit[..., None, None] * np.eye(2)
+        if self._outline is not None:
+            for item in range(batch):
+                camera, shape = self.layout.cameras(chi[item]), self._outline_shape(chi[item])
+                found = self._outline.points(camera, shape, problem.landmarks[item, JAW])
+                vertices[item, JAW], weights[item, JAW], across, gap = found
+                sure = unit[item, JAW] / np.sqrt(1 + (gap * unit[item, JAW] / DOUBTFUL) ** 2)
+                metric[item, JAW, 0] = across * sure[:, None]
+                metric[item, JAW, 1] = 0.0
+        return LandmarkPoints(vertices, weights, metric)
 
     def cost(
         self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(landmark terms, prior terms) of some items of a batch, each (items,)."""
         chi = chi[items]
-        image_xy = self.layout.cameras(chi).project(self._marks(chi, points, items))[..., :2]
-        residual = self._residual(image_xy, problem, items)
+        image_xy = self.layout.cameras(chi).project(self._marks(chi, points, problem, items))[..., :2]
+        residual = self._residual(image_xy, points, problem, items)
         weights, means = (part[items] for part in priors(self.layout, problem))
         return (residual**2).sum(axis=(1, 2)), (weights * (chi - means) ** 2).sum(axis=1)
 
@@ -127,7 +111,7 @@ class HostTerms:
     def landmark_rows(
         self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Landmark residuals (items, 136) in the energy's scale, x and y of point after point; their derivative
+        """Landmark residuals (items, 136), in standard deviations, two of point after point; their derivative
         (items, 136, P)."""
         residual, moving = self._rows_of(chi[items], points, problem, items)
         jacobian = np.zeros((len(items), 2 * LANDMARK_COUNT, self.layout.count))
@@ -141,44 +125,44 @@ class HostTerms:
         count = self.layout.shape_count
         place, weights = self._place[points.vertices[items]], points.weights[items]
         basis = np.zeros((len(chi), LANDMARK_COUNT, 3, count))
-        for k in range(3):
-            basis += weights[:, :, k, None, None] * self._basis[place[:, :, k]]
-        camera, marks = self.layout.cameras(chi), self._marks(chi, points, items)
-        screen = camera.screen_jacobian(marks)[..., None]
+        for k in range(MARK_CORNERS):
+            used = weights[:, :, k].any(axis=0)  # corners beyond the third are the jaw's alone
+            basis[:, used] += weights[:, used, k, None, None] * self._basis[place[:, used, k]]
+        camera, marks = self.layout.cameras(chi), self._marks(chi, points, problem, items)
+        metric = points.metric[items]
+        # Each residual moves with its row of A J, J being how the image position moves with the point.
+        screen = (metric @ camera.screen_jacobian(marks))[..., None]
         jacobian = np.empty((len(chi), LANDMARK_COUNT, 2, len(self._moving)))
         for d in range(2):
             jacobian[:, :, d, :count] = screen[:, :, d, 0] * basis[:, :, 0] + screen[:, :, d, 1] * basis[:, :, 1]
             jacobian[:, :, d, :count] += screen[:, :, d, 2] * basis[:, :, 2]
-        jacobian[..., count:] = camera.pose_columns(marks)
-        jacobian *= self._factor(problem, items)[:, :, None, None]
+        jacobian[..., count:] = metric @ camera.pose_columns(marks)
         rows = 2 * LANDMARK_COUNT
-        residual = self._residual(camera.project(marks)[..., :2], problem, items)
+        residual = self._residual(camera.project(marks)[..., :2], points, problem, items)
         return residual.reshape(-1, rows), jacobian.reshape(-1, rows, len(self._moving))
 
-    def _shape(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(B, M, 3) mm of the vertices that can be landmarks."""
-        rows = 3 * len(self._ids)
-        # A product for each item, so that its bits do not depend on the others.
-        moved = self._basis.reshape(rows, self.layout.shape_count) @ chi[:, self.layout.shape, None]
-        shape: NDArray[np.float64] = self._mean + moved.reshape(-1, rows // 3, 3)
+    def _outline_shape(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(M, 3) mm of the vertices around the outline, for one chi (P,)."""
+        moved = self._basis.reshape(-1, self.layout.shape_count) @ chi[self.layout.shape]
+        shape: NDArray[np.float64] = (self._mean + moved.reshape(-1, 3))[self._outline_place]
         return shape
 
-    def _marks(self, chi: NDArray[np.float64], points: LandmarkPoints, items: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _marks(
+        self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         """(items, 68, 3) mm the landmark points, model space."""
-        corners = self._shape(chi)[np.arange(len(chi))[:, None, None], self._place[points.vertices[items]]]
-        marks: NDArray[np.float64] = (points.weights[items][..., None] * corners).sum(axis=2)
+        place = self._place[points.vertices[items]]
+        basis = self._basis[place].reshape(len(chi), 3 * place[0].size, self.layout.shape_count)
+        # A product for each item, so that its bits do not depend on the others.
+        corners = self._mean[place] + (basis @ chi[:, self.layout.shape, None]).reshape(*place.shape, 3)
+        offsets = np.broadcast_to(problem.landmark_offsets, (len(problem.landmarks), LANDMARK_COUNT, 3))[items]
+        marks: NDArray[np.float64] = (points.weights[items][..., None] * corners).sum(axis=2) + offsets
         return marks
 
-    def _factor(self, problem: Problem, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(items, 68)."""
-        weight = problem.energy.landmarks / LANDMARK_COUNT * problem.landmark_weights[items]
-        factor: NDArray[np.float64] = np.sqrt(weight) / problem.eye_distance[items, None]
-        return factor
-
     def _residual(
-        self, image_xy: NDArray[np.float64], problem: Problem, items: NDArray[np.int64]
+        self, image_xy: NDArray[np.float64], points: LandmarkPoints, problem: Problem, items: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """(items, 68, 2) of landmark points (items, 68, 2) px."""
         gap = image_xy - problem.landmarks[items]
-        residual: NDArray[np.float64] = gap * self._factor(problem, items)[..., None]
+        residual: NDArray[np.float64] = (points.metric[items] @ gap[..., None])[..., 0]
         return residual

@@ -7,11 +7,13 @@ batch, B.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+
+from faceinv.face.landmarks68 import LANDMARK_COUNT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEPTH_UNITS",
+    "MARK_CORNERS",
     "MIN_DOUBLE_AREA",
     "PIXEL_QUANTITIES",
     "RASTER_LIMIT",
@@ -52,6 +55,8 @@ RASTER_LIMIT: Final = float(2**20)
 MIN_DOUBLE_AREA: Final = 1 / 256
 """px^2. A pixel enters the photometric term only where its triangle's projected double area exceeds this: edge-on
 triangles have no useful screen-space derivative."""
+MARK_CORNERS: Final = 6
+"""Vertices that carry a landmark point: two points of the jaw's edge, of three vertices each, and what lies between."""
 Array: TypeAlias = Any
 """An array of the engine's own library."""
 DType: TypeAlias = Literal["float32", "float64"]
@@ -78,15 +83,16 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Energy:
-    """The weights of the energy
+    """What the terms of the energy are worth: the inverses of variances, so that E is minus twice a log-probability
 
-    `E = photo/|F| sum_F sum_c huber(I - T) + land/68 sum_l omega_l |u_l - u*_l|^2 / d^2
-    + id |a|^2 + ex |e|^2 + al |b|^2 + li sum_{k>0,c} gamma_kc^2`, and `Problem.focal_prior`,
-    where `huber(r) = r^2` up to `huber_delta` and `huber_delta (2 |r| - huber_delta)` beyond.
+    `E = photometric/|F| sum_F sum_c huber(I - T) + sum_l |A_l (u_l - u*_l)|^2
+    + identity |a|^2 + expression |e|^2 + albedo |b|^2 + lighting sum_{k>0,c} gamma_kc^2`, and `Problem.focal_prior`,
+    where `huber(r) = r^2` up to `huber_delta` and `huber_delta (2 |r| - huber_delta)` beyond. The metrics A_l of the
+    landmarks come from `Problem.landmark_sigma`; they are in `LandmarkPoints`.
     """
 
     photometric: float
-    landmarks: float
+    """Independent samples of colour that a face holds, over the variance of one; 0 leaves the term out."""
     identity: float
     expression: float
     albedo: float
@@ -106,16 +112,20 @@ class Problem:
     """(B, H, W) pixels that may enter the photometric term."""
     landmarks: NDArray[np.float64]
     """(B, 68, 2) px of `image`: the targets."""
-    landmark_weights: NDArray[np.float64]
-    """(B, 68) omega."""
+    landmark_sigma: NDArray[np.float64]
+    """(B, 68) standard deviation of each target, x and y alike, as a share of `eye_distance`; infinite for a point that
+    does not count. Jaw targets have it across the outline; along it they say nothing."""
     eye_distance: NDArray[np.float64]
-    """(B,) d, px between the outer eye corners."""
+    """(B,) d, px between the outer eye corners: the unit of landmark distances."""
     energy: Energy
     white: float = 1.0
     """The value of white in `image`."""
     focal_prior: NDArray[np.float64] | None = None
     """(B, 2) of one over the focal length: what it is drawn to, 1/px, and the weight of the squared difference, px^2;
     None for no prior."""
+    landmark_offsets: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1, LANDMARK_COUNT, 3)))
+    """(B, 68, 3), or (1, 68, 3) for all photos, mm in model space: from the model's landmark to the point that the
+    targets mark. Constants of the source of the targets."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -195,12 +205,20 @@ class Pixels:
 
 @dataclass(frozen=True)
 class LandmarkPoints:
-    """Where the model's landmarks sit on the mesh, re-chosen with the pose for the jaw; host arrays."""
+    """Where the model's landmarks sit on the mesh, re-chosen with the pose for the jaw, and how their distances from
+    the targets count; host arrays.
+
+    Landmark l is `sum_k weights[l, k] V[vertices[l, k]] + Problem.landmark_offsets[l]`; projected to u_l px, its
+    residual is `metric[l] (u_l - u*_l)`.
+    """
 
     vertices: NDArray[np.int32]
-    """(B, 68, 3)."""
+    """(B, 68, MARK_CORNERS)."""
     weights: NDArray[np.float64]
-    """(B, 68, 3)."""
+    """(B, 68, MARK_CORNERS), zeros after the last corner that matters."""
+    metric: NDArray[np.float64]
+    """(B, 68, 2, 2) 1/px: A_l. Of a point it is the unit matrix over its standard deviation; of a point of an outline
+    the first row is the outline's unit normal over it, made smaller where the target is far away; the second is zero."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +281,7 @@ class ResidualJacobian(NamedTuple):
     """Photometric rows of one item, host float64, for checks."""
 
     residual: NDArray[np.float64]
-    """(R,) sqrt(photo/|F|) (I - T)."""
+    """(R,) sqrt(photometric/|F|) (I - T)."""
     jacobian: NDArray[np.float64]
     """(R, P) its derivative with visibility frozen."""
     weight: NDArray[np.float64]

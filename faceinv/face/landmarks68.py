@@ -20,6 +20,7 @@ __all__ = [
     "LANDMARK_COUNT",
     "MIRRORED",
     "NOSE",
+    "NOSE_TIP",
     "OUTER_EYES",
 ]
 
@@ -32,6 +33,7 @@ INNER: Final = slice(JAW_COUNT, LANDMARK_COUNT)
 """All but the jaw: points of the skin."""
 BROWS: Final = slice(17, 27)
 NOSE: Final = slice(27, 36)
+NOSE_TIP: Final = 30
 EYES: Final = (slice(36, 42), slice(42, 48))
 """The eye in the image's left half, and the one in its right half."""
 OUTER_EYES: Final = (36, 45)

@@ -59,9 +59,9 @@ class MorphableModel:
     """(68, 3) barycentric weights, each row summing to 1."""
     face_mask: NDArray[np.bool_]
     """(T,) triangles that are skin which photos show; only they enter the photometric term."""
-    jaw_contour: NDArray[np.int32]
-    """(17, C) vertices: row l runs from jaw landmark l over the cheek towards the face's centre. The silhouette
-    at jaw landmark l is one vertex of its row, whichever view. C may be 1 (no sliding)."""
+    jaw_band: NDArray[np.int32]
+    """(17, M) triangles over which the outline of each jaw landmark can move (`faceinv.face.jaw_band`), -1 after the last
+    of a row. M may be 0: jaw landmarks then stay where they are."""
     uv: NDArray[np.float32]
     """(U, 2) texture coordinates, origin at the lower left (as in OBJ)."""
     uv_triangles: NDArray[np.int32]
@@ -101,14 +101,13 @@ class MorphableModel:
         convert("landmark_vertices", np.int32, LANDMARK_COUNT, 3)
         convert("landmark_weights", np.float32, LANDMARK_COUNT, 3)
         convert("face_mask", np.bool_, t)
-        convert("jaw_contour", np.int32, JAW_COUNT, None)
+        convert("jaw_band", np.int32, JAW_COUNT, None)
         convert("uv", np.float32, None, 2)
         convert("uv_triangles", np.int32, t, 3)
         convert("mirror", np.int32, n)
         for name, limit in (
             ("triangles", n),
             ("landmark_vertices", n),
-            ("jaw_contour", n),
             ("mirror", n),
             ("uv_triangles", len(self.uv)),
         ):
@@ -116,6 +115,10 @@ class MorphableModel:
             if value.size == 0 or value.min() < 0 or value.max() >= limit:
                 span = f"{value.min()}..{value.max()}" if value.size else "nothing"
                 raise ModelError(f"model '{self.name}': field '{name}' has indices {span}, expected 0..{limit - 1}.")
+        band = self.jaw_band
+        if band.size and (band.min() < -1 or band.max() >= t):
+            span = f"{band.min()}..{band.max()}"
+            raise ModelError(f"model '{self.name}': field 'jaw_band' has indices {span}, expected -1..{t - 1}.")
         if np.abs(self.landmark_weights.sum(axis=1) - 1).max() > 1e-3:
             raise ModelError(f"model '{self.name}': each row of 'landmark_weights' must sum to 1.")
         if not self.face_mask.any():
@@ -147,6 +150,11 @@ class MorphableModel:
     def albedo_count(self) -> int:
         """Ka."""
         return int(self.albedo_basis.shape[2])
+
+    @cached_property
+    def jaw_triangles(self) -> NDArray[np.int32]:
+        """The triangles of the jaw's band, each once, ascending."""
+        return np.unique(self.jaw_band[self.jaw_band >= 0])
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,47 +1,95 @@
-"""How to fit: weights, sizes and limits, from code or from a TOML file."""
+"""How to fit: standard deviations, sizes and limits, from code or from a TOML file."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from faceinv.engine.records import Assembly, Normals
 from faceinv.errors import ConfigError
 
-__all__ = ["CameraKind", "FitConfig"]
+__all__ = ["CameraKind", "FitConfig", "Units"]
 
 CameraKind: TypeAlias = Literal["perspective", "weak"]
+Units: TypeAlias = Literal["eyes", "image", "pixels"]
+_T = TypeVar("_T")
+
+_OLD_NAMES: Final = {
+    "photometric_weight": (
+        "photometric_sigma",
+        "photometric_samples / photometric_sigma^2 = photometric_weight / identity_weight, and photometric_sigma = inf for "
+        "a weight of 0",
+    ),
+    "landmark_weight": ("landmark_sigma", "landmark_sigma = sqrt(68 * identity_weight / landmark_weight)"),
+    "identity_weight": ("identity_sigma", "leave it 1: other weights become relative to this one"),
+    "expression_weight": ("expression_sigma", "expression_sigma = sqrt(identity_weight / expression_weight)"),
+    "albedo_weight": ("albedo_sigma", "albedo_sigma = sqrt(identity_weight / albedo_weight)"),
+    "lighting_weight": ("lighting_sigma", "lighting_sigma = sqrt(identity_weight / lighting_weight)"),
+    "jaw_weight": ("jaw_factor", "jaw_factor = 1 / sqrt(jaw_weight)"),
+    "brow_weight": ("brow_factor", "brow_factor = 1 / sqrt(brow_weight)"),
+    "pixel_units": ("units", "units = 'pixels' for true, 'eyes' for false"),
+}
+"""Settings of faceinv 0.1: what replaces each, and how its value is converted."""
 
 
+def _refuse_old_names(names: Iterable[str]) -> None:
+    for name in names:
+        if name in _OLD_NAMES:
+            new, formula = _OLD_NAMES[name]
+            raise ConfigError(f"'{name}' was a setting of faceinv 0.1; use '{new}'. To convert: {formula}.")
+
+
+def _refusing_old_names(cls: type[_T]) -> type[_T]:
+    """The class, whose constructor tells what has become of settings that it had once."""
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def checked(self: _T, *args: Any, **settings: Any) -> None:
+        _refuse_old_names(settings)
+        construct(self, *args, **settings)
+
+    cls.__init__ = checked  # type: ignore[assignment]
+    return cls
+
+
+@_refusing_old_names
 @dataclass(frozen=True)
 class FitConfig:
     """Settings of a fit. The defaults suit the default model and photos of any origin.
 
+    What terms count for is said by standard deviations: the energy is a sum of squares over variances, so that a prior of
+    1 weighs 1 and the energy's minimum is the most likely face. An infinite one switches its term off.
+
     Attributes:
-        photometric_weight: w_photo: of the mean over face pixels of the squared colour difference (linear RGB in [0,
-            1]).
-        landmark_weight: w_land: of the mean squared landmark distance, in units of the distance between the outer eye
-            corners.
-        identity_weight: w_id: of the sum of squared identity coefficients, in standard deviations.
-        expression_weight: w_ex: the same for expression.
-        albedo_weight: w_al: the same for albedo.
-        lighting_weight: w_li: of the sum of squared lighting coefficients above the constant ones; keeps unseen sides
-            evenly lit.
-        jaw_weight: omega of the 17 jaw landmarks, which slide on the model's contour; the inner 51 have 1 but for the
-            brows.
-        brow_weight: omega of the 10 brow landmarks: brows grow where they like, so they say little about the bone
-            below.
-        huber_delta: Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares.
+        landmark_sigma: Of landmarks that are given, x and y alike, in units of `units`. People mark the same point of the
+            same photo within about 1 % of the distance between the outer eye corners.
+        detected_landmark_sigma: The same of landmarks that faceinv finds: its network is off by about 3 %.
+        jaw_factor: How many times larger it is for the 17 jaw landmarks, across the outline; along it they say nothing.
+            Annotators differ most there, and hair and beards widen the outline.
+        brow_factor: The same for the 10 brow landmarks: brows grow where they like, and say little about the bone below.
+        photometric_sigma: Of the colours of face pixels (linear RGB in [0, 1]) around what the model can say: what
+            good fits leave, .05 RMSE.
+        photometric_samples: How many independent colours a face holds. What a model cannot say of skin (spots, hair,
+            shadows) spreads over patches of about a centimetre, so that neighbouring pixels tell the same thing twice;
+            a face has some hundred such patches, whatever the resolution.
+        identity_sigma: Of identity coefficients, in the model's standard deviations.
+        expression_sigma: The same for expression.
+        albedo_sigma: The same for albedo.
+        lighting_sigma: Of lighting coefficients above the constant ones (of a light that shows white as 1); keeps unseen
+            sides evenly lit.
+        huber_delta: Colour difference beyond which the photometric cost grows linearly, from 0 to 1; `inf` for plain
+            squares. Below the RMSE of a good fit: glints, spots and shadows are in the tails.
         occlusion_threshold: Outside the landmarks' hull, face pixels whose surroundings differ from the render by more
             than this many times what is usual inside are left out (hair, hands), anew at each level. 0 keeps all.
-        landmark_prior_factor: How much stronger priors are while only landmarks are fitted: 68 points alone must not
-            bend the face.
+        landmark_prior_factor: How much stronger priors of shape are while only landmarks are fitted; 1 where landmarks
+            weigh what they are worth.
         size: Pixels across the face crop at the finest level.
         levels: Image sizes from coarse to fine, each twice the one before.
         iterations: Linearisations at most at the finest level.
@@ -50,6 +98,9 @@ class FitConfig:
         margin: Side of the square crop over the larger side of the landmarks' bounding box.
         normals: `smooth` or `flat`.
         assembly: How engines form J^T J: `auto`, `rows` or `vertices`.
+        units: Of landmark distances and of `photometric_sigma`. `eyes`: distances over that of the outer eye corners,
+            colours from 0 to 1. `image`: distances over the side of the face crop, colours from 0 to 1. `pixels`:
+            pixels of each level, colours from 0 to 255.
         camera: `perspective`, or `weak` for a camera that is infinitely far away.
         focal_length_px: The focal length of the camera, in pixels of the photos; 0 where it is not known. Then that of
             the photo's EXIF is taken, and where there is none, the camera is put at `distance`.
@@ -57,24 +108,25 @@ class FitConfig:
             It is held to about a percent: what is held is the focal length that goes with it and the size of the face.
         estimate_distance: Find the distance of photos whose focal length is not known by the fit, under a prior around
             `distance` that lets one over the distance be from 0 to twice as large within one standard deviation.
-        pixel_units: Colours from 0 to 255 and landmark distances in pixels, as in the paper; weights then mean what
-            they do there.
 
     Raises:
-        ConfigError: for a value out of its range.
+        ConfigError: for a value out of its range, and for names of weights that faceinv 0.1 had: it says what replaces
+            them, and how to convert their values.
     """
 
-    photometric_weight: float = 1.0
-    landmark_weight: float = 3.0
-    identity_weight: float = 7e-5
-    expression_weight: float = 7e-5
-    albedo_weight: float = 2e-5
-    lighting_weight: float = 1e-4
-    jaw_weight: float = 0.3
-    brow_weight: float = 0.3
-    huber_delta: float = 0.2
+    landmark_sigma: float = 0.01
+    detected_landmark_sigma: float = 0.03
+    jaw_factor: float = 2.0
+    brow_factor: float = 2.0
+    photometric_sigma: float = 0.05
+    photometric_samples: float = 125.0
+    identity_sigma: float = 1.0
+    expression_sigma: float = 1.0
+    albedo_sigma: float = 1.0
+    lighting_sigma: float = 0.45
+    huber_delta: float = 0.035
     occlusion_threshold: float = 2.5
-    landmark_prior_factor: float = 20.0
+    landmark_prior_factor: float = 1.0
     size: int = 224
     levels: int = 3
     iterations: int = 25
@@ -83,38 +135,47 @@ class FitConfig:
     margin: float = 1.35
     normals: Normals = "smooth"
     assembly: Assembly = "auto"
+    units: Units = "eyes"
     camera: CameraKind = "perspective"
     focal_length_px: float = 0.0
     distance: float = 900.0
     estimate_distance: bool = False
-    pixel_units: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), field.default)
 
     @classmethod
-    def paper(cls) -> FitConfig:
-        """The weights and units of Guo et al. 2018 (arXiv 1708.00980), with one normal for each triangle.
+    def paper(cls, pixel_units: bool = False) -> FitConfig:
+        """The weights of Guo et al. 2018 (arXiv 1708.00980), with one normal for each triangle.
 
-        A weak-perspective camera, pixels and colours from 0 to 255, `w_land = 10`, `w_reg = 5e-5`, no Huber, all
-        landmarks alike. In these units the priors hardly hold: coefficients of twenty standard deviations were met on a
-        real photo. Use it to compare with the paper, and the defaults for faces.
+        `w_land = 10` and `w_reg = 5e-5`, the same for shape, expression and albedo; no Huber, all landmarks alike. The
+        paper does not state its units. With colours from 0 to 1 and landmarks relative to the image - here, the face
+        crop's side - these weights are of the size of ones that work: as standard deviations, over that of the priors,
+        landmarks have `sqrt(68 w_reg / w_land)`, 1.8 % of the image, and the mean over pixels counts like `1 / w_reg` =
+        20000 colours of a standard deviation of 1, which are 50 of .05.
+
+        Args:
+            pixel_units: read the weights as the authors' notebooks do, with colours from 0 to 255 and landmarks in
+                pixels. The priors hardly hold then: coefficients of more than twenty standard deviations were met on a
+                real photo.
         """
+        w_land, w_reg, landmarks = 10.0, 5e-5, 68
+        sigma = math.sqrt(landmarks * w_reg / w_land)
+        colour = 1.0 if pixel_units else 0.05
         return cls(
-            photometric_weight=1.0,
-            landmark_weight=10.0,
-            identity_weight=5e-5,
-            expression_weight=5e-5,
-            albedo_weight=5e-5,
-            lighting_weight=0.0,
-            jaw_weight=1.0,
-            brow_weight=1.0,
+            landmark_sigma=sigma,
+            detected_landmark_sigma=sigma,
+            jaw_factor=1.0,
+            brow_factor=1.0,
+            photometric_sigma=colour,
+            photometric_samples=colour**2 / w_reg,
+            lighting_sigma=math.inf,
             huber_delta=math.inf,
             occlusion_threshold=0.0,
             normals="flat",
             camera="weak",
-            pixel_units=True,
+            units="pixels" if pixel_units else "image",
         )
 
     @classmethod
@@ -158,6 +219,7 @@ class FitConfig:
         Raises:
             ConfigError: for unknown keys or values out of range.
         """
+        _refuse_old_names(table)
         known = [field.name for field in dataclasses.fields(cls)]
         for key in table:
             if key not in known:
@@ -170,9 +232,15 @@ class FitConfig:
 _CHOICES = {
     "normals": ("smooth", "flat"),
     "assembly": ("auto", "rows", "vertices"),
+    "units": ("eyes", "image", "pixels"),
     "camera": ("perspective", "weak"),
 }
+_SIGMA = (1e-9, math.inf)
 _RANGES = {
+    **dict.fromkeys(("landmark_sigma", "detected_landmark_sigma", "jaw_factor", "brow_factor"), _SIGMA),
+    **dict.fromkeys(("identity_sigma", "expression_sigma", "albedo_sigma", "lighting_sigma"), _SIGMA),
+    "photometric_sigma": _SIGMA,
+    "photometric_samples": (1e-9, 1e12),
     "huber_delta": (1e-6, math.inf),
     "size": (32, 4096),
     "levels": (1, 6),

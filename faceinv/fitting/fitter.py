@@ -213,7 +213,6 @@ class Fitter:
             version=__version__,
             image_size=(width, height),
             hessian=fitted.hessian[item].copy(),
-            prior_weight=self.config.identity_weight,
             history=fitted.history[item],
             timings={"landmarks": photo.seconds, **fitted.seconds},
             photo=photo.pixels,

@@ -63,8 +63,8 @@ class FitResult:
         backend: The engine, `engine[:device][:dtype]`.
         version: Of faceinv.
         image_size: (width, height) px of the photo.
-        hessian: (P, P): J^T J at the result in the unknowns of `faceinv.face.layout`, in pixels of the inner crop.
-        prior_weight: The weight of identity's prior in the energy, which sets the unit of `hessian`.
+        hessian: (P, P): J^T J at the result in the unknowns of `faceinv.face.layout`, in pixels of the finest crop: the
+            inverse of their covariance, as far as the configuration's standard deviations are right.
         history: Every iteration, level after level from coarse to fine; empty for a result read from a file.
         timings: Seconds by stage.
         photo: (H, W, 3) RGB, sRGB-encoded in [0, 1]; None for a result read from a file.
@@ -91,7 +91,6 @@ class FitResult:
     version: str
     image_size: tuple[int, int]
     hessian: NDArray[np.float64] = field(repr=False)
-    prior_weight: float
     history: tuple[Iteration, ...] = field(default=(), repr=False)
     timings: dict[str, float] = field(default_factory=dict)
     photo: NDArray[np.float32] | None = field(default=None, repr=False)
@@ -177,23 +176,16 @@ class FitResult:
     def vertex_std(self) -> NDArray[np.float64]:
         """(N,) mm: how uncertain each vertex is, the root of its variance summed over x, y and z in model space.
 
-        The posterior covariance of the coefficients is taken from the Gauss-Newton Hessian (Laplace's approximation),
-        in the unit in which the prior of identity is the standard normal, and carried to the vertices by the bases.
-        Pose, light and albedo are marginalised. So: the energy's weights are believed to be the inverse variances of
-        independent errors; the posterior is Gaussian around the result; visibility is fixed; what the bases cannot
+        The posterior covariance of the coefficients is taken from the Gauss-Newton Hessian (Laplace's approximation)
+        and carried to the vertices by the bases. Pose, light and albedo are marginalised. So: the standard deviations
+        of the configuration are believed, errors are independent; the posterior is Gaussian around the result; visibility is fixed; what the bases cannot
         express has no variance. Vertices that the photo says nothing about come out near the spread of the prior. Use
         it to compare regions and photos rather than as an error bar.
-
-        Raises:
-            InputError: when the fit had no prior on identity.
         """
-        if not self.prior_weight > 0:
-            raise InputError("uncertainty is in units of identity's prior: fit with an `identity_weight` above 0.")
         layout = ParameterLayout.of(self.model)
-        scaled = self.hessian / self.prior_weight
         # Entries without a prior (pose, light) may be undetermined in a dark photo: keep the inverse finite.
-        ridge = 1e-10 * np.diag(np.maximum(np.diagonal(scaled), 1e-12))
-        covariance = np.linalg.inv(scaled + ridge)[layout.shape, layout.shape]
+        ridge = 1e-10 * np.diag(np.maximum(np.diagonal(self.hessian), 1e-12))
+        covariance = np.linalg.inv(self.hessian + ridge)[layout.shape, layout.shape]
         values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         basis = np.concatenate([self.model.identity_basis, self.model.expression_basis], axis=2)
@@ -307,7 +299,6 @@ class FitResult:
             "version": self.version,
             "image_size": np.array(self.image_size),
             "hessian": self.hessian,
-            "prior_weight": self.prior_weight,
             "warnings": np.array(self.warnings, np.str_),
         }
 
@@ -329,7 +320,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         stored = _with_weak_camera(stored)
     arrays = ("landmarks_target", "landmarks2d", "landmarks3d", "hessian")
     coefficients = ("identity", "expression", "albedo_coefficients", "lighting")
-    numbers = (*_NUMBERS, "scale", "kappa", "prior_weight")
+    numbers = (*_NUMBERS, "scale", "kappa")
     needed = (*coefficients, *arrays, *numbers, "rotation", "translation", "principal_point", "image_size")
     texts = ("status", "model", "model_fingerprint", "camera_source", *_TEXTS)
     missing = [key for key in (*needed, *texts) if key not in stored]
@@ -370,7 +361,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         raise InputError(f"result '{path}': its status, shading or camera cannot be; the file is damaged.")
     width, height = (int(n) for n in stored["image_size"])
     fields: dict[str, Any] = {key: stored[key] for key in arrays}
-    fields |= {key: float(stored[key]) for key in (*_NUMBERS, "prior_weight")}
+    fields |= {key: float(stored[key]) for key in _NUMBERS}
     fields |= {key: str(stored[key]) for key in _TEXTS}
     face = Face(
         identity=stored["identity"],

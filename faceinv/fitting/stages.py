@@ -82,7 +82,7 @@ class _Clock:
 
 def white_of(config: FitConfig) -> float:
     """The value of white in problems."""
-    return 255.0 if config.pixel_units else 1.0
+    return 255.0 if config.units == "pixels" else 1.0
 
 
 def level_sizes(config: FitConfig) -> tuple[int, ...]:
@@ -141,7 +141,7 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
     held[~lenses.estimated, layout.inverse_focal] = True
     hessian[held] = 0.0
     hessian.transpose(0, 2, 1)[held] = 0.0
-    landmarks3d = _on_mesh(engine, chi, solution.state.points)
+    landmarks3d = _on_mesh(engine, chi, solution.state.points, problems[-1])
     clock.lap("result")
     return Fitted(solution, tuple(map(tuple, history)), landmarks3d, hessian, rmse, clock.seconds)
 
@@ -150,23 +150,24 @@ def problem_at(config: FitConfig, photos: Sequence[Prepared], level: int) -> Pro
     """The photos at a level, 0 being the coarsest."""
     size = level_sizes(config)[level]
     points = [photo.crop.at(size).to_crop(photo.landmarks) for photo in photos]
-    weights = np.ones((len(photos), LANDMARK_COUNT))
-    weights[:, JAW] = config.jaw_weight
-    weights[:, BROWS] = config.brow_weight
-    unit = [1.0 if config.pixel_units else eye_distance(p) for p in points]
+    each = [config.detected_landmark_sigma if photo.detected else config.landmark_sigma for photo in photos]
+    sigma = np.tile(np.array(each)[:, None], (1, LANDMARK_COUNT))
+    sigma[:, JAW] *= config.jaw_factor
+    sigma[:, BROWS] *= config.brow_factor
+    unit = [{"eyes": eye_distance(p), "image": float(size), "pixels": 1.0}[config.units] for p in points]
     return Problem(
         image=np.stack([photo.levels[level][0] for photo in photos]),
         mask=np.stack([photo.levels[level][1] for photo in photos]),
         landmarks=np.stack(points),
-        landmark_weights=weights,
+        landmark_sigma=sigma,
         eye_distance=np.array(unit),
         energy=Energy(
-            photometric=config.photometric_weight,
-            landmarks=config.landmark_weight,
-            identity=config.identity_weight,
-            expression=config.expression_weight,
-            albedo=config.albedo_weight,
-            lighting=config.lighting_weight,
+            photometric=config.photometric_samples / config.photometric_sigma**2,
+            identity=config.identity_sigma**-2,
+            expression=config.expression_sigma**-2,
+            albedo=config.albedo_sigma**-2,
+            # In problems the light that shows white is as large as white.
+            lighting=(config.lighting_sigma * white_of(config)) ** -2,
             huber_delta=config.huber_delta * white_of(config),
         ),
         white=white_of(config),
@@ -178,7 +179,8 @@ def start_from_landmarks(engine: Engine, config: FitConfig, problem: Problem, le
     layout, model, factor = engine.renderer.layout, engine.renderer.model, config.landmark_prior_factor
     chi = np.zeros((len(problem.landmarks), layout.count))
     mean_points = model.landmarks(model.mean)
-    for item, (points, weights) in enumerate(zip(problem.landmarks, problem.landmark_weights, strict=True)):
+    for item, (points, sigma) in enumerate(zip(problem.landmarks, problem.landmark_sigma, strict=True)):
+        weights = np.where(np.isfinite(sigma), sigma[INNER].min() / sigma, 1e-6) ** 2
         chi[item, layout.pose] = fit_weak_perspective(mean_points[INNER], points[INNER], weights[INNER]).pack()
     energy = replace(
         problem.energy,
@@ -210,11 +212,11 @@ def start_from_light(
     return gauss_newton(objective, chi, settings).x
 
 
-def _on_mesh(engine: Engine, chi: NDArray[np.float64], points: LandmarkPoints) -> NDArray[np.float64]:
+def _on_mesh(engine: Engine, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem) -> NDArray[np.float64]:
     """(B, 68, 3) mm: the landmark points, from the vertices that carry them alone."""
     model, layout = engine.renderer.model, engine.renderer.layout
     marks = []
     for x, at, weights in zip(chi, points.vertices, points.weights, strict=True):
         moved = model.identity_basis[at] @ x[layout.identity] + model.expression_basis[at] @ x[layout.expression]
         marks.append((weights[..., None] * (model.mean[at] + moved)).sum(axis=1))
-    return np.stack(marks)
+    return np.stack(marks) + problem.landmark_offsets

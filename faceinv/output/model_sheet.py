@@ -65,8 +65,9 @@ def render_sheet(model: MorphableModel, size: int = 256) -> Image.Image:
         sheet.paste(Image.fromarray(picture), (left, top + _CAPTION))
         pen.text((left + 4, top + 3), caption, fill=(0, 0, 0))
         if caption == "landmarks":
+            jaw = np.unique(slim.triangles[slim.jaw_triangles])
             for colour, where, radius in (
-                ((40, 70, 230), front.camera.project(slim.mean)[slim.jaw_contour.ravel(), :2], 0.5),
+                ((40, 70, 230), front.camera.project(slim.mean)[jaw, :2], 0.5),
                 ((230, 30, 30), front.camera.project(slim.landmarks(slim.mean))[:, :2], 1.5),
             ):
                 for x, y in where + np.array([left, top + _CAPTION]):

@@ -59,6 +59,8 @@ class Prepared:
     """The finest."""
     lens: Lens
     """Of the photo's camera."""
+    detected: bool
+    """Whether the landmarks were found rather than given."""
     seconds: float
     """What it took, landmarks found included."""
     warnings: tuple[str, ...] = ()
@@ -97,7 +99,7 @@ def prepare(
     else:
         points = load_landmarks(landmarks, loaded.size)
         remarks = doubts(points, mean_points, loaded.pixels, chosen)
-    return _cut(loaded, points, chosen, settings, remarks, began, intrinsics)
+    return _cut(loaded, points, chosen, settings, remarks, began, intrinsics, detected=landmarks is None)
 
 
 def prepare_faces(image: ImageLike, mask: MaskLike | None, settings: CropSettings) -> list[Prepared]:
@@ -108,7 +110,7 @@ def prepare_faces(image: ImageLike, mask: MaskLike | None, settings: CropSetting
     every: list[Prepared] = []
     for points in _detected(loaded, every=True):
         remarks = () if chosen is None else mask_doubts(chosen, points)
-        every.append(_cut(loaded, points, chosen, settings, remarks, began))
+        every.append(_cut(loaded, points, chosen, settings, remarks, began, detected=True))
         began = time.perf_counter()
     return every
 
@@ -140,6 +142,8 @@ def _cut(
     remarks: tuple[Doubt, ...],
     began: float,
     intrinsics: Any | None = None,
+    *,
+    detected: bool,
 ) -> Prepared:
     lens = lens_of(loaded.size, intrinsics, settings.focal_length, loaded.focal_length)
     if lens.source == "exif" and (doubt := _lens_doubt(lens, landmarks)) is not None:
@@ -155,7 +159,7 @@ def _cut(
     for _ in settings.sizes[1:]:
         levels.insert(0, _halved(*levels[0]))
     warnings = tuple(map(str, remarks))
-    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, lens, time.perf_counter() - began, warnings)
+    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, lens, detected, time.perf_counter() - began, warnings)
 
 
 def _lens_doubt(lens: Lens, landmarks: NDArray[np.float64]) -> Doubt | None:

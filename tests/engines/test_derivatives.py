@@ -72,10 +72,10 @@ def test_chosen_rows(found: Run) -> None:
 
 def test_photometric_part_is_the_rows(found: Run, dtype: DType) -> None:
     """H and g without landmarks and priors are J^T W J and J^T W r."""
-    energy = replace(
-        found.differentiator.problem.energy, landmarks=0.0, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0
-    )
-    bare = found.engine.differentiator(replace(found.differentiator.problem, energy=energy))
+    problem = found.differentiator.problem
+    energy = replace(problem.energy, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0)
+    unmarked = np.full_like(problem.landmark_sigma, np.inf)
+    bare = found.engine.differentiator(replace(problem, energy=energy, landmark_sigma=unmarked))
     frozen = bare.freeze(found.chi)
     linearized = bare.linearize(found.chi, frozen, BOTH)
     residual, jacobian, weight = bare.residual_jacobian(found.chi, frozen, 0)
@@ -83,6 +83,21 @@ def test_photometric_part_is_the_rows(found: Run, dtype: DType) -> None:
         found.host(linearized.hessian)[0], jacobian.T @ (weight[:, None] * jacobian), TOLERANCE[dtype], "J^T W J"
     )
     assert_agrees(found.host(linearized.gradient)[0], jacobian.T @ (weight * residual), TOLERANCE[dtype], "J^T W r")
+
+
+def test_landmark_points_are_those_of_the_reference(engine_name: str, dtype: DType, normals: Normals) -> None:
+    """Jaw marks on the occluding contour, and on the jaw's edge; inner ones fixed."""
+    ways = [run(f"{name}:{dtype}", normals).frozen.points for name in (engine_name, "numpy")]
+    edge = ways[1].weights[:, :17, 3:].any(axis=2)
+    assert 0 < edge.sum() < edge.size, "the problem has jaw marks of one kind only"
+    dense = np.zeros((2, 2, 68, toy_model().vertex_count))
+    for points, out in zip(ways, dense, strict=True):
+        for item, mark, corner in np.ndindex(points.vertices.shape):
+            out[item, mark, points.vertices[item, mark, corner]] += points.weights[item, mark, corner]
+    assert_agrees(dense[0], dense[1], TOLERANCE[dtype], "weights")
+    # An outline's normal has no sign.
+    squares = [np.einsum("blij,blik->bljk", points.metric, points.metric) for points in ways]
+    assert_agrees(squares[0], squares[1], TOLERANCE[dtype], "metric")
 
 
 def test_items_do_not_mix(found: Run, engine_name: str, dtype: DType, normals: Normals) -> None:

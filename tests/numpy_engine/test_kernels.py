@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
 
 SIZE = 64
-ENERGY = Energy(
-    photometric=1.0, landmarks=0.0, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0, huber_delta=0.05
-)
+ENERGY = Energy(photometric=1.0, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0, huber_delta=0.05)
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6}
 """Relative to the max norm: the rounding of rows, and of sums over some ten thousand of them."""
 
@@ -57,7 +55,7 @@ def bound(dtype: DType, normals: Normals, assembly: Assembly, items: slice, thre
         image=image,
         mask=np.ones((count, SIZE, SIZE), np.bool_),
         landmarks=np.full((count, 68, 2), SIZE / 2),
-        landmark_weights=np.ones((count, 68)),
+        landmark_sigma=np.full((count, 68), np.inf),
         eye_distance=np.full(count, SIZE / 3),
         energy=replace(ENERGY, huber_delta=threshold),
     )

@@ -53,11 +53,12 @@ def toy_model() -> MorphableModel:
         return int(np.argmin((lon - u) ** 2 + (lat - v) ** 2))
 
     jaw_angles = np.linspace(-1.0, 1.0, 17)
-    contour = [[nearest(s * u, -0.15 - 0.6 * np.cos(1.4 * u)) for s in (1.2, 1.0, 0.8)] for u in jaw_angles]
+    jaw = [nearest(u, -0.15 - 0.6 * np.cos(1.4 * u)) for u in jaw_angles]
+    side = (np.abs(lon[triangles]) > 0.5).all(axis=1) & (lat[triangles] < 0.4).all(axis=1)
     inner = [nearest(0.75 * np.cos(0.9 * k), 0.6 * np.sin(1.7 * k) + 0.1) for k in range(51)]
     # The outer eye corners, 36 and 45, which set the unit of landmark distances.
     inner[36 - 17], inner[45 - 17] = nearest(-0.6, 0.35), nearest(0.6, 0.35)
-    landmarks = np.array([row[1] for row in contour] + inner)
+    landmarks = np.array(jaw + inner)
     colour = np.array([0.6, 0.45, 0.35]) * (1 + 0.15 * np.sin(5 * lon) * np.cos(4 * lat))[:, None]
     return MorphableModel(
         name="toy",
@@ -72,7 +73,7 @@ def toy_model() -> MorphableModel:
         landmark_vertices=np.repeat(landmarks[:, None], 3, axis=1),
         landmark_weights=np.tile([1.0, 0.0, 0.0], (68, 1)),
         face_mask=face_mask,
-        jaw_contour=np.array(contour),
+        jaw_band=np.tile(np.flatnonzero(side), (17, 1)),
         uv=np.stack([(lon + 1.3) / 2.6, (lat + 1.1) / 2.2], axis=1),
         uv_triangles=triangles,
         mirror=np.arange(len(mean), dtype=np.int32).reshape(_ROWS, _COLUMNS)[:, ::-1].ravel(),
@@ -98,7 +99,7 @@ def flat_scene(points: list[tuple[float, float, float]], triangles: list[tuple[i
         landmark_vertices=np.zeros((68, 3), np.int32),
         landmark_weights=toy.landmark_weights,
         face_mask=np.ones(len(triangles), np.bool_),
-        jaw_contour=np.zeros((17, 1), np.int32),
+        jaw_band=np.zeros((17, 0), np.int32),
         uv=np.zeros((1, 2), np.float32),
         uv_triangles=np.zeros((len(triangles), 3), np.int32),
         mirror=np.arange(n, dtype=np.int32),
@@ -144,17 +145,17 @@ def toy_problem(batch: int, size: tuple[int, int] = SIZE) -> Problem:
         image=image[:batch].astype(np.float32),
         mask=mask,
         landmarks=(centre + 12 * rng.normal(size=(2, 68, 2)))[:batch],
-        landmark_weights=rng.uniform(0.2, 1.0, (2, 68))[:batch],
+        landmark_sigma=rng.uniform(0.03, 0.07, (2, 68))[:batch],
         eye_distance=np.full(batch, 0.3 * size[1]),
         energy=Energy(
-            photometric=1.0,
-            landmarks=0.7,
-            identity=1e-3,
-            expression=2e-3,
-            albedo=3e-3,
-            lighting=1e-4,
+            photometric=1000.0,
+            identity=1.0,
+            expression=2.0,
+            albedo=3.0,
+            lighting=0.1,
             huber_delta=0.1,
         ),
+        landmark_offsets=rng.normal(size=(2, 68, 3))[:batch],
     )
 
 

@@ -51,18 +51,18 @@ def some_problem(
         image=image.astype(np.float32),
         mask=np.ones((batch, size, size), np.bool_),
         landmarks=spots + rng.normal(0, 0.02 * size, (batch, 68, 2)),
-        landmark_weights=rng.uniform(0.2, 1.0, (batch, 68)),
+        landmark_sigma=rng.uniform(0.03, 0.07, (batch, 68)),
         eye_distance=np.full(batch, 0.4 * size),
         energy=energy
         or Energy(
-            photometric=1.3,
-            landmarks=0.9,
-            identity=1e-3,
-            expression=2e-3,
-            albedo=3e-3,
-            lighting=5e-4,
+            photometric=1300.0,
+            identity=1.0,
+            expression=2.0,
+            albedo=3.0,
+            lighting=0.5,
             huber_delta=huber_delta,
         ),
+        landmark_offsets=rng.normal(0, 1.0, (batch, 68, 3)),
     )
 
 
@@ -87,7 +87,7 @@ def flat_scene(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> Mor
         landmark_vertices=np.zeros((68, 3), np.int32),
         landmark_weights=weights,
         face_mask=np.ones(faces, np.bool_),
-        jaw_contour=np.zeros((17, 1), np.int32),
+        jaw_band=np.zeros((17, 0), np.int32),
         uv=np.zeros((1, 2), np.float32),
         uv_triangles=np.zeros((faces, 3), np.int32),
         mirror=np.arange(count, dtype=np.int32),

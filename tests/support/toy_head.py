@@ -110,7 +110,7 @@ def model_of(head: Toy, scale: float = 20.0) -> MorphableModel:
         landmark_vertices=np.repeat(head.landmarks[:, None], 3, axis=1).astype(np.int32),
         landmark_weights=weights,
         face_mask=np.ones(len(head.triangles), bool),
-        jaw_contour=head.landmarks[:17, None].astype(np.int32),
+        jaw_band=np.zeros((17, 0), np.int32),
         uv=np.zeros((n, 2), np.float32),
         uv_triangles=head.triangles.astype(np.int32),
         mirror=np.arange(n, dtype=np.int32),

@@ -32,7 +32,7 @@ from regions import face_mask
 from sources import read_sources
 
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
-from faceinv.face.jaw_contour import jaw_contour
+from faceinv.face.jaw_band import jaw_band
 from faceinv.face.model import MorphableModel
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
         landmark_vertices=landmark_vertices.astype(np.int32),
         landmark_weights=landmark_weights.astype(np.float32),
         face_mask=mask,
-        jaw_contour=jaw_contour(surface, mesh.triangles, landmark_vertices[:17, 0]),
+        jaw_band=jaw_band(surface, mesh.triangles, landmark_vertices, landmark_weights),
         uv=mesh.uv.astype(np.float32),
         uv_triangles=mesh.uv_triangles.astype(np.int32),
         mirror=mesh.mirror.astype(np.int32),

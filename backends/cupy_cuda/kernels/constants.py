@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from faceinv.backends.cupy_cuda.kernels.camera import CAMERA_SIZE, CAMERA_STRUCT, POSE_COUNT
 from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
-from faceinv.engine.records import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
+from faceinv.engine.jaw_outline import DOUBTFUL
+from faceinv.engine.records import DEPTH_UNITS, MARK_CORNERS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 from faceinv.face.camera import NEAREST
-from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT, NOSE
+from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
 from faceinv.face.lighting import LIGHTING_COUNT, SH_CONSTANTS, SH_COUNT
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_SLABS",
     "PATCH",
     "PIXEL_THREADS",
+    "POINT_THREADS",
     "RECORD_FIELDS",
     "REPORT",
     "ROW_THREADS",
@@ -37,7 +39,7 @@ __all__ = [
 
 _CHANNELS: Final = 3
 LANDMARK_ROWS: Final = 2 * LANDMARK_COUNT
-"""x and y of landmark after landmark."""
+"""Two residuals of landmark after landmark."""
 TILE: Final = 8
 """Side of the tiles in which pixels are listed."""
 COUNT_PIXELS: Final = 0
@@ -47,6 +49,8 @@ ROW_THREADS: Final = 4
 """Threads that share a triangle's rows when it is drawn."""
 PIXEL_THREADS: Final = 128
 """Listed pixels in a block: the same for costs and for rows, whose costs must be equal."""
+POINT_THREADS: Final = 64
+"""Threads that share the triangles which a landmark of the jaw sees."""
 SLAB_PIXELS: Final = 256
 MAX_SLABS: Final = 128
 """How pixels are cut into slabs (slabs.cuh)."""
@@ -77,8 +81,9 @@ def _prelude() -> str:
         "LANDMARKS": LANDMARK_COUNT,
         "LANDMARK_ROWS": LANDMARK_ROWS,
         "JAW": JAW_COUNT,
-        "NOSE_FIRST": NOSE.start,
-        "NOSE_LAST": NOSE.stop - 1,
+        "MARK_CORNERS": MARK_CORNERS,
+        "DOUBTFUL": DOUBTFUL,
+        "POINT_THREADS": POINT_THREADS,
         "TILE": TILE,
         "COUNT_PIXELS": COUNT_PIXELS,
         "COUNT_VERTICES": COUNT_VERTICES,

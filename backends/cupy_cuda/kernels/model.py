@@ -58,8 +58,8 @@ class DeviceModel:
     """(68, 3) int32."""
     landmark_weights: Array
     """(68, 3) float64."""
-    jaw_contour: Array
-    """(17, C) int32."""
+    jaw_band: Array
+    """(17, M) int32."""
 
     @classmethod
     def of(cls, device: Device, model: MorphableModel, settings: EngineSettings) -> DeviceModel:
@@ -94,7 +94,7 @@ class DeviceModel:
             mean_albedo=put(model.mean_albedo.astype(np.float64).ravel()),
             landmark_vertices=put(model.landmark_vertices.astype(np.int32)),
             landmark_weights=put(model.landmark_weights.astype(np.float64)),
-            jaw_contour=put(model.jaw_contour.astype(np.int32)),
+            jaw_band=put(model.jaw_band.astype(np.int32)),
         )
         device.synchronize()  # whatever stream is used next, the model is there
         device.free_unused()  # staging buffers

@@ -26,7 +26,7 @@ from faceinv.face.formats._landmarks import (
 from faceinv.face.formats._mesh import cylindrical_uv, mirror_vertices, vertex_parts, winding_conflicts
 from faceinv.face.formats._regions import face_mask
 from faceinv.face.formats._register import find_landmarks
-from faceinv.face.jaw_contour import jaw_contour
+from faceinv.face.jaw_band import jaw_band
 from faceinv.face.mesh import triangle_normals
 from faceinv.face.model import MorphableModel
 
@@ -91,7 +91,7 @@ def finish(raw: RawModel, counts: ModeCounts) -> MorphableModel:
     - Parts of the mesh without a landmark (eyeballs, teeth, tongue) are left out, and modes that move nothing of the
       rest with them.
     - The winding is turned outwards.
-    - The face mask, the jaw contour, the left-right pairs and texture coordinates are derived from the mean surface.
+    - The face mask, the jaw's band, the left-right pairs and texture coordinates are derived from the mean surface.
 
     Raises:
         ModelError: when a field is not finite, out of range or of the wrong shape, or when the axes are reversed.
@@ -132,7 +132,7 @@ def finish(raw: RawModel, counts: ModeCounts) -> MorphableModel:
         landmark_vertices=landmarks.astype(np.int32),
         landmark_weights=weights.astype(np.float32),
         face_mask=mask,
-        jaw_contour=jaw_contour(mean, raw.triangles, dominant_vertices(landmarks, weights)[:17]),
+        jaw_band=jaw_band(mean, raw.triangles, landmarks, weights),
         uv=np.asarray(uv, np.float32),
         uv_triangles=uv_triangles.astype(np.int32),
         mirror=mirror_vertices(mean, positions) if raw.mirror is None else raw.mirror.astype(np.int32),

@@ -16,13 +16,14 @@ def face_part(model: MorphableModel) -> MorphableModel:
     """The model on its face alone: neck, ears and the back of the head left out, every index moved along.
 
     What stays is the region inside the landmarks' outline with a margin (`_regions.face_region`), and whatever the face
-    mask, the landmarks and the jaw contour need.
+    mask, the landmarks and the jaw band need.
     """
     mean = model.mean.astype(np.float64)
     triangles = model.triangles.astype(np.int64)
-    needed = np.concatenate([model.landmark_vertices.ravel(), model.jaw_contour.ravel()])
+    band = triangles[model.jaw_triangles]
+    needed = np.concatenate([model.landmark_vertices.ravel(), band.ravel()])
     kept = face_region(mean, triangles, model.landmarks(mean)) | model.face_mask
-    kept |= np.isin(triangles, needed).any(axis=1)
+    kept |= np.isin(triangles, needed).any(axis=1)  # with the triangles around them, which make their normals
     used = np.unique(triangles[kept])
     place = np.full(len(mean), -1, np.int32)
     place[used] = np.arange(len(used))
@@ -38,7 +39,7 @@ def face_part(model: MorphableModel) -> MorphableModel:
         triangles=place[triangles[kept]],
         landmark_vertices=place[model.landmark_vertices],
         face_mask=model.face_mask[kept],
-        jaw_contour=place[model.jaw_contour],
+        jaw_band=np.where(model.jaw_band < 0, -1, (np.cumsum(kept) - 1)[model.jaw_band]).astype(np.int32),
         uv=model.uv[corners],
         uv_triangles=flat.reshape(-1, 3).astype(np.int32),
         mirror=np.where(mirror < 0, np.arange(len(used)), mirror).astype(np.int32),

@@ -7,6 +7,9 @@ Fields are those of `MorphableModel`, under the same names, plus
   (compressed rows) that takes a coarse mesh to the full one. Per-vertex fields with as many rows as the matrix has
   columns are multiplied by it on loading, which keeps smooth models small; indices always mean the full mesh.
 
+`jaw_band` may be missing: it is derived from the mean surface then. A `jaw_contour`, which files of faceinv 0.1 hold in its
+place, is not read.
+
 Bases may be stored as float16. Members may be deflated; stored as they are, they load ten times as fast. Nothing in
 the file is pickled, and pickles are refused.
 """
@@ -17,10 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from faceinv.errors import ModelError
 from faceinv.face.formats._checks import numeric
+from faceinv.face.jaw_band import jaw_band
 from faceinv.face.model import MorphableModel
 from faceinv.files import read_arrays, write_whole
 
@@ -31,7 +36,7 @@ VERSION: Final = 1
 _VERTEX_FIELDS: Final = ("mean", "identity", "expression", "mean_albedo", "albedo")
 _FIELDS: Final = (
     *("name", "licence", "albedo_space", *_VERTEX_FIELDS, "triangles", "landmark_vertices", "landmark_weights"),
-    *("face_mask", "jaw_contour", "uv", "uv_triangles", "mirror", "expression_names"),
+    *("face_mask", "jaw_band", "uv", "uv_triangles", "mirror", "expression_names"),
 )
 _BASES: Final = ("identity", "expression", "albedo")
 """Keys of the file that `MorphableModel` calls by the same name and `_basis`."""
@@ -52,11 +57,13 @@ def load_npz_model(path: str | Path) -> MorphableModel:
         raise ModelError(
             f"model file '{path}' is version {stored.get('version')}; this release reads version {VERSION}."
         )
-    missing = [key for key in _FIELDS if key not in stored]
+    missing = [key for key in _FIELDS if key not in stored and key != "jaw_band"]
     if missing:
         raise ModelError(f"model file '{path}' lacks {', '.join(missing)}.")
     if "subdivision_data" in stored:
         _subdivide(stored, path)
+    if "jaw_band" not in stored:
+        stored["jaw_band"] = _jaw_band(stored, path)
     texts: dict[str, Any] = {key: str(stored[key]) for key in _TEXT_FIELDS}
     names = tuple(str(name) for name in np.atleast_1d(stored["expression_names"]))
     arrays: dict[str, Any] = {
@@ -89,6 +96,16 @@ def save_npz_model(
     with write_whole(Path(path)) as temporary, temporary.open("wb") as stream:
         write = np.savez_compressed if (coarse is not None if compress is None else compress) else np.savez
         write(stream, format=FORMAT, version=VERSION, **fields)
+
+
+def _jaw_band(stored: dict[str, Any], path: Path) -> NDArray[np.int32]:
+    """What files from before there was a band lack."""
+    names = ("mean", "triangles", "landmark_vertices", "landmark_weights")
+    mean, triangles, vertices, weights = (numeric(stored[name], path, name) for name in names)
+    try:
+        return jaw_band(mean, triangles, vertices, weights)
+    except (ValueError, IndexError) as error:
+        raise ModelError(f"model file '{path}': mesh and landmarks are inconsistent ({error}).") from None
 
 
 def _attribute(key: str) -> str:
