@@ -54,12 +54,15 @@ def vertex_normals(triangles, corner_start, corners, vertices, normals, inverse_
 
 
 @parallel_kernel(fastmath={"contract"})
-def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
+def vertex_jacobian(flat, turning, mesh, shape, posed, used, basis, tangents, out):
     """out (V, R, K + C): how vertices used[i] move with the K shape coefficients and the C parameters of the camera.
 
     Rows 0 and 1 are screen motion in px, y up. For flat normals R = 3 and row 2 is the motion along the depth. For
     interpolated ones R = 4 and rows 2 and 3 are the turn of the vertex normal along two unit tangents, which are
     written to tangents (V, 2, 3), camera frame.
+
+    Without `turning`, rows 2 and 3 of interpolated normals are zero in the camera's columns: someone else sees to it that
+    normals turn with the head (`normal_equations.LightTurn`).
 
     With N the sum over triangles of (V_j - V_v) x (V_l - V_v), vertex j of the ring contributes `dV_j x c_j` to dN;
     so the turn along a tangent u is `sum_j dV_j . (c_j x u) / |N|`.
@@ -106,7 +109,7 @@ def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
                 tangents[i, a, 0], tangents[i, a, 1], tangents[i, a, 2] = turn(camera, u0, u1, u2)
                 columns = turn_columns(camera, w0, w1, w2)
                 for k in range(PARAMETERS):
-                    out[i, 2 + a, count + k] = real(columns[k])
+                    out[i, 2 + a, count + k] = real(columns[k]) if turning else real(0.0)
                 for k in range(count):
                     out[i, 2 + a, k] = real(0.0)
             for s in range(size):

@@ -23,6 +23,7 @@ __all__ = [
     "MIN_DOUBLE_AREA",
     "PIXEL_QUANTITIES",
     "RASTER_LIMIT",
+    "SHADED",
     "SNAP",
     "Array",
     "Assembly",
@@ -57,9 +58,11 @@ Array: TypeAlias = Any
 DType: TypeAlias = Literal["float32", "float64"]
 Normals: TypeAlias = Literal["smooth", "flat"]
 Assembly: TypeAlias = Literal["auto", "rows", "vertices"]
-PixelQuantity: TypeAlias = Literal["position", "normal", "albedo", "depth", "uv"]
-PIXEL_QUANTITIES: Final[tuple[PixelQuantity, ...]] = ("position", "normal", "albedo", "depth", "uv")
+PixelQuantity: TypeAlias = Literal["position", "normal", "albedo", "shadow", "depth", "uv"]
+PIXEL_QUANTITIES: Final[tuple[PixelQuantity, ...]] = ("position", "normal", "albedo", "shadow", "depth", "uv")
 """All that `AbstractRenderer.interpolate` can give."""
+SHADED: Final[tuple[PixelQuantity, ...]] = ("normal", "albedo", "shadow")
+"""What `AbstractRenderer.shade` reads."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,10 @@ class EngineSettings:
 class Energy:
     """The weights of the energy
 
-    `E = photo/|F| sum_F sum_c huber(I - T) + land/68 sum_l omega_l |u_l - u*_l|^2 / d^2
+    `E = photo/|F| sum_F w_p sum_c huber(I - T) + land/68 sum_l omega_l |u_l - u*_l|^2 / d^2
     + id |a|^2 + ex |e|^2 + al |b|^2 + li sum_{k>0,c} gamma_kc^2`,
-    where `huber(r) = r^2` up to `huber_delta` and `huber_delta (2 |r| - huber_delta)` beyond.
+    where w_p are `Problem.pixel_weights`, and `huber(r) = r^2` up to `huber_delta` and
+    `huber_delta (2 |r| - huber_delta)` beyond.
     """
 
     photometric: float
@@ -113,11 +117,21 @@ class Problem:
     energy: Energy
     white: float = 1.0
     """The value of white in `image`."""
+    pixel_weights: NDArray[np.float32] | None = None
+    """(B, H, W) from 0 to 1: how sure it is that each pixel shows the face, by which its part of the photometric term is
+    multiplied (|F| counts pixels all the same); None for ones."""
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.image.shape[1], self.image.shape[2]
+
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """(B, H, W) `pixel_weights`, written out."""
+        if self.pixel_weights is None:
+            return np.ones(self.mask.shape, np.float32)
+        return np.ascontiguousarray(self.pixel_weights, np.float32)
 
     @cached_property
     def hull(self) -> NDArray[np.bool_]:
@@ -167,6 +181,9 @@ class Pixels:
     """(B, H, W, 3) unit, camera frame: interpolated from the vertices, or the triangle's own for flat normals."""
     albedo: Array | None
     """(B, H, W, 3)."""
+    shadow: Array | None
+    """(B, H, W, 9) what the face itself takes from the basis, camera frame: see `faceinv.face.self_shadow`. None, even
+    if asked for, where the model has no `occlusion`."""
     depth: Array | None
     """(B, H, W) px, larger is nearer."""
     uv: Array | None
@@ -258,7 +275,7 @@ class ResidualJacobian(NamedTuple):
     """Photometric rows of one item, host float64, for checks."""
 
     residual: NDArray[np.float64]
-    """(R,) sqrt(photo/|F|) (I - T)."""
+    """(R,) sqrt(photo w_p/|F|) (I - T)."""
     jacobian: NDArray[np.float64]
     """(R, P) its derivative with visibility frozen."""
     weight: NDArray[np.float64]

@@ -10,6 +10,7 @@ from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
 from faceinv.engine.records import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT, NOSE
 from faceinv.face.lighting import LIGHTING_COUNT, SH_CONSTANTS, SH_COUNT
+from faceinv.face.self_shadow import COSINE_BANDS, INTERREFLECTION, MOMENT_COUNT
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.launch.kernel import Kernel
@@ -28,6 +29,7 @@ __all__ = [
     "RECORD_FIELDS",
     "REPORT",
     "ROW_THREADS",
+    "SH_COUNT",
     "SLAB_PIXELS",
     "TILE",
     "blocks",
@@ -72,6 +74,9 @@ def _prelude() -> str:
         "POSE_COUNT": POSE_COUNT,
         "LIGHTING_COUNT": LIGHTING_COUNT,
         "LIGHT_COLUMNS": SH_COUNT,
+        "MOMENT_COUNT": MOMENT_COUNT,
+        "INTERREFLECTION": INTERREFLECTION,
+        **{f"BAND_{i}": float(value) for i, value in enumerate(COSINE_BANDS)},
         "LANDMARKS": LANDMARK_COUNT,
         "LANDMARK_ROWS": LANDMARK_ROWS,
         "JAW": JAW_COUNT,
