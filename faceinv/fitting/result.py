@@ -20,6 +20,7 @@ from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.files import read_arrays, write_whole
+from faceinv.fitting.extension import extended
 from faceinv.fitting.solver import Iteration, Status
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class FitResult:
         timings: Seconds by stage.
         photo: (H, W, 3) RGB, sRGB-encoded in [0, 1]; None for a result read from a file.
         warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
+        albedo_field: The amplitude of the albedo field that `model` has beside its own albedo; 0 for none.
     """
 
     face: Face
@@ -90,6 +92,7 @@ class FitResult:
     timings: dict[str, float] = field(default_factory=dict)
     photo: NDArray[np.float32] | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
+    albedo_field: float = 0.0
 
     def __repr__(self) -> str:
         width, height = self.image_size
@@ -118,8 +121,13 @@ class FitResult:
 
     @property
     def albedo_coefficients(self) -> NDArray[np.float64]:
-        """(Ka,) in standard deviations: the face's `albedo`."""
-        return self.face.albedo
+        """In standard deviations: the face's `albedo` over the model's own modes, without the field."""
+        return self.face.albedo[: self.model.own_albedo_count]
+
+    @property
+    def albedo_field_coefficients(self) -> NDArray[np.float64]:
+        """In standard deviations: the face's `albedo` over the modes of the albedo field; empty where there is none."""
+        return self.face.albedo[self.model.own_albedo_count :]
 
     @property
     def camera(self) -> WeakPerspective:
@@ -273,6 +281,9 @@ class FitResult:
             "identity": self.identity,
             "expression": self.expression,
             "albedo_coefficients": self.albedo_coefficients,
+            "albedo_field_coefficients": self.albedo_field_coefficients,
+            "albedo_field": self.albedo_field,
+            "self_occlusion": self.model.occlusion is not None,
             "scale": self.camera.scale,
             "rotation": self.camera.rotation,
             "translation": self.camera.translation,
@@ -320,12 +331,19 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         raise InputError(
             f"'{path}' was fitted with another state of model '{source}'. Give the model it was fitted with as `model`."
         )
+    stored.setdefault("albedo_field", np.zeros(()))
+    stored.setdefault("albedo_field_coefficients", np.zeros(0))
+    amplitude, occluded = stored["albedo_field"], stored.get("self_occlusion", np.zeros((), np.bool_))
+    if amplitude.shape or not (amplitude.dtype.kind in "fiu" and 0 <= amplitude < np.inf) or occluded.shape:
+        raise InputError(f"result '{path}': its albedo field or self-occlusion cannot be; the file is damaged.")
+    chosen = extended(chosen, float(amplitude), bool(occluded))
     layout = ParameterLayout.of(chosen)
     shapes = {
         **dict.fromkeys(numbers, ()),
         "identity": (layout.identity_count,),
         "expression": (layout.expression_count,),
-        "albedo_coefficients": (layout.albedo_count,),
+        "albedo_coefficients": (chosen.own_albedo_count,),
+        "albedo_field_coefficients": (chosen.field_count,),
         "rotation": (3, 3),
         "translation": (2,),
         "lighting": (9, 3),
@@ -352,7 +370,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
     face = Face(
         identity=stored["identity"],
         expression=stored["expression"],
-        albedo=stored["albedo_coefficients"],
+        albedo=np.concatenate([stored["albedo_coefficients"], stored["albedo_field_coefficients"]]),
         camera=WeakPerspective(float(stored["scale"]), stored["rotation"], stored["translation"]),
         lighting=stored["lighting"],
     )
@@ -364,6 +382,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         model_source=source,
         image_size=(width, height),
         warnings=tuple(str(line) for line in stored.get("warnings", ())),
+        albedo_field=float(amplitude),
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["blocked_light", "with_occlusion"]
 
-_DIRECTIONS: Final = 256
+_DIRECTIONS: Final = 192
 _TEXEL_MM: Final = 1.5
 """Of the depth maps: finer than the folds that keep light off, coarser than the mesh."""
 _OFF_SURFACE_MM: Final = 0.8
