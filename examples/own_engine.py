@@ -27,6 +27,7 @@ from faceinv.engine.records import (
     MIN_DOUBLE_AREA,
     PIXEL_QUANTITIES,
     RASTER_LIMIT,
+    SHADED,
     SNAP,
     EngineSettings,
     Frozen,
@@ -42,6 +43,7 @@ from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import sh_basis
 from faceinv.face.mesh import triangle_normals, vertex_normals
 from faceinv.face.model import MorphableModel
+from faceinv.face.self_shadow import MOMENT_COUNT, shadows
 
 __all__ = ["build"]
 
@@ -91,6 +93,7 @@ class PlainRenderer(AbstractRenderer):
         """Means over the corners of each pixel's triangle."""
         model, triangle = self.model, visibility.triangle
         rotation = np.asarray(geometry.camera.rotation)
+        moments = np.zeros((model.vertex_count, MOMENT_COUNT)) if model.occlusion is None else model.occlusion
 
         def mean(values: Floats, corners: NDArray[np.int32] = model.triangles) -> Floats:
             mixed = [
@@ -114,19 +117,25 @@ class PlainRenderer(AbstractRenderer):
             "position": lambda: mean(geometry.vertices),
             "normal": normal,
             "albedo": lambda: mean(geometry.albedo),
+            "shadow": lambda: mean(shadows(moments, rotation)),
             "depth": lambda: mean(geometry.depth[..., None])[..., 0],
             "uv": lambda: mean(uv, model.uv_triangles),
         }
         seen = triangle >= 0
         pictures: dict[str, Floats | None] = dict.fromkeys(PIXEL_QUANTITIES)
         for name in quantities:
+            if name == "shadow" and model.occlusion is None:
+                continue
             picture = read[name]()
             pictures[name] = np.where(seen[..., None] if picture.ndim == 4 else seen, picture, 0.0)
         return Pixels(triangle, **pictures)
 
     def shade(self, pixels: Pixels, lighting: Floats) -> Floats:
-        """Albedo times the light that its normal receives."""
-        light = sh_basis(pixels.needed("normal")) @ lighting[:, None]
+        """Albedo times the light that its normal receives, less what the face itself keeps off."""
+        basis = sh_basis(pixels.needed("normal"))
+        if self.model.occlusion is not None:
+            basis -= pixels.needed("shadow")
+        light = basis @ lighting[:, None]
         return np.where(pixels.triangle[..., None] >= 0, pixels.needed("albedo") * light, 0.0)
 
     def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -206,6 +215,8 @@ class Seen:
     """(F,)."""
     colour: Floats
     """(F, 3) of the photo."""
+    root: Floats
+    """(F, 1) the root of the pixels' weights."""
 
 
 class PlainDifferentiator(HostTermsDifferentiator):
@@ -223,7 +234,8 @@ class PlainDifferentiator(HostTermsDifferentiator):
             chosen = (triangle >= 0) & (model.face_mask & ~thin)[triangle] & self.problem.mask[item]
             y, x = np.nonzero(chosen)
             colour = self.problem.image[item][chosen].astype(np.float64)
-            seen.append(Seen(np.stack([x, y], axis=1), triangle[chosen], colour))
+            root = np.sqrt(self.problem.weights[item][chosen].astype(np.float64))[:, None]
+            seen.append(Seen(np.stack([x, y], axis=1), triangle[chosen], colour, root))
         return visibility, np.array([len(one.triangle) for one in seen]), seen
 
     def _pixels(self, chi: Floats, seen: Seen) -> Pixels:
@@ -232,7 +244,7 @@ class PlainDifferentiator(HostTermsDifferentiator):
         geometry = renderer.geometry(chi[None])
         weights = barycentric(geometry.image_xy[0][renderer.model.triangles[seen.triangle]], seen.xy)
         row = Visibility(seen.triangle[None, None], weights[None, None])
-        return renderer.interpolate(geometry, row, ("normal", "albedo"))
+        return renderer.interpolate(geometry, row, SHADED)
 
     def _difference(self, chi: Floats, seen: Seen, pixels: Pixels | None = None) -> Floats:
         """(F, 3) radiance less photo at chi (P,)."""
@@ -245,7 +257,7 @@ class PlainDifferentiator(HostTermsDifferentiator):
         energy, seen = self.problem.energy, frozen.cache[item]
         size = np.abs(self._difference(chi, seen))
         near = np.minimum(size, energy.huber_delta)
-        return float(energy.photometric / len(seen.triangle) * (near * (2 * size - near)).sum())
+        return float(energy.photometric / len(seen.triangle) * (seen.root**2 * near * (2 * size - near)).sum())
 
     def _rows(self, chi: Floats, seen: Seen) -> ResidualJacobian:
         """All rows at chi (P,)."""
@@ -262,7 +274,8 @@ class PlainDifferentiator(HostTermsDifferentiator):
         weight = energy.huber_delta / np.maximum(np.abs(difference), energy.huber_delta)
         if np.isinf(energy.huber_delta):
             weight = np.ones_like(difference)
-        return ResidualJacobian(scale * difference, scale / (2 * _STEP) * np.stack(columns, axis=1), weight)
+        scale = np.repeat(scale * seen.root, 3)
+        return ResidualJacobian(scale * difference, scale[:, None] / (2 * _STEP) * np.stack(columns, axis=1), weight)
 
     def _photometric(self, chi: Floats, frozen: Frozen, item: int) -> tuple[float, Floats, Floats]:
         """Cost, J^T W r and J^T W J."""

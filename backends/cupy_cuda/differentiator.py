@@ -61,9 +61,10 @@ class CudaDifferentiator(AbstractDifferentiator):
         self._surfaces: list[tuple[bytes, Surface]] = []
         self._parts = Parts(device, len(problem.image), problem.size, self._surfaces.clear)
         self._latest: dict[str, tuple[bytes, Array]] = {}
-        self._image, self._mask, self._landmarks, self._weights, self._means = self._parts.whole(
+        self._image, self._pixel_weights, self._mask, self._landmarks, self._weights, self._means = self._parts.whole(
             lambda: (
                 device.asarray(np.ascontiguousarray(problem.image, np.float32)),
+                device.asarray(problem.weights),
                 device.asarray(np.ascontiguousarray(problem.mask).astype(np.uint8)),
                 DeviceLandmarks.of(device, problem),
                 *(device.asarray(part) for part in priors(renderer.layout, problem)),
@@ -265,6 +266,7 @@ class CudaDifferentiator(AbstractDifferentiator):
             active=part_of(self._put("active", active.astype(np.uint8)), part),
             surface=self._surface(chi[part]),
             image=part_of(self._image, part),
+            weights=part_of(self._pixel_weights, part),
             triangle=None if frozen.visibility is None else part_of(frozen.visibility.triangle, part),
             seen=frozen.cache.of(part),
         )

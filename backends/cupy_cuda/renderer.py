@@ -8,7 +8,7 @@ import numpy as np
 
 from faceinv.backends.cupy_cuda.kernels import FILES
 from faceinv.backends.cupy_cuda.kernels.camera import camera_records
-from faceinv.backends.cupy_cuda.kernels.geometry import Surface, posed_surface
+from faceinv.backends.cupy_cuda.kernels.geometry import Surface, posed_surface, turned_shadows
 from faceinv.backends.cupy_cuda.kernels.model import DeviceModel
 from faceinv.backends.cupy_cuda.kernels.pixels import Vertices, interpolate_pixels, shade_pixels
 from faceinv.backends.cupy_cuda.kernels.raster import visible
@@ -71,12 +71,14 @@ class CudaRenderer(AbstractRenderer):
     ) -> Pixels:
         """See `AbstractRenderer.interpolate`."""
         camera = self.device.asarray(camera_records(geometry.camera))
-        vertices = Vertices(camera, geometry.vertices, geometry.normals, geometry.albedo, geometry.depth)
+        shadow = turned_shadows(self.on_device, camera) if "shadow" in quantities else None
+        vertices = Vertices(camera, geometry.vertices, geometry.normals, geometry.albedo, shadow, geometry.depth)
         return interpolate_pixels(self.on_device, vertices, visibility, quantities)
 
     def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> Array:
         """See `AbstractRenderer.shade`."""
-        return shade_pixels(self.device, pixels, self.device.asarray(pack_lighting(np.asarray(lighting, np.float64))))
+        packed = self.device.asarray(pack_lighting(np.asarray(lighting, np.float64)))
+        return shade_pixels(self.on_device, pixels, packed)
 
     def to_host(self, array: Array) -> NDArray[Any]:
         """See `AbstractRenderer.to_host`."""

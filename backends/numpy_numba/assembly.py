@@ -30,10 +30,11 @@ _PAIR = _ALBEDO + 3
 
 
 @parallel_kernel(fastmath={"contract"})
-def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape_pose, out):
+def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape_pose, spin, spin_at, out):
     """out (3, count, >= K + C + Ka + 10): rows of J and residuals for pixels first, first + 1, ...; zeros beyond.
 
-    A channel has its own nine light columns only. `shape_pose` is K + C, C being the camera's columns.
+    A channel has its own nine light columns only. `shape_pose` is K + C, C being the camera's columns. What is in `spin`
+    (see `Local`) is added to the three columns from `spin_at` on.
     """
     shown, place = seen.shown, seen.place
     rank = len(axes)
@@ -58,6 +59,10 @@ def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape
                 blue = blue + record[i, 2 * LANES + rank + a] * m1
                 blue = blue + record[i, 2 * LANES + 2 * rank + a] * m2
             out[0, row, k], out[1, row, k], out[2, row, k] = red, green, blue
+        if spin.shape[0]:
+            for c in range(3):
+                for a in range(3):
+                    out[c, row, spin_at + a] += spin[i, c, a]
         for c in range(3):
             at = LANES * c + SHARES
             h0, h1, h2 = record[i, at], record[i, at + 1], record[i, at + 2]

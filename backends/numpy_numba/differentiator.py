@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.backends.numpy_numba.camera import SCREEN_ROWS
-from faceinv.backends.numpy_numba.normal_equations import NormalEquations
+from faceinv.backends.numpy_numba.normal_equations import LightTurn, NormalEquations
 from faceinv.backends.numpy_numba.parts import Local, Seen, Target
 from faceinv.backends.numpy_numba.raster import list_pixels, rasterize
 from faceinv.backends.numpy_numba.record import RECORD
@@ -35,6 +35,8 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         renderer.surfaces.resize(len(problem.image))
         self._image = np.array(problem.image, np.float32, order="C")
         self._mask = np.array(problem.mask, np.bool_, order="C")
+        self._weights = np.array(problem.weights, np.float32, order="C")
+        self._shadowed = renderer.model.occlusion is not None
         self._face_mask = renderer.model.face_mask.copy()
         # R rows of a vertex's motion: its place on the screen, and its depth or the two turns of its normal.
         rank = SCREEN_ROWS + (1 if renderer.flat else 2)
@@ -70,11 +72,17 @@ class NumbaDifferentiator(HostTermsDifferentiator):
     def _target(self, seen: Seen, item: int) -> Target:
         energy = self.problem.energy
         scale = float(np.sqrt(energy.photometric / max(len(seen.pixels), 1)))
-        return Target(self._image[item], float(energy.huber_delta), scale)
+        return Target(self._image[item], float(energy.huber_delta), scale, self._weights[item])
 
     def _gamma(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """(9, 3) of one item."""
         return np.ascontiguousarray(self.renderer.layout.gamma(chi))
+
+    def _light_turn(self, chi: NDArray[np.float64]) -> LightTurn | None:
+        """What the pose's turn is in columns of the light, where shadows turn with the interpolated normals."""
+        if not self._shadowed or self.renderer.flat:
+            return None
+        return LightTurn.of(self.renderer.layout, self._gamma(chi))
 
     def _photometric_cost(self, chi: NDArray[np.float64], frozen: Frozen, item: int) -> float:
         renderer, seen = self.renderer, frozen.cache[item]
@@ -88,7 +96,8 @@ class NumbaDifferentiator(HostTermsDifferentiator):
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         seen: Seen = frozen.cache[item]
         local = self._local(chi, seen, item, robust=True)
-        gradient, hessian = self._equations.solve_for(local, seen, self.renderer.settings.assembly)
+        assembly = self.renderer.settings.assembly
+        gradient, hessian = self._equations.solve_for(local, seen, assembly, self._light_turn(chi))
         return float(local.cost.sum()), gradient, hessian
 
     def _photometric_rows(
@@ -97,7 +106,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         seen: Seen = frozen.cache[item]
         local = self._local(chi[item], seen, item, robust=False)
         order = np.argsort(seen.pixels)  # row by row
-        jacobian = self._equations.jacobian(local, seen)[order].reshape(3 * len(order), -1)
+        jacobian = self._equations.jacobian(local, seen, self._light_turn(chi[item]))[order].reshape(3 * len(order), -1)
         chosen = slice(None) if rows is None else rows
         return ResidualJacobian(
             local.residual[order].ravel()[chosen], jacobian[chosen], local.weight[order].ravel()[chosen]
@@ -110,6 +119,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
             cost=np.empty(count),
             residual=np.empty((count, 3)),
             weight=np.empty((count, 3)),
+            spin=np.empty((count if self._shadowed and renderer.flat else 0, 3, 3), renderer.real),
             record=equations.buffer("record", count, RECORD),
             motion=equations.buffer("motion", *equations.motion_shape(used)),
             tangents=np.empty((used, 2, 3)),
@@ -117,6 +127,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         local.motion[used:] = 0.0
         vertex_jacobian(
             renderer.flat,
+            not self._shadowed,
             renderer.mesh,
             surface.shape,
             surface.posed,
@@ -137,6 +148,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
             local.cost,
             local.residual,
             local.weight,
+            local.spin,
             local.record,
         )
         return local

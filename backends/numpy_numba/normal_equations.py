@@ -5,12 +5,14 @@ Inside, columns are ordered [shape | pose | albedo | light | residual]; see `ass
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from faceinv.backends.numpy_numba.assembly import light_products, pixel_rows, vertex_rows
 from faceinv.backends.numpy_numba.record import LIGHT_LANES, LIGHTS
+from faceinv.face.lighting import SH_TURNS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from faceinv.engine.records import Assembly
     from faceinv.face.layout import ParameterLayout
 
-__all__ = ["NormalEquations"]
+__all__ = ["LightTurn", "NormalEquations"]
 
 _PIXELS: Final = 4096
 """Pixels in one block of rows."""
@@ -30,6 +32,39 @@ _LIGHT_BLOCKS: Final = 64
 """Blocks of pixels whose light columns are summed by themselves."""
 _WHOLE: Final = 32
 """Used vertices are padded to a multiple of this, as BLAS likes it."""
+
+
+@dataclass(frozen=True)
+class LightTurn:
+    """The pose's turn as a combination of the light's columns.
+
+    As the head turns, its normals and its shadows turn together: what light they are under then differs as if the light
+    had turned the other way. So a pixel's derivative by the turn is that of its place on the screen, which the motion of
+    the vertices gives, and `light columns @ coefficients`: with J of the former alone, the whole is `J S`.
+    """
+
+    turn: slice
+    """The turn's columns in chi."""
+    light: slice
+    """The light's."""
+    coefficients: NDArray[np.float64]
+    """(27, 3)."""
+
+    @classmethod
+    def of(cls, layout: ParameterLayout, gamma: NDArray[np.float64]) -> LightTurn:
+        """Under a light gamma (9, 3)."""
+        coefficients = np.einsum("akj,kc->cja", SH_TURNS, gamma).reshape(-1, 3)
+        return cls(layout.rotation, layout.lighting, coefficients)
+
+    def rows(self, jacobian: NDArray[np.float64]) -> None:
+        """J S of J (..., P), in place."""
+        jacobian[..., self.turn] += jacobian[..., self.light] @ self.coefficients
+
+    def squares(self, gradient: NDArray[np.float64], hessian: NDArray[np.float64]) -> None:
+        """S^T g and the upper triangle of S^T H S of g (P,) and the full H (P, P), in place."""
+        self.rows(gradient)
+        self.rows(hessian)
+        self.rows(hessian.T)
 
 
 class NormalEquations:
@@ -43,6 +78,7 @@ class NormalEquations:
         parts = (layout.shape, layout.pose, layout.albedo, layout.lighting)
         self._order = np.concatenate([np.arange(part.start, part.stop) for part in parts])
         """(P,) where each column inside is in chi."""
+        self._spin_at = layout.shape_count + layout.camera.ROTATION.start
         self._shape_pose = layout.shape_count + layout.pose.stop - layout.pose.start
         self._dense = self._shape_pose + layout.albedo_count
         self._buffers: dict[str, NDArray[Any]] = {}
@@ -59,20 +95,25 @@ class NormalEquations:
         return _round_up(used, _WHOLE), len(self._axes), _round_up(self._shape_pose, 16)
 
     def solve_for(
-        self, local: Local, seen: Seen, assembly: Assembly
+        self, local: Local, seen: Seen, assembly: Assembly, light_turn: LightTurn | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """g (P,) and H (P, P)."""
+        """g (P,) and H (P, P). Flat normals with shadows are always worked on by rows."""
         if assembly == "auto":  # a vertex costs about as much as R pixels; measured by benchmarks/linearize.py
             assembly = "vertices" if len(seen.pixels) > len(self._axes) * len(seen.vertices) else "rows"
-        augmented = (self._by_vertices if assembly == "vertices" else self._by_rows)(local, seen)
+        by_vertices = assembly == "vertices" and not len(local.spin)
+        augmented = (self._by_vertices if by_vertices else self._by_rows)(local, seen)
         count = len(self._order)
         upper = np.triu(augmented[:count, :count])
         gradient, hessian = np.empty(count), np.empty((count, count))
         gradient[self._order] = augmented[:count, count]
         hessian[np.ix_(self._order, self._order)] = upper + np.triu(upper, 1).T
+        if light_turn is not None:
+            light_turn.squares(gradient, hessian)
+            upper = np.triu(hessian)
+            hessian = upper + np.triu(upper, 1).T
         return gradient, hessian
 
-    def jacobian(self, local: Local, seen: Seen) -> NDArray[np.float64]:
+    def jacobian(self, local: Local, seen: Seen, light_turn: LightTurn | None = None) -> NDArray[np.float64]:
         """J (F, 3, P) of the pixels as they are listed."""
         rows = self._pixel_rows(local, seen, 0, len(seen.pixels)).transpose(1, 0, 2)
         dense, count = self._dense, len(self._order)
@@ -82,6 +123,8 @@ class NormalEquations:
             columns[:, c, dense + LIGHTS * c : dense + LIGHTS * (c + 1)] = rows[:, c, dense : dense + LIGHTS]
         jacobian = np.empty_like(columns)
         jacobian[:, :, self._order] = columns
+        if light_turn is not None:
+            light_turn.rows(jacobian)
         return jacobian
 
     def _by_vertices(self, local: Local, seen: Seen) -> NDArray[np.float64]:
@@ -147,7 +190,8 @@ class NormalEquations:
         """See `assembly.pixel_rows`."""
         out = self.buffer("rows", 3, count, _round_up(self._dense + LIGHTS + 1, 8))
         triangles, basis = self._mesh.triangles, self._albedo_basis
-        pixel_rows(self._axes, first, triangles, seen, local.record, local.motion, basis, self._shape_pose, out)
+        spin, at = local.spin, self._spin_at
+        pixel_rows(self._axes, first, triangles, seen, local.record, local.motion, basis, self._shape_pose, spin, at, out)
         return out
 
 

@@ -35,6 +35,8 @@ class Posed(NamedTuple):
     """(N, 3)."""
     camera: NDArray[np.float64]
     """See `camera.packed`."""
+    shadow: NDArray[np.float64]
+    """(N, 9) camera frame, see `faceinv.face.self_shadow`; (0, 9) where the model has none."""
 
 
 class Target(NamedTuple):
@@ -46,6 +48,8 @@ class Target(NamedTuple):
     """Huber's threshold."""
     scale: float
     """sqrt(photo / |F|)."""
+    weights: NDArray[np.float32]
+    """(H, W), see `Problem.pixel_weights`."""
 
 
 class Seen(NamedTuple):
@@ -68,6 +72,9 @@ class Local(NamedTuple):
     """(F, 3)."""
     weight: NDArray[np.float64]
     """(F, 3) Huber's."""
+    spin: NDArray[Any]
+    """(F, 3, 3) channel, axis: how a pixel's radiance changes as the shadows turn with the head. Of flat normals; (0, 3,
+    3) where there is no shadow, and for interpolated normals (see `normal_equations.LightTurn`)."""
     record: NDArray[Any]
     """(F, RECORD); see `record`."""
     motion: NDArray[Any]

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from faceinv.backends.numpy_numba.kernel import kernel
+from faceinv.backends.numpy_numba.record import LIGHTS
 from faceinv.backends.numpy_numba.shading import face_normal, harmonics, mixed_normal, shade
 
 __all__ = ["mix", "mix_normals", "radiance"]
@@ -43,13 +46,19 @@ def mix_normals(flat, triangle_image, barycentric, triangles, points, normals, o
 
 
 @kernel
-def radiance(triangle_image, normal, albedo, gamma, out):
-    """out (H, W, 3): normals and albedo (H, W, 3) under the light, zeros for the background."""
+def radiance(triangle_image, normal, albedo, shadow, gamma, out):
+    """out (H, W, 3): normals, albedo (H, W, 3) and shadows (H, W, 9) under the light, zeros for the background.
+
+    No shadows are (0, W, 9).
+    """
+    lit = np.empty(LIGHTS)
     for y in range(triangle_image.shape[0]):
         for x in range(triangle_image.shape[1]):
             if triangle_image[y, x] < 0:
                 out[y, x, 0] = out[y, x, 1] = out[y, x, 2] = 0.0
                 continue
             basis = harmonics(normal[y, x, 0], normal[y, x, 1], normal[y, x, 2])
+            for k in range(LIGHTS):
+                lit[k] = basis[k] - shadow[y, x, k] if shadow.shape[0] else basis[k]
             for c in range(3):
-                out[y, x, c] = albedo[y, x, c] * shade(gamma, c, basis)
+                out[y, x, c] = albedo[y, x, c] * shade(gamma, c, lit)

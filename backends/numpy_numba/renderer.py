@@ -19,6 +19,8 @@ from faceinv.engine.interface import AbstractRenderer
 from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
 from faceinv.engine.remembered import Remembered
 from faceinv.face.layout import ParameterLayout
+from faceinv.face.lighting import SH_COUNT
+from faceinv.face.self_shadow import shadows
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,7 +80,15 @@ class NumbaRenderer(AbstractRenderer):
         points = posed(camera, vertices)
         image_xy, depth, screen = projected(camera, points)
         shape = Shape(vertices, normals, inverse_length)
-        return Surface(shape, Posed(points, screen, turned(camera, normals), albedo, packed(camera)), image_xy, depth)
+        shadow = self._shadow(camera.rotation)
+        return Surface(
+            shape, Posed(points, screen, turned(camera, normals), albedo, packed(camera), shadow), image_xy, depth
+        )
+
+    def _shadow(self, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 9) of the vertices, or (0, 9) where the model has none."""
+        moments = self.model.occlusion
+        return np.zeros((0, SH_COUNT)) if moments is None else shadows(moments, rotation)
 
     @one_blas_thread()
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:
@@ -115,6 +125,9 @@ class NumbaRenderer(AbstractRenderer):
             "depth": (self.mesh.triangles, self._flat_depth(geometry)[..., None]),
             "uv": (self.uv_triangles, np.broadcast_to(self.uv, (len(visibility.triangle), *self.uv.shape))),
         }
+        if self.model.occlusion is not None and "shadow" in quantities:
+            rotations = np.asarray(geometry.camera.rotation)
+            tables["shadow"] = (self.mesh.triangles, np.stack([self._shadow(rotation) for rotation in rotations]))
         mixed: dict[str, NDArray[np.float64]] = {}
         for name, (corners, values) in tables.items():
             if name in quantities:
@@ -129,6 +142,7 @@ class NumbaRenderer(AbstractRenderer):
             position=mixed.get("position"),
             normal=self._normals(geometry, visibility) if "normal" in quantities else None,
             albedo=mixed.get("albedo"),
+            shadow=mixed.get("shadow"),
             depth=mixed["depth"][..., 0] if "depth" in mixed else None,
             uv=mixed.get("uv"),
         )
@@ -160,10 +174,13 @@ class NumbaRenderer(AbstractRenderer):
     def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AbstractRenderer.shade`."""
         normal, albedo = pixels.needed("normal"), pixels.needed("albedo")
-        out = np.empty((*pixels.triangle.shape, 3))
+        width = pixels.triangle.shape[2]
+        out, none = np.empty((*pixels.triangle.shape, 3)), np.zeros((0, width, SH_COUNT))
+        shadow = None if self.model.occlusion is None else pixels.needed("shadow")
         for item, colours in enumerate(out):
             gamma = np.array(lighting[item], np.float64, order="C")
-            pixel_kernels.radiance(pixels.triangle[item], normal[item], albedo[item], gamma, colours)
+            lost = none if shadow is None else shadow[item]
+            pixel_kernels.radiance(pixels.triangle[item], normal[item], albedo[item], lost, gamma, colours)
         return out
 
     def to_host(self, array: NDArray[Any]) -> NDArray[Any]:

@@ -19,11 +19,12 @@ from numba import prange
 from faceinv.backends.numpy_numba.camera import from_centre, pixel_place, weights
 from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHTS, RECORD, RESIDUAL, RHO, SHARES
-from faceinv.face.lighting import SH_CONSTANTS
+from faceinv.face.lighting import SH_CONSTANTS, SH_TURNS
 
-__all__ = ["face_normal", "harmonics", "local_rows", "mixed_normal", "residuals", "shade"]
+__all__ = ["face_normal", "harmonics", "local_rows", "mixed_normal", "residuals", "shade", "shaded_harmonics"]
 
 _C0, _C1, _C2, _C3, _C4 = (float(c) for c in SH_CONSTANTS)
+_SH_TURNS = SH_TURNS.copy()
 
 
 @kernel
@@ -39,6 +40,45 @@ def harmonics(x, y, z):
         _C2 * x * z,
         _C4 * (x * x - y * y),
     )
+
+
+@kernel
+def _lit(basis, shadow, i0, i1, i2, b0, b1, b2, k):
+    """Function k of the basis less its shadow."""
+    return basis[k] - (b0 * shadow[i0, k] + b1 * shadow[i1, k] + b2 * shadow[i2, k])
+
+
+@kernel
+def shaded_harmonics(x, y, z, shadow, i0, i1, i2, b0, b1, b2):
+    """The basis at a normal less the shadows (N, 9) of a triangle's corners; no shadows are (0, 9)."""
+    basis = harmonics(x, y, z)
+    if shadow.shape[0] == 0:
+        return basis
+    return (
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 0),
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 1),
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 2),
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 3),
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 4),
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 5),
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 6),
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 7),
+        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 8),
+    )
+
+
+@kernel
+def _turning_shadow(gamma, c, shadow, i0, i1, i2, b0, b1, b2):
+    """How `-gamma . shadow` changes as the shadow turns with the head, about x, y and z: `lighting.SH_TURNS`."""
+    x = y = z = 0.0
+    for k in range(LIGHTS):
+        for j in range(LIGHTS):
+            if _SH_TURNS[0, k, j] or _SH_TURNS[1, k, j] or _SH_TURNS[2, k, j]:
+                part = gamma[k, c] * (b0 * shadow[i0, j] + b1 * shadow[i1, j] + b2 * shadow[i2, j])
+                x -= _SH_TURNS[0, k, j] * part
+                y -= _SH_TURNS[1, k, j] * part
+                z -= _SH_TURNS[2, k, j] * part
+    return x, y, z
 
 
 @kernel
@@ -82,11 +122,13 @@ def _huber(r, delta, scale):
 def residuals(flat, triangles, posed, gamma, seen, target, cost):
     """cost (F,): the photometric term's part of each of the pixels that are seen."""
     points, screen, normals, albedo, camera = posed.points, posed.screen, posed.normals, posed.albedo, posed.camera
+    shadow = posed.shadow
     pixels, shown = seen.pixels, seen.shown
-    image, delta, scale = target.image, target.delta, target.scale
+    image, delta, weights_of = target.image, target.delta, target.weights
     width = image.shape[1]
     for i in prange(pixels.shape[0]):
         y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
+        scale = target.scale * np.sqrt(np.float64(weights_of[y, x]))
         i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         u, v = pixel_place(camera, x, y)
         b0, b1, b2, _, _, _, _, _ = weights(screen, i0, i1, i2, u, v)
@@ -94,7 +136,7 @@ def residuals(flat, triangles, posed, gamma, seen, target, cost):
             nx, ny, nz, _ = face_normal(points, i0, i1, i2)
         else:
             nx, ny, nz, _ = mixed_normal(normals, i0, i1, i2, b0, b1, b2)
-        basis = harmonics(nx, ny, nz)
+        basis = shaded_harmonics(nx, ny, nz, shadow, i0, i1, i2, b0, b1, b2)
         total = 0.0
         for c in range(3):
             rho = b0 * albedo[i0, c] + b1 * albedo[i1, c] + b2 * albedo[i2, c]
@@ -103,18 +145,20 @@ def residuals(flat, triangles, posed, gamma, seen, target, cost):
 
 
 @parallel_kernel
-def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, cost, residual, weight, record):
+def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, cost, residual, weight, spin, record):
     """As `residuals`, and the other parts of `Local` that belong to pixels; tangents are those of the vertices.
 
     With `robust`, records are multiplied by the root of Huber's weight, so that H = J^T J and g = J^T r as they stand.
     """
     points, screen, normals, albedo, camera = posed.points, posed.screen, posed.normals, posed.albedo, posed.camera
+    shadow = posed.shadow
     pixels, shown, place = seen.pixels, seen.shown, seen.place
-    image, delta, scale = target.image, target.delta, target.scale
+    image, delta, weights_of = target.image, target.delta, target.weights
     width = image.shape[1]
     real = record.dtype.type
     for i in prange(pixels.shape[0]):
         y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
+        scale = target.scale * np.sqrt(np.float64(weights_of[y, x]))
         i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         u, v = pixel_place(camera, x, y)
         b0, b1, b2, g1x, g1y, g2x, g2y, w = weights(screen, i0, i1, i2, u, v)
@@ -125,7 +169,7 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
             nx, ny, nz, inverse = face_normal(points, i0, i1, i2)
         else:
             nx, ny, nz, inverse = mixed_normal(normals, i0, i1, i2, b0, b1, b2)
-        basis = harmonics(nx, ny, nz)
+        basis = shaded_harmonics(nx, ny, nz, shadow, i0, i1, i2, b0, b1, b2)
         total = 0.0
         for c in range(3):
             at = LANES * c
@@ -155,6 +199,11 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
                 s2 += ex * (normals[i2, 0] - normals[i0, 0])
                 s2 += ey * (normals[i2, 1] - normals[i0, 1])
                 s2 += ez * (normals[i2, 2] - normals[i0, 2])
+            if shadow.shape[0]:
+                for k in range(LIGHTS):
+                    light = rho * factor * gamma[k, c]
+                    s1 -= light * (shadow[i1, k] - shadow[i0, k])
+                    s2 -= light * (shadow[i2, k] - shadow[i0, k])
             sx, sy = -w * (s1 * g1x + s2 * g2x), -w * (s1 * g1y + s2 * g2y)
             sz = sx * centre_u + sy * centre_v
             for k in range(3):
@@ -183,6 +232,10 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
                         b[k] * (ex * tangents[p, 1, 0] + ey * tangents[p, 1, 1] + ez * tangents[p, 1, 2])
                     )
                 record[i, at + SHARES + k] = real(b[k] * h)
+            if spin.shape[0]:
+                y0, y1, y2 = _turning_shadow(gamma, c, shadow, i0, i1, i2, b0, b1, b2)
+                turn = rho * factor
+                spin[i, c, 0], spin[i, c, 1], spin[i, c, 2] = real(turn * y0), real(turn * y1), real(turn * y2)
             record[i, at + RESIDUAL] = real(residual[i, c])
             for lane in range(RESIDUAL + 1, LANES):
                 record[i, at + lane] = real(0.0)

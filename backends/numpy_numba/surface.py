@@ -62,12 +62,15 @@ def vertex_normals(triangles, corner_start, corners, vertices, normals, inverse_
 
 
 @parallel_kernel(fastmath={"contract"})
-def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
+def vertex_jacobian(flat, turning, mesh, shape, posed, used, basis, tangents, out):
     """out (V, R, K + C): how vertices used[i] move with the K shape coefficients and the C parameters of the camera.
 
     Rows 0, 1 and 2 say how it moves on the screen (see `camera`). For flat normals R = 4 and row 3 is the motion along
     the depth. For interpolated ones R = 5 and rows 3 and 4 are the turn of the vertex normal along two unit tangents,
     which are written to tangents (V, 2, 3), camera frame.
+
+    Without `turning`, rows 2 and 3 of interpolated normals are zero in the camera's columns: someone else sees to it that
+    normals turn with the head (`normal_equations.LightTurn`).
 
     With N the sum over triangles of (V_j - V_v) x (V_l - V_v), vertex j of the ring contributes `dV_j x c_j` to dN;
     so the turn along a tangent u is `sum_j dV_j . (c_j x u) / |N|`.
@@ -114,7 +117,7 @@ def vertex_jacobian(flat, mesh, shape, posed, used, basis, tangents, out):
                 tangents[i, a, 0], tangents[i, a, 1], tangents[i, a, 2] = turn(camera, u0, u1, u2)
                 columns = turn_columns(camera, w0, w1, w2)
                 for k in range(PARAMETERS):
-                    out[i, SCREEN_ROWS + a, count + k] = real(columns[k])
+                    out[i, SCREEN_ROWS + a, count + k] = real(columns[k]) if turning else real(0.0)
                 for k in range(count):
                     out[i, SCREEN_ROWS + a, k] = real(0.0)
             for s in range(size):

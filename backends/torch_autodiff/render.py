@@ -18,6 +18,7 @@ from faceinv.backends.torch_autodiff.ops import TorchOps
 from faceinv.engine.local_autodiff.raster import rasterize
 from faceinv.errors import InputError
 from faceinv.face.lighting import SH_CONSTANTS
+from faceinv.face.self_shadow import COSINE_BANDS, INTERREFLECTION, MOMENT_COUNT
 
 if TYPE_CHECKING:
     from faceinv.engine.records import Normals
@@ -46,6 +47,7 @@ def render(
     normals: Normals = "smooth",
     kappa: Tensor | float = 0.0,
     principal_point: Tensor | None = None,
+    occlusion: Tensor | None = None,
 ) -> Rendering:
     """Draw a mesh under second-order spherical-harmonics lighting.
 
@@ -63,11 +65,13 @@ def render(
         normals: `smooth` or `flat`.
         kappa: () 1/mm: one over the distance from the camera to the origin; 0 for weak perspective.
         principal_point: (2,) px; None for the middle of the image.
+        occlusion: (N, 10) moments of the directions in which the face blocks its own light
+            (`MorphableModel.occlusion`); None where light reaches everything.
 
     Raises:
         InputError: when a tensor has another shape than it should.
     """
-    _check(vertices, albedo, lighting, scale, rotation, translation, triangles, size, normals)
+    _check(vertices, albedo, lighting, scale, rotation, translation, triangles, size, normals, occlusion)
     triangles = triangles.long()
     height, width = size
     if principal_point is None:
@@ -89,7 +93,11 @@ def render(
         faces = _face_normals(vertices, triangles)
         summed = torch.zeros_like(vertices).index_add(0, triangles.reshape(-1), faces.repeat_interleave(3, dim=0))
         normal = (weights[..., None] * _unit(summed)[corners]).sum(dim=1)
-    shade = _sh(_unit(camera.turned(normal))) @ lighting
+    basis = _sh(_unit(camera.turned(normal)))
+    if occlusion is not None:
+        mixed = (weights[..., None] * occlusion[corners]).sum(dim=1)
+        basis = basis - _shadow(mixed, camera)
+    shade = basis @ lighting
     colour = (weights[..., None] * albedo[corners]).sum(dim=1) * shade
     image = torch.zeros(height * width, 3, dtype=colour.dtype, device=colour.device).index_copy(0, pixels, colour)
     return Rendering(image.reshape(height, width, 3), shown)
@@ -105,6 +113,7 @@ def _check(
     triangles: Tensor,
     size: tuple[int, int],
     normals: str,
+    occlusion: Tensor | None,
 ) -> None:
     count = vertices.shape[0] if vertices.ndim else 0
     for name, tensor, expected in (
@@ -115,6 +124,7 @@ def _check(
         ("rotation", rotation, (3,)),
         ("translation", translation, (2,)),
         ("triangles", triangles, (triangles.shape[0] if triangles.ndim else 0, 3)),
+        *([] if occlusion is None else [("occlusion", occlusion, (count, MOMENT_COUNT))]),
     ):
         if tuple(tensor.shape) != expected:
             raise InputError(f"render: '{name}' has shape {tuple(tensor.shape)}, expected {expected}.")
@@ -142,3 +152,16 @@ def _sh(normal: Tensor) -> Tensor:
     first = [torch.full_like(x, c0), c1 * y, c1 * z, c1 * x]
     rest = [c2 * x * y, c2 * y * z, c3 * (3 * z * z - 1), c2 * x * z, c4 * (x * x - y * y)]
     return torch.stack([*first, *rest], dim=1)
+
+
+def _shadow(moments: Tensor, camera: Camera) -> Tensor:
+    """(n, 9) what moments (n, 10) take from the basis: `faceinv.face.self_shadow`, differentiable by the pose."""
+    c0, c1, c2, c3, c4 = (float(c) for c in SH_CONSTANTS)
+    first = c1 / COSINE_BANDS[1] * camera.turned(moments[:, 1:4])
+    second = moments[:, [4, 5, 6, 5, 7, 8, 6, 8, 9]].reshape(-1, 3, 3) / COSINE_BANDS[2]
+    turned = camera.rotation @ second @ camera.rotation.T
+    xx, yy, zz = turned.diagonal(dim1=1, dim2=2).unbind(dim=1)
+    ambient = c0 / COSINE_BANDS[0] * (1.0 - INTERREFLECTION) * moments[:, 0]
+    linear = [first[:, 1], first[:, 2], first[:, 0]]
+    quadratic = [c2 * turned[:, 0, 1], c2 * turned[:, 1, 2], c3 * (2 * zz - xx - yy), c2 * turned[:, 0, 2]]
+    return torch.stack([ambient, *linear, *quadratic, c4 * (xx - yy)], dim=1)

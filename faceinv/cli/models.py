@@ -39,9 +39,13 @@ def convert(
     half: Annotated[bool, typer.Option("--half", help="Store the modes in 16 bits: half the size.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a model in faceinv's own format, which loads fastest and needs no other files."""
+    """Write a model in faceinv's own format, which loads fastest, needs no other files, and holds what light the face
+    keeps off itself."""
+    from faceinv.render.occlusion import with_occlusion
+
     _refuse_replacing(destination, overwrite)
     model = load_model(source, identity=identity, expression=expression, albedo=albedo, face_only=face_only)
+    model = with_occlusion(model)
     save_npz_model(model, destination, dtype=np.float16 if half else np.float32)
     typer.echo(f"{destination}: {destination.stat().st_size / 1e6:.1f} MB")
     typer.echo(_describe(model))

@@ -14,7 +14,7 @@ import numpy as np
 
 from faceinv.comparison.watched import WatchedDifferentiator, WatchedEngine
 from faceinv.engine.host_terms import HostTerms, priors
-from faceinv.engine.records import LandmarkPoints
+from faceinv.engine.records import SHADED, LandmarkPoints
 from faceinv.face.camera import rotation_matrix
 from faceinv.fitting.fitter import Fitter
 from faceinv.fitting.objective import FaceObjective
@@ -108,7 +108,7 @@ def _finite_differences(fitter: Fitter, start: Start, rounds: int) -> dict[str, 
         began = time.perf_counter()
         geometry = renderer.geometry(chi)
         visibility = renderer.rasterize(geometry, start.problem.size)
-        renderer.shade(renderer.interpolate(geometry, visibility, ("normal", "albedo")), lighting)
+        renderer.shade(renderer.interpolate(geometry, visibility, SHADED), lighting)
         renderer.synchronize()
         seconds.append(time.perf_counter() - began)
         moved = chi + 5e-10

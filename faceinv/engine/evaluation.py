@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from faceinv.engine.records import SHADED
 from faceinv.photo.color import srgb_to_linear
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def radiance(
     renderer: AbstractRenderer, geometry: Geometry, visibility: Visibility, chi: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The model's picture under the light of chi (B, P): (B, H, W, 3), zeros for the background."""
-    pixels = renderer.interpolate(geometry, visibility, ("normal", "albedo"))
+    pixels = renderer.interpolate(geometry, visibility, SHADED)
     return renderer.to_host(renderer.shade(pixels, renderer.layout.gamma(chi)))
 
 

@@ -76,10 +76,11 @@ class AbstractRenderer(ABC):
 
     @abstractmethod
     def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> Array:
-        """Radiance (B, H, W, 3) float64 of normals and albedo under lighting (B, 9, 3), host; zeros for the background.
+        """Radiance (B, H, W, 3) float64 of what pixels show (`records.SHADED`) under lighting (B, 9, 3), host: albedo
+        times lighting times the basis of the normal less the shadow; zeros for the background.
 
         Raises:
-            ValueError: when the pixels lack normals or albedo.
+            ValueError: when the pixels lack normals or albedo, or shadows where the model has them.
         """
 
     @abstractmethod

@@ -26,6 +26,7 @@ __all__ = [
     "MIN_DOUBLE_AREA",
     "PIXEL_QUANTITIES",
     "RASTER_LIMIT",
+    "SHADED",
     "SNAP",
     "Array",
     "Assembly",
@@ -62,9 +63,11 @@ Array: TypeAlias = Any
 DType: TypeAlias = Literal["float32", "float64"]
 Normals: TypeAlias = Literal["smooth", "flat"]
 Assembly: TypeAlias = Literal["auto", "rows", "vertices"]
-PixelQuantity: TypeAlias = Literal["position", "normal", "albedo", "depth", "uv"]
-PIXEL_QUANTITIES: Final[tuple[PixelQuantity, ...]] = ("position", "normal", "albedo", "depth", "uv")
+PixelQuantity: TypeAlias = Literal["position", "normal", "albedo", "shadow", "depth", "uv"]
+PIXEL_QUANTITIES: Final[tuple[PixelQuantity, ...]] = ("position", "normal", "albedo", "shadow", "depth", "uv")
 """All that `AbstractRenderer.interpolate` can give."""
+SHADED: Final[tuple[PixelQuantity, ...]] = ("normal", "albedo", "shadow")
+"""What `AbstractRenderer.shade` reads."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,11 @@ class EngineSettings:
 class Energy:
     """What the terms of the energy are worth: the inverses of variances, so that E is minus twice a log-probability
 
-    `E = photometric/|F| sum_F sum_c huber(I - T) + sum_l |A_l (u_l - u*_l)|^2
+    `E = photometric/|F| sum_F w_p sum_c huber(I - T) + sum_l |A_l (u_l - u*_l)|^2
     + identity |a|^2 + expression |e|^2 + albedo |b|^2 + lighting sum_{k>0,c} gamma_kc^2`, and `Problem.focal_prior`,
-    where `huber(r) = r^2` up to `huber_delta` and `huber_delta (2 |r| - huber_delta)` beyond. The metrics A_l of the
-    landmarks come from `Problem.landmark_sigma`; they are in `LandmarkPoints`.
+    where w_p are `Problem.pixel_weights`, and `huber(r) = r^2` up to `huber_delta` and
+    `huber_delta (2 |r| - huber_delta)` beyond. The metrics A_l of the landmarks come from `Problem.landmark_sigma`;
+    they are in `LandmarkPoints`.
     """
 
     photometric: float
@@ -126,11 +130,21 @@ class Problem:
     landmark_offsets: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1, LANDMARK_COUNT, 3)))
     """(B, 68, 3), or (1, 68, 3) for all photos, mm in model space: from the model's landmark to the point that the
     targets mark. Constants of the source of the targets."""
+    pixel_weights: NDArray[np.float32] | None = None
+    """(B, H, W) from 0 to 1: how sure it is that each pixel shows the face, by which its part of the photometric term is
+    multiplied (|F| counts pixels all the same); None for ones."""
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.image.shape[1], self.image.shape[2]
+
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """(B, H, W) `pixel_weights`, written out."""
+        if self.pixel_weights is None:
+            return np.ones(self.mask.shape, np.float32)
+        return np.ascontiguousarray(self.pixel_weights, np.float32)
 
     @cached_property
     def hull(self) -> NDArray[np.bool_]:
@@ -182,6 +196,9 @@ class Pixels:
     """(B, H, W, 3) unit, camera frame: interpolated from the vertices, or the triangle's own for flat normals."""
     albedo: Array | None
     """(B, H, W, 3)."""
+    shadow: Array | None
+    """(B, H, W, 9) what the face itself takes from the basis, camera frame: see `faceinv.face.self_shadow`. None, even
+    if asked for, where the model has no `occlusion`."""
     depth: Array | None
     """(B, H, W) px, larger is nearer."""
     uv: Array | None
@@ -281,7 +298,7 @@ class ResidualJacobian(NamedTuple):
     """Photometric rows of one item, host float64, for checks."""
 
     residual: NDArray[np.float64]
-    """(R,) sqrt(photometric/|F|) (I - T)."""
+    """(R,) sqrt(photometric w_p/|F|) (I - T)."""
     jacobian: NDArray[np.float64]
     """(R, P) its derivative with visibility frozen."""
     weight: NDArray[np.float64]

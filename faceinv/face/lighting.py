@@ -14,7 +14,16 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LIGHTING_COUNT", "SH_CONSTANTS", "SH_COUNT", "ambient", "pack_lighting", "sh_basis", "unpack_lighting"]
+__all__ = [
+    "LIGHTING_COUNT",
+    "SH_CONSTANTS",
+    "SH_COUNT",
+    "SH_TURNS",
+    "ambient",
+    "pack_lighting",
+    "sh_basis",
+    "unpack_lighting",
+]
 
 SH_COUNT: Final = 9
 """Basis functions of the first three bands."""
@@ -29,6 +38,26 @@ SH_CONSTANTS: Final = (
     0.25 * np.sqrt(15 / np.pi),
 )
 """The orthonormal constants of: 1; x, y, z; xy, yz, xz; 3z^2-1; x^2-y^2."""
+
+
+def _turns() -> NDArray[np.float64]:
+    root = np.sqrt(3.0)
+    turns = np.zeros((3, SH_COUNT, SH_COUNT))
+    for axis, function, other, factor in (
+        *((0, 1, 2, -1.0), (0, 2, 1, 1.0), (1, 2, 3, -1.0), (1, 3, 2, 1.0), (2, 1, 3, 1.0), (2, 3, 1, -1.0)),
+        *((0, 4, 7, -1.0), (1, 4, 5, 1.0), (2, 4, 8, 2.0)),
+        *((0, 5, 6, -root), (0, 5, 8, -1.0), (1, 5, 4, -1.0), (2, 5, 7, 1.0)),
+        *((0, 6, 5, root), (1, 6, 7, -root)),
+        *((0, 7, 4, 1.0), (1, 7, 6, root), (1, 7, 8, -1.0), (2, 7, 5, -1.0)),
+        *((0, 8, 5, 1.0), (1, 8, 7, 1.0), (2, 8, 4, -2.0)),
+    ):
+        turns[axis, function, other] = factor
+    turns.setflags(write=False)
+    return turns
+
+
+SH_TURNS: Final = _turns()
+"""(3, 9, 9): a turn by dw moves what is in the basis's space, Y(n) for one, by `sum_a dw_a SH_TURNS[a] @ Y`."""
 
 
 def sh_basis(normals: NDArray[np.floating]) -> NDArray[np.float64]:

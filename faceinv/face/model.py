@@ -13,6 +13,7 @@ import numpy as np
 from faceinv.errors import ModelError
 from faceinv.face.arrays import all_finite
 from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
+from faceinv.face.self_shadow import MOMENT_COUNT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,6 +71,11 @@ class MorphableModel:
     """(N,) the vertex on the other side of the face; a vertex of the midline names itself."""
     expression_names: tuple[str, ...] = ()
     """Ke names, or none."""
+    occlusion: NDArray[np.float32] | None = None
+    """(N, 10) moments of the directions in which the mean face blocks its own light, model space: see
+    `faceinv.face.self_shadow`. None where light reaches everything."""
+    field_count: int = 0
+    """The last so many albedo modes are no statistics but a smooth field: see `faceinv.face.albedo_field`."""
 
     def __post_init__(self) -> None:
         def convert(name: str, dtype: type, *shape: int | None) -> None:
@@ -105,6 +111,12 @@ class MorphableModel:
         convert("uv", np.float32, None, 2)
         convert("uv_triangles", np.int32, t, 3)
         convert("mirror", np.int32, n)
+        if self.occlusion is not None:
+            convert("occlusion", np.float32, n, MOMENT_COUNT)
+        if not 0 <= self.field_count <= self.albedo_count:
+            raise ModelError(
+                f"model '{self.name}': {self.field_count} of {self.albedo_count} albedo modes are said to be a field."
+            )
         for name, limit in (
             ("triangles", n),
             ("landmark_vertices", n),
@@ -151,6 +163,11 @@ class MorphableModel:
         """Ka."""
         return int(self.albedo_basis.shape[2])
 
+    @property
+    def own_albedo_count(self) -> int:
+        """Albedo modes that are the model's own: those before the field."""
+        return self.albedo_count - self.field_count
+
     @cached_property
     def jaw_triangles(self) -> NDArray[np.int32]:
         """The triangles of the jaw's band, each once, ascending."""
@@ -158,10 +175,13 @@ class MorphableModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short digest of geometry and bases: results name it, caches key on it."""
+        """A short digest of geometry and bases: results name it, caches key on it. An albedo field does not change it,
+        nor does occlusion: both follow from the rest."""
         digest = hashlib.sha256()
         for name in ("mean", "identity_basis", "expression_basis", "mean_albedo", "albedo_basis", "triangles"):
             array = getattr(self, name)
+            if name == "albedo_basis" and self.field_count:
+                array = np.ascontiguousarray(array[:, :, : self.own_albedo_count])
             digest.update(repr(array.shape).encode())
             digest.update(array.data)
         return digest.hexdigest()[:16]
@@ -188,11 +208,13 @@ class MorphableModel:
     ) -> MorphableModel:
         """The same model with only its first modes of each kind; None keeps all."""
         keep_expression = self.expression_count if expression is None else expression
+        keep_albedo = min(self.albedo_count, self.albedo_count if albedo is None else albedo)
         return dataclasses.replace(
             self,
             identity_basis=self.identity_basis[:, :, : self.identity_count if identity is None else identity],
             expression_basis=self.expression_basis[:, :, :keep_expression],
-            albedo_basis=self.albedo_basis[:, :, : self.albedo_count if albedo is None else albedo],
+            albedo_basis=self.albedo_basis[:, :, :keep_albedo],
+            field_count=max(0, keep_albedo - self.own_albedo_count),
             expression_names=self.expression_names[:keep_expression],
         )
 

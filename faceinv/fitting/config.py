@@ -96,6 +96,10 @@ class FitConfig:
         coarse_iterations: The same at each coarser level.
         cost_tolerance: Stop a level when a step lowers the cost by less than this fraction.
         margin: Side of the square crop over the larger side of the landmarks' bounding box.
+        albedo_field: The amplitude of a smooth field of albedo beside the model's own albedo modes
+            (`faceinv.face.albedo_field`): 1 is what skins do, 0 leaves it out. `auto` leaves it out where the model has
+            40 albedo modes or more of its own.
+        self_occlusion: Take account of the light that the face keeps off itself.
         normals: `smooth` or `flat`.
         assembly: How engines form J^T J: `auto`, `rows` or `vertices`.
         units: Of landmark distances and of `photometric_sigma`. `eyes`: distances over that of the outer eye corners,
@@ -133,6 +137,8 @@ class FitConfig:
     coarse_iterations: int = 8
     cost_tolerance: float = 1e-3
     margin: float = 1.35
+    albedo_field: float | Literal["auto"] = "auto"
+    self_occlusion: bool = True
     normals: Normals = "smooth"
     assembly: Assembly = "auto"
     units: Units = "eyes"
@@ -173,6 +179,8 @@ class FitConfig:
             lighting_sigma=math.inf,
             huber_delta=math.inf,
             occlusion_threshold=0.0,
+            albedo_field=0.0,
+            self_occlusion=False,
             normals="flat",
             camera="weak",
             units="pixels" if pixel_units else "image",
@@ -235,12 +243,15 @@ _CHOICES = {
     "units": ("eyes", "image", "pixels"),
     "camera": ("perspective", "weak"),
 }
+_AUTOMATIC = ("albedo_field",)
+"""Numbers that may also be `auto`."""
 _SIGMA = (1e-9, math.inf)
 _RANGES = {
     **dict.fromkeys(("landmark_sigma", "detected_landmark_sigma", "jaw_factor", "brow_factor"), _SIGMA),
     **dict.fromkeys(("identity_sigma", "expression_sigma", "albedo_sigma", "lighting_sigma"), _SIGMA),
     "photometric_sigma": _SIGMA,
     "photometric_samples": (1e-9, 1e12),
+    "albedo_field": (0.0, 100.0),
     "huber_delta": (1e-6, math.inf),
     "size": (32, 4096),
     "levels": (1, 6),
@@ -258,12 +269,21 @@ def _check(name: str, value: Any, default: Any) -> None:
         if value not in _CHOICES[name]:
             raise ConfigError(f"'{name}' is {value!r}; expected one of {', '.join(_CHOICES[name])}.")
         return
-    kind = type(default)
+    if name in _AUTOMATIC and value == "auto":
+        return
+    kind = float if name in _AUTOMATIC else type(default)
     right = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not right or (kind is not bool and isinstance(value, bool)):
-        raise ConfigError(f"'{name}' is {value!r}; expected {'a number' if kind is float else kind.__name__}.")
+        raise ConfigError(f"'{name}' is {value!r}; expected {_expected(name, kind)}.")
     if kind is bool:
         return
     low, high = _RANGES.get(name, (0.0, 1e12))
     if not low <= value <= high:
         raise ConfigError(f"'{name}' is {value}; expected a value from {low} to {high}.")
+
+
+def _expected(name: str, kind: type) -> str:
+    """What a value should be, for people."""
+    if name in _AUTOMATIC:
+        return "a number or 'auto'"
+    return "a number" if kind is float else kind.__name__

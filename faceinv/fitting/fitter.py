@@ -21,6 +21,7 @@ from faceinv.face.layout import ParameterLayout
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.fitting.config import FitConfig
+from faceinv.fitting.extension import extended, field_amplitude
 from faceinv.fitting.result import CameraSource, FitResult
 from faceinv.fitting.stages import Fitted, Progress, fit_stages, level_sizes, white_of
 from faceinv.photo.prepare import CropSettings, Prepared, prepare, prepare_faces
@@ -44,6 +45,9 @@ class Fitter:
         backend: the engine, `engine[:device][:dtype]`.
         config: weights, sizes and limits: a `FitConfig`, or a mapping of its fields; None for the defaults.
 
+    Attributes:
+        model: the model with what a fit adds to it: an albedo field and self-occlusion, as the configuration says.
+
     Raises:
         ModelError: when the model cannot be loaded.
         BackendError: when the engine is unknown, not installed or lacks the device.
@@ -58,7 +62,9 @@ class Fitter:
     ) -> None:
         spec = parse_engine(backend)
         self.config = FitConfig.of(config)
-        self.model = model if isinstance(model, MorphableModel) else load_model(model)
+        self._given = model if isinstance(model, MorphableModel) else load_model(model)
+        self.albedo_field = field_amplitude(self._given, self.config.albedo_field)
+        self.model = extended(self._given, self.albedo_field, self.config.self_occlusion)
         self.model_source = self.model.name if isinstance(model, MorphableModel) else _source_of(model)
         self.backend = str(spec)
         settings = EngineSettings(normals=self.config.normals, assembly=self.config.assembly)
@@ -67,8 +73,8 @@ class Fitter:
 
     def __reduce__(self) -> tuple[Callable[..., Fitter], tuple[object, ...]]:
         # The engine is built anew where the copy is. The model travels, as its file may not be there.
-        packaged = self.model_source == DEFAULT and self.model is load_model(DEFAULT)
-        model = DEFAULT if packaged else self.model
+        packaged = self.model_source == DEFAULT and self._given is load_model(DEFAULT)
+        model = DEFAULT if packaged else self._given
         return _rebuilt, (model, self.model_source, self.backend, self.config)
 
     def fit(
@@ -218,6 +224,7 @@ class Fitter:
             photo=photo.pixels,
             warnings=photo.warnings,
             camera_source=_camera_source(self.config, photo),
+            albedo_field=self.albedo_field,
         )
 
 

@@ -21,6 +21,7 @@ from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.files import read_arrays, write_whole
+from faceinv.fitting.extension import extended
 from faceinv.fitting.solver import Iteration, Status
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class FitResult:
         camera_source: What the camera's focal length is known from: `intrinsics`, `focal_length` (given), `exif`,
             `distance` (the camera was put at a given distance), `estimated` (by the fit); `weak` for one without.
         warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
+        albedo_field: The amplitude of the albedo field that `model` has beside its own albedo; 0 for none.
     """
 
     face: Face
@@ -96,6 +98,7 @@ class FitResult:
     photo: NDArray[np.float32] | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     camera_source: CameraSource = "weak"
+    albedo_field: float = 0.0
 
     def __repr__(self) -> str:
         width, height = self.image_size
@@ -124,8 +127,13 @@ class FitResult:
 
     @property
     def albedo_coefficients(self) -> NDArray[np.float64]:
-        """(Ka,) in standard deviations: the face's `albedo`."""
-        return self.face.albedo
+        """In standard deviations: the face's `albedo` over the model's own modes, without the field."""
+        return self.face.albedo[: self.model.own_albedo_count]
+
+    @property
+    def albedo_field_coefficients(self) -> NDArray[np.float64]:
+        """In standard deviations: the face's `albedo` over the modes of the albedo field; empty where there is none."""
+        return self.face.albedo[self.model.own_albedo_count :]
 
     @property
     def camera(self) -> Camera:
@@ -278,6 +286,9 @@ class FitResult:
             "identity": self.identity,
             "expression": self.expression,
             "albedo_coefficients": self.albedo_coefficients,
+            "albedo_field_coefficients": self.albedo_field_coefficients,
+            "albedo_field": self.albedo_field,
+            "self_occlusion": self.model.occlusion is not None,
             "scale": self.camera.scale,
             "rotation": self.camera.rotation,
             "translation": self.camera.translation,
@@ -332,12 +343,19 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         raise InputError(
             f"'{path}' was fitted with another state of model '{source}'. Give the model it was fitted with as `model`."
         )
+    stored.setdefault("albedo_field", np.zeros(()))
+    stored.setdefault("albedo_field_coefficients", np.zeros(0))
+    amplitude, occluded = stored["albedo_field"], stored.get("self_occlusion", np.zeros((), np.bool_))
+    if amplitude.shape or not (amplitude.dtype.kind in "fiu" and 0 <= amplitude < np.inf) or occluded.shape:
+        raise InputError(f"result '{path}': its albedo field or self-occlusion cannot be; the file is damaged.")
+    chosen = extended(chosen, float(amplitude), bool(occluded))
     layout = ParameterLayout.of(chosen)
     shapes = {
         **dict.fromkeys(numbers, ()),
         "identity": (layout.identity_count,),
         "expression": (layout.expression_count,),
-        "albedo_coefficients": (layout.albedo_count,),
+        "albedo_coefficients": (chosen.own_albedo_count,),
+        "albedo_field_coefficients": (chosen.field_count,),
         "rotation": (3, 3),
         "translation": (2,),
         "principal_point": (2,),
@@ -366,7 +384,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
     face = Face(
         identity=stored["identity"],
         expression=stored["expression"],
-        albedo=stored["albedo_coefficients"],
+        albedo=np.concatenate([stored["albedo_coefficients"], stored["albedo_field_coefficients"]]),
         camera=Camera(
             float(stored["scale"]),
             stored["rotation"],
@@ -385,6 +403,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         image_size=(width, height),
         warnings=tuple(str(line) for line in stored.get("warnings", ())),
         camera_source=str(stored["camera_source"]),
+        albedo_field=float(amplitude),
     )
 
 

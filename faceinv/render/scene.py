@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from faceinv.engine.records import EngineSettings, Normals
+from faceinv.engine.records import SHADED, EngineSettings, Normals
 from faceinv.engine.registry import build_engine
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 
@@ -71,7 +71,7 @@ def draw_faces(
     chi = np.stack([face.pack(renderer.layout) for face in faces])
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(geometry, size)
-    pixels = renderer.interpolate(geometry, visibility, ("normal", "albedo"))
+    pixels = renderer.interpolate(geometry, visibility, SHADED)
     radiance = renderer.shade(pixels, np.stack([face.lighting for face in faces]))
     arrays = (renderer.to_host(array) for array in (pixels.triangle, pixels.needed("normal"), radiance))
     linear = model.albedo_space == "linear"

@@ -108,7 +108,9 @@ def test_turns_of_normals_are_their_finite_differences() -> None:
     columns = np.flatnonzero(layout.mask(layout.shape, layout.pose))
     tangents, motion = np.empty((len(used), 2, 3)), np.zeros((len(used), 5, len(columns)))
     made = renderer.surface(chi[0], 0)
-    surface.vertex_jacobian(False, renderer.mesh, made.shape, made.posed, used, renderer.shape_basis, tangents, motion)
+    surface.vertex_jacobian(
+        False, True, renderer.mesh, made.shape, made.posed, used, renderer.shape_basis, tangents, motion
+    )
     # Where vertices are from the principal point, y up, and how much larger than at the model's origin they are.
     centre = (made.image_xy - layout.cameras(chi[0]).centre)[used] * (1, -1)
     nearer = made.posed.screen[used, 2:]

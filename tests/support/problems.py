@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,30 @@ if TYPE_CHECKING:
     from faceinv.engine.interface import AbstractDifferentiator, Engine
     from faceinv.engine.records import Frozen, Geometry, Linearization, Normals, Pixels
 
-__all__ = ["DISTANCE", "SIZE", "Run", "flat_scene", "run", "toy_chi", "toy_model", "toy_problem"]
+__all__ = [
+    "DISTANCE",
+    "SIZE",
+    "Run",
+    "flat_scene",
+    "run",
+    "shadowed_model",
+    "toy_chi",
+    "toy_model",
+    "toy_problem",
+    "weighted_problem",
+]
 
 SIZE = (64, 72)
 _COLUMNS, _ROWS = 41, 45
+
+
+@cache
+def shadowed_model() -> MorphableModel:
+    """`toy_model` with moments of blocked light by formula: smooth, everywhere, and unlike in every direction."""
+    model = toy_model()
+    x, y, z = model.mean.astype(np.float64).T / 50
+    waves = [0.3 * np.sin((0.8 + 0.1 * k) * x + (0.5 - 0.07 * k) * y - 0.3 * z + k) for k in range(10)]
+    return replace(model, occlusion=np.stack(waves, axis=1).astype(np.float32))
 
 
 @cache
@@ -159,6 +179,14 @@ def toy_problem(batch: int, size: tuple[int, int] = SIZE) -> Problem:
     )
 
 
+def weighted_problem(batch: int) -> Problem:
+    """`toy_problem` with pixels that count for less, or for nothing."""
+    problem = toy_problem(batch)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    weights = np.clip(0.6 + 0.7 * np.sin(0.17 * x + 0.11 * y), 0.0, 1.0)
+    return replace(problem, pixel_weights=np.stack([weights, weights[::-1]])[:batch].astype(np.float32))
+
+
 @dataclass(frozen=True)
 class Run:
     """Everything an engine says about the toy problem."""
@@ -193,14 +221,16 @@ class Run:
 
 
 @cache
-def run(backend: str, normals: Normals, batch: int = 2, kappa: float = 1 / DISTANCE) -> Run:
-    """The toy problem on an engine; made once for all tests.
+def run(
+    backend: str, normals: Normals, batch: int = 2, kappa: float = 1 / DISTANCE, shadowed: bool = False
+) -> Run:
+    """The toy problem on an engine, or the weighted one on a face with shadows; made once for all tests.
 
     Raises:
         BackendError: when the engine cannot be had.
     """
-    engine = build_engine(backend, toy_model(), EngineSettings(normals=normals))
-    differentiator = engine.differentiator(toy_problem(batch))
+    engine = build_engine(backend, shadowed_model() if shadowed else toy_model(), EngineSettings(normals=normals))
+    differentiator = engine.differentiator(weighted_problem(batch) if shadowed else toy_problem(batch))
     chi = toy_chi(batch, kappa=kappa)
     frozen = differentiator.freeze(chi)
     linearization = differentiator.linearize(chi, frozen, np.ones(batch, np.bool_))

@@ -12,6 +12,7 @@ from faceinv.engine.records import DEPTH_UNITS, MARK_CORNERS, MIN_DOUBLE_AREA, R
 from faceinv.face.camera import NEAREST
 from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
 from faceinv.face.lighting import LIGHTING_COUNT, SH_CONSTANTS, SH_COUNT
+from faceinv.face.self_shadow import COSINE_BANDS, INTERREFLECTION, MOMENT_COUNT
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.launch.kernel import Kernel
@@ -31,6 +32,7 @@ __all__ = [
     "RECORD_FIELDS",
     "REPORT",
     "ROW_THREADS",
+    "SH_COUNT",
     "SLAB_PIXELS",
     "TILE",
     "blocks",
@@ -78,6 +80,9 @@ def _prelude() -> str:
         "POSE_COUNT": POSE_COUNT,
         "LIGHTING_COUNT": LIGHTING_COUNT,
         "LIGHT_COLUMNS": SH_COUNT,
+        "MOMENT_COUNT": MOMENT_COUNT,
+        "INTERREFLECTION": INTERREFLECTION,
+        **{f"BAND_{i}": float(value) for i, value in enumerate(COSINE_BANDS)},
         "LANDMARKS": LANDMARK_COUNT,
         "LANDMARK_ROWS": LANDMARK_ROWS,
         "JAW": JAW_COUNT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from faceinv.backends.cupy_cuda.kernels.camera import CAMERA_SIZE
-from faceinv.backends.cupy_cuda.kernels.constants import LIGHTING_COUNT
+from faceinv.backends.cupy_cuda.kernels.constants import LIGHTING_COUNT, SH_COUNT
 from faceinv.backends.cupy_cuda.launch.kernel import BYTE, DOUBLE, FLOAT, INT, reads, whole_number
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "LIGHTING",
     "NORMALS",
     "PARAMETERS",
+    "PIXEL_WEIGHTS",
     "POINTS",
+    "SHADOW",
     "TRIANGLE",
     "TRIANGLES",
     "TRIANGLE_COUNT",
@@ -47,6 +49,7 @@ POINTS: Final = reads("points", DOUBLE, ("batch", "vertices", 3), "mm")
 NORMALS: Final = reads("normals", DOUBLE, ("batch", "vertices", 3))
 INVERSE_LENGTH: Final = reads("inverse_length", DOUBLE, ("batch", "vertices"))
 ALBEDO: Final = reads("albedo", DOUBLE, ("batch", "vertices", 3))
+SHADOW: Final = reads("shadow", DOUBLE, ("batch", "vertices", SH_COUNT), "camera frame", optional=True)
 XY: Final = reads("xy", DOUBLE, ("batch", "vertices", 2), "px")
 DEPTH: Final = reads("depth", DOUBLE, ("batch", "vertices"), "px")
 
@@ -54,4 +57,5 @@ DEPTH: Final = reads("depth", DOUBLE, ("batch", "vertices"), "px")
 ACTIVE: Final = reads("active", BYTE, ("batch",), "items to work on")
 COUNTS: Final = reads("counts", INT, ("batch", 2), "pixels and vertices")
 IMAGE: Final = reads("image", FLOAT, ("batch", "height", "width", 3))
+PIXEL_WEIGHTS: Final = reads("weights", FLOAT, ("batch", "height", "width"), "of pixels, 0 to 1")
 TRIANGLE: Final = reads("triangle", INT, ("batch", "height", "width"), "-1 for the background")

@@ -85,3 +85,32 @@ __global__ void pose_surface(const PoseSurfaceParams p)
     project(camera, seen, p.xy + 2 * at);
     p.depth[at] = depth_of(camera, seen);
 }
+
+// One thread a vertex: the moments of the directions that the face blocks, turned into the camera's frame and through the
+// constants of the basis.
+__global__ void turn_shadows(const TurnShadowsParams p)
+{
+    const int v = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
+    if (v >= p.vertices) return;
+    const double *m = p.moments + static_cast<size_t>(MOMENT_COUNT) * v, *r = camera_of(p.camera, item).rotation;
+    const double second[9] = {m[4], m[5], m[6], m[5], m[7], m[8], m[6], m[8], m[9]};
+    double first[3], turned[9];
+    turn(camera_of(p.camera, item), m + 1, first);
+    for (int a = 0; a < 3; ++a)
+        for (int b = 0; b < 3; ++b) {
+            double sum = 0.0;
+            for (int i = 0; i < 3; ++i)
+                for (int j = 0; j < 3; ++j) sum += r[3 * a + i] * second[3 * i + j] * r[3 * b + j];
+            turned[3 * a + b] = sum;
+        }
+    double* out = p.shadow + (static_cast<size_t>(item) * p.vertices + v) * LIGHT_COLUMNS;
+    out[0] = SH_0 / BAND_0 * (1.0 - INTERREFLECTION) * m[0];
+    out[1] = SH_1 / BAND_1 * first[1];
+    out[2] = SH_1 / BAND_1 * first[2];
+    out[3] = SH_1 / BAND_1 * first[0];
+    out[4] = SH_2 / BAND_2 * turned[1];
+    out[5] = SH_2 / BAND_2 * turned[5];
+    out[6] = SH_3 / BAND_2 * (2.0 * turned[8] - turned[0] - turned[4]);
+    out[7] = SH_2 / BAND_2 * turned[2];
+    out[8] = SH_4 / BAND_2 * (turned[0] - turned[4]);
+}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from faceinv.backends.cupy_cuda.kernels.camera import CAMERA_SIZE
-from faceinv.backends.cupy_cuda.kernels.constants import LIGHTING_COUNT, blocks, kernel_file
+from faceinv.backends.cupy_cuda.kernels.constants import LIGHTING_COUNT, SH_COUNT, blocks, kernel_file
 from faceinv.backends.cupy_cuda.kernels.fields import (
     BATCH,
     CAMERA,
@@ -30,12 +30,13 @@ from faceinv.backends.cupy_cuda.launch.kernel import (
     whole_number,
     writes,
 )
+from faceinv.face.self_shadow import MOMENT_COUNT
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.kernels.model import DeviceModel
     from faceinv.backends.cupy_cuda.launch.device import Array
 
-__all__ = ["FILE", "POSE_CAMERAS", "Surface", "posed_surface"]
+__all__ = ["FILE", "POSE_CAMERAS", "Surface", "posed_surface", "turned_shadows"]
 
 _THREADS: Final = 128
 _CAMERA_THREADS: Final = 32
@@ -94,7 +95,18 @@ _POSE_SURFACE: Final = Kernel(
     ),
 )
 
-FILE: Final = kernel_file(POSE_CAMERAS, _LINEAR_SURFACE, _POSE_SURFACE)
+_TURN_SHADOWS: Final = Kernel(
+    "turn_shadows",
+    "geometry.cu",
+    (BATCH, VERTICES),
+    (
+        CAMERA,
+        reads("moments", DOUBLE, ("vertices", MOMENT_COUNT), "1; x, y, z; xx, xy, xz, yy, yz, zz"),
+        writes("shadow", DOUBLE, ("batch", "vertices", SH_COUNT), "see faceinv/face/self_shadow.py"),
+    ),
+)
+
+FILE: Final = kernel_file(POSE_CAMERAS, _LINEAR_SURFACE, _POSE_SURFACE, _TURN_SHADOWS)
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,8 @@ class Surface:
     """(B, N, 2) px."""
     depth: Array
     """(B, N) px, larger is nearer."""
+    shadow: Array | None
+    """(B, N, 9) camera frame: see `turned_shadows`."""
 
 
 def posed_surface(model: DeviceModel, chi: Array) -> Surface:
@@ -160,7 +174,28 @@ def posed_surface(model: DeviceModel, chi: Array) -> Surface:
         xy=xy,
         depth=depth,
     )
-    return Surface(chi, camera, lighting, points, albedo, normals, inverse_length, xy, depth)
+    shadow = turned_shadows(model, camera)
+    return Surface(chi, camera, lighting, points, albedo, normals, inverse_length, xy, depth, shadow)
+
+
+def turned_shadows(model: DeviceModel, camera: Array) -> Array | None:
+    """(B, N, 9) what the surface takes from the basis in the frames of cameras (B, CAMERA_SIZE): see
+    `faceinv.face.self_shadow`. None for a model without occlusion."""
+    if model.moments is None:
+        return None
+    batch = camera.shape[0]
+    shadow = model.device.empty((batch, model.vertices, SH_COUNT), np.float64)
+    model.device.launch(
+        _TURN_SHADOWS,
+        (blocks(model.vertices, _THREADS), batch, 1),
+        _THREADS,
+        batch=batch,
+        vertices=model.vertices,
+        camera=camera,
+        moments=model.moments,
+        shadow=shadow,
+    )
+    return shadow
 
 
 def _linear(model: DeviceModel, mean: Array, basis: Array, chi: Array, first: int) -> Array:

@@ -13,6 +13,7 @@ from faceinv.backends.cupy_cuda.kernels.pixels import Vertices, interpolate_pixe
 from faceinv.backends.cupy_cuda.kernels.raster import visible
 from faceinv.backends.cupy_cuda.launch.kernel import BYTE, DOUBLE, INT, Kernel, number, reads, whole_number, writes
 from faceinv.engine.evaluation import occlusion_window
+from faceinv.engine.records import SHADED
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.kernels.geometry import Surface
@@ -171,8 +172,10 @@ class PhotoMisfit:
         model, device = self.model, self.model.device
         batch, height, width = self.mask.shape
         visibility = visible(model, surface.camera, surface.xy, surface.depth, (height, width))
-        vertices = Vertices(surface.camera, surface.points, surface.normals, surface.albedo, surface.depth)
-        pixels = interpolate_pixels(model, vertices, visibility, ("normal", "albedo"))
+        vertices = Vertices(
+            surface.camera, surface.points, surface.normals, surface.albedo, surface.shadow, surface.depth
+        )
+        pixels = interpolate_pixels(model, vertices, visibility, SHADED)
         misfit = device.empty((batch, height, width), np.float64)
         device.launch(
             _PIXEL_MISFIT,
@@ -188,7 +191,7 @@ class PhotoMisfit:
             face_mask=model.face_mask,
             mask=self.mask,
             triangle=visibility.triangle,
-            radiance=shade_pixels(device, pixels, surface.lighting),
+            radiance=shade_pixels(model, pixels, surface.lighting),
             image=self.image,
             misfit=misfit,
         )

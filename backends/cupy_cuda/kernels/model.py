@@ -60,6 +60,8 @@ class DeviceModel:
     """(68, 3) float64."""
     jaw_band: Array
     """(17, M) int32."""
+    moments: Array | None
+    """(N, 10) float64 occlusion, or None."""
 
     @classmethod
     def of(cls, device: Device, model: MorphableModel, settings: EngineSettings) -> DeviceModel:
@@ -95,6 +97,7 @@ class DeviceModel:
             landmark_vertices=put(model.landmark_vertices.astype(np.int32)),
             landmark_weights=put(model.landmark_weights.astype(np.float64)),
             jaw_band=put(model.jaw_band.astype(np.int32)),
+            moments=None if model.occlusion is None else put(model.occlusion.astype(np.float64)),
         )
         device.synchronize()  # whatever stream is used next, the model is there
         device.free_unused()  # staging buffers

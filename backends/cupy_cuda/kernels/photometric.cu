@@ -13,13 +13,13 @@ __global__ void photometric_cost(const PhotometricCostParams p)
     const int pixels = p.counts[2 * item + COUNT_PIXELS];
     double total = 0.0;
     if (i < pixels) {
-        const double scale = residual_scale(p.photometric, pixels);
         const size_t shift = static_cast<size_t>(item) * p.vertices;
-        const Surface surface = {
-            p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift, p.depth + shift};
+        const Surface surface = {p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift,
+            p.depth + shift, p.shadow ? p.shadow + LIGHT_COLUMNS * shift : nullptr};
         const double* light = light_of(p.lighting, item);
         const Pixel at = tile_pixel(p.pixels[static_cast<size_t>(item) * p.listed + i], p.width);
         const size_t index = (static_cast<size_t>(item) * p.height + at.y) * p.width + at.x;
+        const double scale = residual_scale(p.photometric, pixels) * sqrt(static_cast<double>(p.weights[index]));
         Shaded pixel;
         look<FLAT>(surface, camera_of(p.camera, item), p.triangles, p.triangle[index], at.x, at.y, pixel);
         for (int c = 0; c < 3; ++c) {
@@ -55,14 +55,14 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
     const int pixels = p.counts[2 * item + COUNT_PIXELS];
     double total = 0.0;
     if (i < pixels) {
-        const double scale = residual_scale(p.photometric, pixels);
         const size_t shift = static_cast<size_t>(item) * p.vertices;
-        const Surface s = {
-            p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift, p.depth + shift};
+        const Surface s = {p.points + 3 * shift, p.normals + 3 * shift, p.albedo + 3 * shift, p.xy + 2 * shift,
+            p.depth + shift, p.shadow ? p.shadow + LIGHT_COLUMNS * shift : nullptr};
         const Camera& camera = camera_of(p.camera, item);
         const double* light = light_of(p.lighting, item);
         const Pixel at = tile_pixel(p.pixels[static_cast<size_t>(item) * p.listed + i], p.width);
         const size_t index = (static_cast<size_t>(item) * p.height + at.y) * p.width + at.x;
+        const double scale = residual_scale(p.photometric, pixels) * sqrt(static_cast<double>(p.weights[index]));
         Shaded pixel;
         look<FLAT>(s, camera, p.triangles, p.triangle[index], at.x, at.y, pixel);
         const double *b = pixel.b, *g = pixel.g, *n = pixel.n;
@@ -95,7 +95,12 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
             double e[3], em[3], z[2];
             normal_slope(light + LIGHT_COLUMNS * c, n, rho, e);
             // A turn dw moves n by dw x n: dI = dw . (n x e).
-            const double spin[3] = {n[1] * e[2] - n[2] * e[1], n[2] * e[0] - n[0] * e[2], n[0] * e[1] - n[1] * e[0]};
+            double spin[3] = {n[1] * e[2] - n[2] * e[1], n[2] * e[0] - n[0] * e[2], n[0] * e[1] - n[1] * e[0]};
+            if (s.shadow) {
+                double turned[3];
+                turning(light + LIGHT_COLUMNS * c, pixel.shadow, turned);
+                for (int d = 0; d < 3; ++d) spin[d] -= rho * turned[d];
+            }
             for (int d = 0; d < 3; ++d) e[d] *= pixel.inverse;
             turn_back(camera, e, em);
             // z: minus the radiance's change as the surface slides under the fixed pixel by one px.
@@ -107,6 +112,13 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
                         z[d] += em[a] * (s.normals[3 * corner[0] + a] * g[d] + s.normals[3 * corner[1] + a] * g[2 + d]
                             + s.normals[3 * corner[2] + a] * g[4 + d]);
             }
+            if (s.shadow)
+                for (int k = 0; k < LIGHT_COLUMNS; ++k)
+                    for (int d = 0; d < 2; ++d)
+                        z[d] -= rho * light[LIGHT_COLUMNS * c + k]
+                            * (s.shadow[LIGHT_COLUMNS * corner[0] + k] * g[d]
+                                + s.shadow[LIGHT_COLUMNS * corner[1] + k] * g[2 + d]
+                                + s.shadow[LIGHT_COLUMNS * corner[2] + k] * g[4 + d]);
             Real* geometry = record + (R::AT_GEOMETRY + c * R::GEOMETRY) * capacity;
             double slide[3];
             for (int a = 0; a < 3; ++a) slide[a] = -(z[0] * screen[a] + z[1] * screen[3 + a]) * factor;

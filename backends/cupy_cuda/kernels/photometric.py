@@ -25,7 +25,9 @@ from faceinv.backends.cupy_cuda.kernels.fields import (
     IMAGE,
     LIGHTING,
     NORMALS,
+    PIXEL_WEIGHTS,
     POINTS,
+    SHADOW,
     TRIANGLE,
     TRIANGLE_COUNT,
     TRIANGLES,
@@ -81,8 +83,10 @@ _SHARED_ARRAYS: Final = (
     ALBEDO,
     XY,
     DEPTH,
+    SHADOW,
     TRIANGLE,
     IMAGE,
+    PIXEL_WEIGHTS,
     writes("cost", DOUBLE, ("batch", "blocks"), "each block's part of the photometric term"),
 )
 
@@ -124,6 +128,8 @@ class FrozenPart:
     surface: Surface
     image: Array
     """(b, H, W, 3) float32."""
+    weights: Array
+    """(b, H, W) float32, of pixels."""
     triangle: Array | None
     """(b, H, W) int32; None where nothing was drawn."""
     seen: Seen
@@ -226,7 +232,9 @@ def _shared(part: FrozenPart, parts: int, cost: Array) -> dict[str, Any]:
         "albedo": surface.albedo,
         "xy": surface.xy,
         "depth": surface.depth,
+        "shadow": surface.shadow,
         "triangle": part.triangle,
         "image": part.image,
+        "weights": part.weights,
         "cost": cost,
     }

@@ -22,13 +22,15 @@ __global__ void interpolate_pixels(const InterpolatePixelsParams p)
             if (p.normal) p.normal[3 * at + d] = 0.0;
             if (p.albedo) p.albedo[3 * at + d] = 0.0;
         }
+        if (p.shadow)
+            for (int k = 0; k < LIGHT_COLUMNS; ++k) p.shadow[LIGHT_COLUMNS * at + k] = 0.0;
         if (p.depth) p.depth[at] = 0.0;
         if (p.uv) p.uv[2 * at] = p.uv[2 * at + 1] = 0.0;
         return;
     }
     const size_t shift = static_cast<size_t>(item) * p.vertices;
     const Surface surface = {p.vertex_position + 3 * shift, p.vertex_normal + 3 * shift, p.vertex_albedo + 3 * shift,
-        nullptr, p.vertex_depth + shift};
+        nullptr, p.vertex_depth + shift, nullptr};
     Shaded pixel;
     for (int k = 0; k < 3; ++k) {
         pixel.corner[k] = p.triangles[3 * t + k];
@@ -41,6 +43,9 @@ __global__ void interpolate_pixels(const InterpolatePixelsParams p)
     }
     if (p.albedo)
         for (int c = 0; c < 3; ++c) p.albedo[3 * at + c] = albedo_at(surface, pixel, c);
+    if (p.shadow)
+        blend(p.vertex_shadow + LIGHT_COLUMNS * shift, LIGHT_COLUMNS, pixel.corner, pixel.b,
+            p.shadow + LIGHT_COLUMNS * at);
     if (p.depth) {
         const double flat = flat_depth_at(surface, camera_of(p.camera, item), pixel);
         p.depth[at] = flat / (1.0 - camera_of(p.camera, item).inverse_focal * flat);
@@ -62,5 +67,7 @@ __global__ void shade_pixels(const ShadePixelsParams p)
     const double *n = p.normal + 3 * at, *light = light_of(p.lighting, item);
     double basis[LIGHT_COLUMNS];
     sh_basis(n[0], n[1], n[2], basis);
+    if (p.shadow)
+        for (int k = 0; k < LIGHT_COLUMNS; ++k) basis[k] -= p.shadow[LIGHT_COLUMNS * at + k];
     for (int c = 0; c < 3; ++c) out[c] = p.albedo[3 * at + c] * shade_of(light, basis, c);
 }

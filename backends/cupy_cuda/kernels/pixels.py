@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from faceinv.backends.cupy_cuda.kernels.constants import blocks, kernel_file
+from faceinv.backends.cupy_cuda.kernels.constants import SH_COUNT, blocks, kernel_file
 from faceinv.backends.cupy_cuda.kernels.fields import (
     BATCH,
     CAMERA,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from faceinv.backends.cupy_cuda.kernels.model import DeviceModel
-    from faceinv.backends.cupy_cuda.launch.device import Array, Device
+    from faceinv.backends.cupy_cuda.launch.device import Array
     from faceinv.engine.records import PixelQuantity, Visibility
 
 __all__ = ["FILE", "Vertices", "interpolate_pixels", "shade_pixels"]
@@ -46,6 +46,7 @@ _INTERPOLATE_PIXELS: Final = Kernel(
         reads("vertex_position", DOUBLE, ("batch", "vertices", 3), "mm"),
         reads("vertex_normal", DOUBLE, ("batch", "vertices", 3), "model frame"),
         reads("vertex_albedo", DOUBLE, ("batch", "vertices", 3)),
+        reads("vertex_shadow", DOUBLE, ("batch", "vertices", SH_COUNT), "camera frame", optional=True),
         reads("vertex_depth", DOUBLE, ("batch", "vertices"), "px"),
         TRIANGLE,
         reads("barycentric", DOUBLE, (*_IMAGE, 3)),
@@ -53,6 +54,7 @@ _INTERPOLATE_PIXELS: Final = Kernel(
         writes("position", DOUBLE, (*_IMAGE, 3), "mm, model frame", optional=True),
         writes("normal", DOUBLE, (*_IMAGE, 3), "unit, camera frame", optional=True),
         writes("albedo", DOUBLE, (*_IMAGE, 3), optional=True),
+        writes("shadow", DOUBLE, (*_IMAGE, SH_COUNT), "camera frame", optional=True),
         writes("depth", DOUBLE, _IMAGE, "px, larger is nearer", optional=True),
         writes("uv", DOUBLE, (*_IMAGE, 2), optional=True),
     ),
@@ -68,6 +70,7 @@ _SHADE_PIXELS: Final = Kernel(
         TRIANGLE,
         reads("normal", DOUBLE, (*_IMAGE, 3), "unit, camera frame"),
         reads("albedo", DOUBLE, (*_IMAGE, 3)),
+        reads("shadow", DOUBLE, (*_IMAGE, SH_COUNT), "camera frame", optional=True),
         writes("radiance", DOUBLE, (*_IMAGE, 3), "zeros for the background"),
     ),
 )
@@ -78,6 +81,7 @@ _WIDTHS: Final[dict[PixelQuantity, tuple[int, ...]]] = {
     "position": (3,),
     "normal": (3,),
     "albedo": (3,),
+    "shadow": (SH_COUNT,),
     "depth": (),
     "uv": (2,),
 }
@@ -95,6 +99,8 @@ class Vertices:
     """(B, N, 3) unit, model frame."""
     albedo: Array
     """(B, N, 3)."""
+    shadow: Array | None
+    """(B, N, 9) camera frame, or None for a model without occlusion."""
     depth: Array
     """(B, N) px."""
 
@@ -107,7 +113,9 @@ def interpolate_pixels(
     wanted: dict[str, Any] = {
         name: device.empty((batch, height, width, *more), np.float64) if name in quantities else None
         for name, more in _WIDTHS.items()
+        if name != "shadow" or vertices.shadow is not None
     }
+    wanted.setdefault("shadow", None)
     textured = "uv" in quantities
     device.launch(
         _INTERPOLATE_PIXELS,
@@ -127,6 +135,7 @@ def interpolate_pixels(
         vertex_position=vertices.position,
         vertex_normal=vertices.normal,
         vertex_albedo=vertices.albedo,
+        vertex_shadow=vertices.shadow if wanted["shadow"] is not None else None,
         vertex_depth=vertices.depth,
         triangle=visibility.triangle,
         barycentric=visibility.barycentric,
@@ -135,8 +144,9 @@ def interpolate_pixels(
     return Pixels(visibility.triangle, **wanted)
 
 
-def shade_pixels(device: Device, pixels: Pixels, lighting: Array) -> Array:
+def shade_pixels(model: DeviceModel, pixels: Pixels, lighting: Array) -> Array:
     """Radiance (B, H, W, 3) under lighting (B, 27) on the device: see `AbstractRenderer.shade`."""
+    device = model.device
     batch, height, width = pixels.triangle.shape
     normal, albedo = pixels.needed("normal"), pixels.needed("albedo")
     radiance = device.empty((batch, height, width, 3), np.float64)
@@ -151,6 +161,7 @@ def shade_pixels(device: Device, pixels: Pixels, lighting: Array) -> Array:
         triangle=pixels.triangle,
         normal=normal,
         albedo=albedo,
+        shadow=None if model.moments is None else pixels.needed("shadow"),
         radiance=radiance,
     )
     return radiance

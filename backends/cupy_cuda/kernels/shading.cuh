@@ -36,6 +36,7 @@ struct Surface {
     const double* albedo;   // (N, 3)
     const double* xy;       // (N, 2) px
     const double* depth;    // (N) px
+    const double* shadow;   // (N, LIGHT_COLUMNS) camera frame: what the face takes from the basis; null for none
 };
 
 // A pixel before its colour: barycentric weights and the unit normal in the camera frame.
@@ -46,7 +47,8 @@ struct Shaded {
     double n[3];
     double inverse;       // one over the length that n had
     double face_inverse;  // one over twice the triangle's area; flat normals only
-    double basis[LIGHT_COLUMNS];  // spherical harmonics; set by `look` only
+    double basis[LIGHT_COLUMNS];  // spherical harmonics less the shadow; set by `look` only
+    double shadow[LIGHT_COLUMNS];  // of the pixel; set by `look` only, where the surface has any
 };
 
 template <bool FLAT>
@@ -78,6 +80,25 @@ __device__ inline void look(
     screen_weights(s.xy + 2 * out.corner[0], s.xy + 2 * out.corner[1], s.xy + 2 * out.corner[2], w, x, y, out.b, out.g);
     orient<FLAT>(s, camera, out);
     sh_basis(out.n[0], out.n[1], out.n[2], out.basis);
+    if (!s.shadow) return;
+    for (int k = 0; k < LIGHT_COLUMNS; ++k) {
+        out.shadow[k] = out.b[0] * s.shadow[LIGHT_COLUMNS * out.corner[0] + k]
+            + out.b[1] * s.shadow[LIGHT_COLUMNS * out.corner[1] + k]
+            + out.b[2] * s.shadow[LIGHT_COLUMNS * out.corner[2] + k];
+        out.basis[k] -= out.shadow[k];
+    }
+}
+
+// How gamma . y changes as y, nine numbers in the basis's space, turns about x, y and z: SH_TURNS of faceinv.face.lighting.
+__device__ inline void turning(const double* gamma, const double* y, double* out)
+{
+    const double root = 1.7320508075688772;  // of 3
+    out[0] = gamma[2] * y[1] - gamma[1] * y[2] - gamma[4] * y[7] - gamma[5] * (root * y[6] + y[8])
+        + root * gamma[6] * y[5] + gamma[7] * y[4] + gamma[8] * y[5];
+    out[1] = gamma[3] * y[2] - gamma[2] * y[3] + gamma[4] * y[5] - gamma[5] * y[4] - root * gamma[6] * y[7]
+        + gamma[7] * (root * y[6] - y[8]) + gamma[8] * y[7];
+    out[2] = gamma[1] * y[3] - gamma[3] * y[1] + 2.0 * gamma[4] * y[8] + gamma[5] * y[7] - gamma[7] * y[5]
+        - 2.0 * gamma[8] * y[4];
 }
 
 __device__ inline double albedo_at(const Surface& s, const Shaded& p, int c)

@@ -41,6 +41,8 @@ class _Seen:
     """(F,) px, float64."""
     target: Sequence[Array]
     """Three arrays (F,) float64."""
+    root: Array
+    """(F,) the root of the pixels' weights, float64."""
     count: int
 
 
@@ -58,6 +60,9 @@ class _Block:
     x: Array
     y: Array
     target: Sequence[Array]
+    root: Array
+    shadow: Sequence[Array] | None
+    """Nine arrays (n,), what is taken from the basis."""
 
 
 class LocalAutodiffDifferentiator(HostTermsDifferentiator):
@@ -75,6 +80,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         ops = renderer.ops
         self._image = ops.upload(problem.image.reshape(len(problem.image), -1, 3), "float64")
         self._mask = ops.upload(problem.mask.reshape(len(problem.mask), -1).astype(np.int32), "int32")
+        self._root = ops.upload(np.sqrt(problem.weights.reshape(len(problem.image), -1).astype(np.float64)), "float64")
         self._delta = min(float(problem.energy.huber_delta), _LARGE)
 
     def _see(self, chi: NDArray[np.float64]) -> tuple[Visibility, NDArray[np.int64], list[_Seen | None]]:
@@ -111,6 +117,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
             x=number - row * width,
             y=row,
             target=[target[:, c] for c in range(3)],
+            root=ops.take(self._root[item], pixels),
             count=int(pixels.shape[0]),
         )
 
@@ -120,12 +127,12 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         total: Array = None
         for first in range(0, seen.count, BLOCK_PIXELS):
             block = self._block(surface, seen, first)
-            basis = renderer.ops.stack(sh_terms(unit(renderer.ops, block.normal)), 0)
+            basis = renderer.ops.stack(_less(sh_terms(unit(renderer.ops, block.normal)), block.shadow), 0)
             colours = [
                 dot(block.weights, block.read.albedo[c]) * (self._gamma(surface, c) * basis).sum(axis=0)
                 for c in range(3)
             ]
-            cost = self._robust(colours, block.target, seen.count)[2]
+            cost = self._robust(colours, block, seen.count)[2]
             total = cost if total is None else total + cost
         return float(renderer.ops.download(total)[0])
 
@@ -175,24 +182,26 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
             normal = read.face_normal
         else:
             normal = [dot(shares, axis) for axis in read.normals]
-        return _Block(read, shares, slopes, normal, x, y, [t[chosen] for t in seen.target])
+        shadow = None if read.shadow is None else [dot(shares, corners) for corners in read.shadow]
+        target = [t[chosen] for t in seen.target]
+        return _Block(read, shares, slopes, normal, x, y, target, seen.root[chosen], shadow)
 
     def _robust(
-        self, colours: Sequence[Array], target: Sequence[Array], count: int
+        self, colours: Sequence[Array], block: _Block, count: int
     ) -> tuple[list[Array], list[Array], Array]:
         """Scaled residuals and Huber's weights, channel by channel, and their cost (1,)."""
         ops, delta, scale = self.renderer.ops, self._delta, self._scale(count)
         residuals, huber = [], []
         total: Array = None
-        for colour, wanted in zip(colours, target, strict=True):
+        for colour, wanted in zip(colours, block.target, strict=True):
             r = colour - wanted
             size = ops.at_least(r, 0.0) + ops.at_least(-r, 0.0)
             quadratic = ops.flag(size <= delta)
             part = ops.where(quadratic, r * r, size * (2.0 * delta) - delta * delta)
-            residuals.append(r * scale)
+            residuals.append(r * (block.root * scale))
             huber.append(ops.where(quadratic, r * 0.0 + 1.0, delta / ops.at_least(size, 1e-300)))
             total = part if total is None else total + part
-        return residuals, huber, total.sum().reshape((1,)) * scale**2
+        return residuals, huber, (total * (block.root * block.root)).sum().reshape((1,)) * scale**2
 
     def _scale(self, count: int) -> float:
         return float(np.sqrt(self.problem.energy.photometric / count))
@@ -208,7 +217,8 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
                 normal = [block.normal[d] + m[d] for d in range(3)]
             else:
                 normal = [dot(shares, block.read.normals[d]) + m[d] for d in range(3)]
-            basis = ops.stack(sh_terms(unit(ops, normal)), 0)
+            shadow = None if block.read.shadow is None else [dot(shares, corners) for corners in block.read.shadow]
+            basis = ops.stack(_less(sh_terms(unit(ops, normal)), shadow), 0)
             return [
                 (dot(shares, block.read.albedo[c]) + rho[0]) * (gamma * basis).sum(axis=0)
                 for c, (rho, gamma) in enumerate(own)
@@ -236,20 +246,27 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         block = self._block(surface, seen, first)
         n = int(block.x.shape[0])
         colours, local = self._local(surface, block)
-        residuals, huber, cost = self._robust(colours, block.target, seen.count)
+        residuals, huber, cost = self._robust(colours, block, seen.count)
         camera, scale = surface.camera, self._scale(seen.count)
         x, y = block.x, block.y
         point = camera.under_pixel(x, y, dot(block.weights, [camera.flat_depth(d) for d in block.read.depth]))
         zero = point[0] * 0.0
         position, normal, shade, poses = [], [], [], []
         for c, (u, m, rho, gamma) in enumerate(local):
-            factor = ops.sqrt(huber[c]) * scale if robust else zero + scale
+            factor = ops.sqrt(huber[c]) * block.root * scale if robust else block.root * scale
             ux, uy = u[0] * factor, u[1] * factor
             e = [m[d] * factor for d in range(3)]
             position += camera.by_point(ux, uy, x, y, point)
             normal += camera.by_direction(e)
             shade.append(rho[0] * factor)
-            poses += camera.by_parameters(ux, uy, x, y, point, e, block.normal)
+            pose = camera.by_parameters(ux, uy, x, y, point, e, block.normal)
+            if block.shadow is not None:
+                # Shadows turn with the head.
+                albedo = dot(block.weights, block.read.albedo[c]) * factor
+                for at, light in enumerate(surface.light_turns[c].tolist(), layout.camera.ROTATION.start):
+                    turned = dot(*zip(*((y, g) for y, g in zip(block.shadow, light, strict=True) if g), strict=True))
+                    pose[at] = pose[at] - albedo * turned
+            poses += pose
             for channel in range(3):
                 poses += [gamma[k] * factor for k in range(9)] if channel == c else [zero] * 9
             poses.append(residuals[c] * ops.sqrt(huber[c]) if robust else residuals[c])
@@ -272,3 +289,8 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         columns.append(ops.cast(ops.stack(poses, 1), real).reshape((n, 3, -1)))
         rows = ops.concatenate(columns, 2).reshape((3 * n, layout.count + 1))
         return rows, cost, residuals, huber
+
+
+def _less(basis: Sequence[Array], shadow: Sequence[Array] | None) -> Sequence[Array]:
+    """The basis less the shadow, function by function."""
+    return basis if shadow is None else [y - lost for y, lost in zip(basis, shadow, strict=True)]

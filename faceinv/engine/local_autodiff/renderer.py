@@ -15,7 +15,8 @@ from faceinv.engine.local_autodiff.raster import rasterize
 from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
 from faceinv.engine.remembered import Remembered
 from faceinv.face.layout import ParameterLayout
-from faceinv.face.lighting import SH_CONSTANTS
+from faceinv.face.lighting import SH_CONSTANTS, SH_COUNT, SH_TURNS
+from faceinv.face.self_shadow import MOMENT_COUNT, shadow_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -54,11 +55,14 @@ class Surface:
     depth: Array
     """(N,) px."""
     corner_table: Array
-    """(N, 6 or 9): x, y, depth, red, green, blue, and for smooth normals the normal in the camera frame."""
+    """(N, 6 to 18): x, y, depth, red, green, blue, for smooth normals the normal in the camera frame, and the shadow (9) of
+    a model that has any."""
     face_table: Array | None
     """(T, 3) face normals in the camera frame, for flat ones."""
     gamma: Array
     """(27,) lighting, channel after channel."""
+    light_turns: NDArray[np.float64]
+    """(3, 3, 9) host: of a channel and an axis, what `gamma . Y` gains from each function of the basis by a turn."""
     camera: Camera
 
 
@@ -80,6 +84,8 @@ class PixelCorners:
     """Camera frame; axis, then corner; None for flat normals."""
     face_normal: Sequence[Array] | None
     """Camera frame; axis; for flat normals."""
+    shadow: Sequence[Sequence[Array]] | None
+    """Function of the basis, then corner, see `faceinv.face.self_shadow`; None for a model without."""
 
 
 class LocalAutodiffRenderer(AbstractRenderer):
@@ -101,6 +107,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
         self.albedo_basis = (
             ops.upload(model.albedo_basis.reshape(3 * n, -1), "float64") if model.albedo_basis.size else None
         )
+        self.moments = None if model.occlusion is None else ops.upload(model.occlusion.T, "float64")
         self._around = ops.sparse_rows(*corner_rows(model.triangles, n), len(model.triangles))
         self._ones = ops.full((model.triangles.size,), 1.0, "float64")
         # Row tables, in the rows' own precision: bases of all vertices, shape columns then albedo columns.
@@ -147,6 +154,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
         else:
             owner_normals = normals
             columns += camera.turned(normals)
+        columns += self._shadow(layout.cameras(chi).rotation)
         return Surface(
             vertices=ops.stack(xyz, 0),
             normals=ops.stack(normals, 0),
@@ -159,8 +167,16 @@ class LocalAutodiffRenderer(AbstractRenderer):
             corner_table=ops.stack(columns, 1),
             face_table=face_table,
             gamma=uploaded[-27:],
+            light_turns=np.einsum("akj,kc->caj", SH_TURNS, layout.gamma(chi)),
             camera=camera,
         )
+
+    def _shadow(self, rotation: NDArray[np.float64]) -> list[Array]:
+        """Nine arrays (N,), what the vertices take from the basis under a rotation; none for a model without."""
+        if self.moments is None:
+            return []
+        matrix = shadow_matrix(rotation)
+        return [dot([self.moments[m] for m in range(MOMENT_COUNT)], matrix[:, k].tolist()) for k in range(SH_COUNT)]
 
     def normal_derivative(self, surface: Surface) -> Array | None:
         """d normal / d shape coefficients of the face mask's owners, (M, 3 * K) in the rows' precision."""
@@ -202,6 +218,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
             albedo=value[3:6],
             normals=None if self.flat else value[6:9],
             face_normal=face_normal,
+            shadow=None if self.moments is None else value[-SH_COUNT:],
         )
 
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:
@@ -239,6 +256,8 @@ class LocalAutodiffRenderer(AbstractRenderer):
         ops = self.ops
         height, width = visibility.triangle.shape[1:3]
         images: dict[str, list[Array]] = {name: [] for name in PIXEL_QUANTITIES if name in quantities}
+        if self.moments is None:
+            images.pop("shadow", None)
         for item in range(visibility.triangle.shape[0]):
             tables = self._pixel_tables(geometry, item, images)
             faces = self._face_normals(geometry, item) if self.flat and "normal" in images else None
@@ -275,6 +294,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
             position=done.get("position"),
             normal=done.get("normal"),
             albedo=done.get("albedo"),
+            shadow=done.get("shadow"),
             depth=done["depth"][:, :, :, 0] if "depth" in done else None,
             uv=done.get("uv"),
         )
@@ -294,6 +314,8 @@ class LocalAutodiffRenderer(AbstractRenderer):
             columns["normal"] = ops.stack(
                 Camera.of(geometry.camera.item(item)).turned([normals[:, d] for d in range(3)]), 1
             )
+        if "shadow" in quantities:
+            columns["shadow"] = ops.stack(self._shadow(geometry.camera.item(item).rotation), 1)
         if "depth" in quantities:
             columns["depth"] = Camera.of(geometry.camera.item(item)).flat_depth(geometry.depth[item]).reshape((-1, 1))
         tables = [(self.triangles, columns)] if columns else []
@@ -317,6 +339,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
     def shade(self, pixels: Pixels, lighting: NDArray[np.float64]) -> Array:
         """See `AbstractRenderer.shade`."""
         ops, normal, albedo = self.ops, pixels.needed("normal"), pixels.needed("albedo")
+        shadow = None if self.moments is None else pixels.needed("shadow")
         height, width = pixels.triangle.shape[1:3]
         images = []
         for item, gamma in enumerate(lighting):
@@ -327,6 +350,9 @@ class LocalAutodiffRenderer(AbstractRenderer):
                 chosen = slice(first, first + _BLOCK_PIXELS)
                 seen = ops.flag(triangle[chosen] >= 0)
                 basis = sh_terms([normals[chosen, d] for d in range(3)])
+                if shadow is not None:
+                    lost = shadow[item].reshape((-1, SH_COUNT))[chosen]
+                    basis = [y - lost[:, k] for k, y in enumerate(basis)]
                 channels = []
                 for channel in range(3):
                     light = [float(g) for g in gamma[:, channel]]

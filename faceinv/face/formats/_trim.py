@@ -43,4 +43,5 @@ def face_part(model: MorphableModel) -> MorphableModel:
         uv=model.uv[corners],
         uv_triangles=flat.reshape(-1, 3).astype(np.int32),
         mirror=np.where(mirror < 0, np.arange(len(used)), mirror).astype(np.int32),
+        occlusion=None if model.occlusion is None else model.occlusion[used],
     )

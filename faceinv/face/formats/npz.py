@@ -2,6 +2,7 @@
 
 Fields are those of `MorphableModel`, under the same names, plus
 
+- optionally `occlusion`, as float16 or float32,
 - `format` ("faceinv-model") and `version` (1),
 - optionally `subdivision_data`, `subdivision_indices`, `subdivision_indptr`, `subdivision_shape`: a sparse matrix
   (compressed rows) that takes a coarse mesh to the full one. Per-vertex fields with as many rows as the matrix has
@@ -64,12 +65,14 @@ def load_npz_model(path: str | Path) -> MorphableModel:
         _subdivide(stored, path)
     if "jaw_band" not in stored:
         stored["jaw_band"] = _jaw_band(stored, path)
+    if "occlusion" in stored:
+        stored["occlusion"] = numeric(stored["occlusion"], path, "occlusion").astype(np.float32)
     texts: dict[str, Any] = {key: str(stored[key]) for key in _TEXT_FIELDS}
     names = tuple(str(name) for name in np.atleast_1d(stored["expression_names"]))
     arrays: dict[str, Any] = {
         _attribute(key): stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")
     }
-    return MorphableModel(**arrays, **texts, expression_names=names)
+    return MorphableModel(**arrays, **texts, expression_names=names, occlusion=stored.get("occlusion"))
 
 
 def save_npz_model(
@@ -91,6 +94,10 @@ def save_npz_model(
     """
     fields: dict[str, Any] = {key: getattr(model, _attribute(key)) for key in _FIELDS} | (coarse or {})
     fields["expression_names"] = np.array(model.expression_names, dtype=np.str_)
+    if model.field_count:
+        fields["albedo"] = model.albedo_basis[:, :, : model.own_albedo_count]
+    if model.occlusion is not None:
+        fields["occlusion"] = model.occlusion.astype(np.float16)
     for key in _VERTEX_FIELDS:
         fields[key] = np.asarray(fields[key], dtype if np.ndim(fields[key]) == 3 else np.float32)
     with write_whole(Path(path)) as temporary, temporary.open("wb") as stream:

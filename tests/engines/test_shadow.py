@@ -1,0 +1,149 @@
+"""Light that the face keeps off itself, and pixels that count for less: every engine, against the reference and against
+finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from problems import Run, run, shadowed_model, toy_chi, weighted_problem
+from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, assert_agrees
+
+from faceinv.engine.records import SHADED, DType, EngineSettings, Normals
+from faceinv.engine.registry import build_engine
+from faceinv.face.lighting import sh_basis
+from faceinv.face.self_shadow import shadows
+
+BOTH = np.ones(2, np.bool_)
+
+
+@pytest.fixture
+def shadowed(engine_name: str, dtype: DType, normals: Normals) -> Run:
+    """The weighted problem on a face with shadows, on the engine under test."""
+    return run(f"{engine_name}:{dtype}", normals, shadowed=True)
+
+
+@pytest.fixture
+def wanted(normals: Normals) -> Run:
+    """The same on the reference engine."""
+    return run("numpy:float64", normals, shadowed=True)
+
+
+def test_shadows_are_those_of_the_corners(shadowed: Run, wanted: Run) -> None:
+    model, visibility = shadowed_model(), wanted.visibility
+    for item, rotation in enumerate(wanted.geometry.camera.rotation):
+        corners = shadows(model.occlusion, rotation)[model.triangles[visibility.triangle[item]]]  # type: ignore[arg-type]
+        mixed = np.einsum("hwk,hwkd->hwd", visibility.barycentric[item], corners)
+        assert_agrees(shadowed.host(shadowed.pixels.needed("shadow"))[item], mixed, SAME, "shadow")
+
+
+def test_radiance_loses_what_the_shadow_takes(shadowed: Run, wanted: Run) -> None:
+    pixels = wanted.pixels
+    lit = sh_basis(pixels.needed("normal")) - pixels.needed("shadow")
+    light = wanted.engine.renderer.layout.gamma(wanted.chi)
+    expected = pixels.needed("albedo") * np.einsum("bhwk,bkc->bhwc", lit, light)
+    assert_agrees(shadowed.radiance, expected * (pixels.triangle >= 0)[..., None], SAME, "radiance")
+
+
+def test_shading_says_that_it_lacks_shadows(shadowed: Run) -> None:
+    with pytest.raises(ValueError, match="not shadow; name 'shadow'"):
+        shadowed.engine.renderer.shade(
+            replace(shadowed.pixels, shadow=None), shadowed.engine.renderer.layout.gamma(shadowed.chi)
+        )
+
+
+def test_cost_gradient_and_hessian(shadowed: Run, wanted: Run, dtype: DType) -> None:
+    ours, theirs = shadowed.linearization, wanted.linearization
+    assert_agrees(ours.cost.total, theirs.cost.total, SAME, "cost")
+    assert_agrees(
+        shadowed.differentiator.cost(shadowed.chi, shadowed.frozen, BOTH).total, ours.cost.total, SAME, "cost alone"
+    )
+    assert_agrees(shadowed.host(ours.gradient), wanted.host(theirs.gradient), TOLERANCE[dtype], "g")
+    hessian = shadowed.host(ours.hessian)
+    assert_agrees(hessian, wanted.host(theirs.hessian), TOLERANCE[dtype], "H")
+    assert np.array_equal(hessian, hessian.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("item", [0, 1])
+def test_residuals_and_jacobian(shadowed: Run, wanted: Run, dtype: DType, item: int) -> None:
+    got = shadowed.differentiator.residual_jacobian(shadowed.chi, shadowed.frozen, item)
+    want = wanted.differentiator.residual_jacobian(wanted.chi, wanted.frozen, item)
+    for name, ours, theirs in zip(("residual", "J", "weight"), got, want, strict=True):
+        assert_agrees(ours, theirs, TOLERANCE[dtype], name)
+
+
+def test_hessian_is_that_of_the_rows(shadowed: Run, dtype: DType) -> None:
+    problem = shadowed.differentiator.problem
+    energy = replace(problem.energy, landmarks=0.0, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0)
+    bare = shadowed.engine.differentiator(replace(problem, energy=energy))
+    frozen = bare.freeze(shadowed.chi)
+    made = bare.linearize(shadowed.chi, frozen, BOTH)
+    residual, jacobian, weight = bare.residual_jacobian(shadowed.chi, frozen, 0)
+    assert_agrees(
+        shadowed.host(made.hessian)[0], jacobian.T @ (weight[:, None] * jacobian), TOLERANCE[dtype], "J^T W J"
+    )
+    assert_agrees(shadowed.host(made.gradient)[0], jacobian.T @ (weight * residual), TOLERANCE[dtype], "J^T W r")
+
+
+def test_finite_differences(engine_name: str, normals: Normals) -> None:
+    """Central differences of the residuals with visibility frozen, against J: the shadow slides and turns."""
+    made = run(f"{engine_name}:float64", normals, 1, shadowed=True)
+    layout = made.engine.renderer.layout
+    jacobian = made.differentiator.residual_jacobian(made.chi, made.frozen, 0).jacobian
+    for k in range(layout.count):
+        step = np.zeros_like(made.chi)
+        step[0, k] = 2e-5
+        ahead, behind = (
+            made.differentiator.residual_jacobian(layout.retract(made.chi, sign * step), made.frozen, 0).residual
+            for sign in (1, -1)
+        )
+        assert_agrees((ahead - behind) / 4e-5, jacobian[:, k], FINITE_DIFFERENCE, f"column {k}")
+
+
+def test_gradient_by_finite_differences(engine_name: str, normals: Normals) -> None:
+    """Half the derivative of the cost, weights of pixels and Huber included, is g."""
+    made = run(f"{engine_name}:float64", normals, 1, shadowed=True)
+    layout = made.engine.renderer.layout
+    slopes = np.zeros(layout.count)
+    for k in range(layout.count):
+        step = np.zeros_like(made.chi)
+        step[0, k] = 1e-5
+        ahead, behind = (
+            made.differentiator.cost(layout.retract(made.chi, sign * step), made.frozen, BOTH[:1]).total[0]
+            for sign in (1, -1)
+        )
+        slopes[k] = (ahead - behind) / 4e-5
+    assert_agrees(slopes, made.host(made.linearization.gradient)[0], FINITE_DIFFERENCE, "g")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_ways_to_the_normal_equations_agree(normals: Normals, dtype: DType) -> None:
+    made = []
+    for assembly in ("rows", "vertices"):
+        settings = EngineSettings(dtype=dtype, normals=normals, assembly=assembly)  # type: ignore[arg-type]
+        bound = build_engine(f"numpy:{dtype}", shadowed_model(), settings).differentiator(weighted_problem(2))
+        chi = toy_chi(2)
+        made.append(bound.linearize(chi, bound.freeze(chi), BOTH))
+    assert_agrees(made[1].hessian, made[0].hessian, TOLERANCE[dtype], "H")
+    assert_agrees(made[1].gradient, made[0].gradient, TOLERANCE[dtype], "g")
+
+
+def test_a_pixel_of_weight_zero_says_nothing(engine_name: str) -> None:
+    problem = weighted_problem(2)
+    other = np.where(problem.weights[..., None] > 0, problem.image, 0.9).astype(np.float32)
+    chi, results = toy_chi(2), []
+    for image in (problem.image, other):
+        bound = build_engine(engine_name, shadowed_model()).differentiator(replace(problem, image=image))
+        made = bound.linearize(chi, bound.freeze(chi), BOTH)
+        results.append((made.cost.total, bound.renderer.to_host(made.hessian)))
+    assert (other != problem.image).any()
+    assert np.array_equal(results[0][0], results[1][0])
+    assert np.array_equal(results[0][1], results[1][1])
+
+
+def test_models_without_occlusion_have_no_shadow(engine_name: str, normals: Normals) -> None:
+    plain = run(engine_name, normals)
+    assert plain.pixels.shadow is None
+    some = plain.engine.renderer.interpolate(plain.geometry, plain.visibility, SHADED)
+    assert np.array_equal(plain.host(some.needed("albedo")), plain.host(plain.pixels.needed("albedo")))
