@@ -6,19 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from problems import DISTANCE, Run, run, toy_chi, toy_model, toy_problem
+from problems import DISTANCE, Run, run, step_of, toy_chi, toy_model, toy_problem
 from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, assert_agrees
 
 from faceinv.engine.records import DType, Normals
 from faceinv.engine.registry import build_engine
-from faceinv.face.layout import ParameterLayout
 
 BOTH = np.ones(2, np.bool_)
-
-
-def step_of(layout: ParameterLayout, column: int) -> float:
-    """Of a finite difference: one over the focal length, in 1/px, is some hundred times smaller than other unknowns."""
-    return 2e-7 if column == layout.inverse_focal else 2e-5
 
 
 def test_costs(found: Run, reference: Run) -> None:
