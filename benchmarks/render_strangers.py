@@ -1,9 +1,9 @@
 """Path-traced portraits of people who are in no model of ours, with everything that is true about them.
 
 The heads come from ICT-FaceKit (MIT licence, not part of this repository): identities drawn from all its modes, mild
-expressions. Everything that the picture shows of them is made here: skin of many tones with blotches, moles, brows, lips
-and stubble; eyes; hair; clothes; lamps, windows, skies; a perspective camera from 0.3 to 1.5 m. Mitsuba 3 traces the
-light, so there are cast shadows, shine and light from one cheek to another.
+expressions. Everything that the picture shows of them is made here: skin of many tones with blotches, moles, brows,
+lips and stubble; eyes; hair; clothes; lamps, windows, skies; a perspective camera from 0.3 to 1.5 m. Mitsuba 3 traces
+the light, so there are cast shadows, shine and light from one cheek to another.
 
 The split `dev` is there to be looked at and tuned on; `test` is only reported.
 
@@ -64,7 +64,7 @@ _IRISES: Final = ((58, 36, 22), (86, 60, 36), (90, 110, 130), (84, 96, 70))
 
 @dataclass(frozen=True)
 class IctHead:
-    """ICT-FaceKit's head with its neck and sockets, in mm. The first `face_count` vertices are those of `ict_face.npz`."""
+    """ICT-FaceKit's head with its neck and sockets, in mm. Its first vertices are those of `ict_face.npz`."""
 
     mean: Array
     """(N, 3)."""
@@ -77,6 +77,7 @@ class IctHead:
     landmarks: Indices
     """(68,)."""
     face_count: int
+    """How many these are."""
     rims: dict[str, Indices]
     """Vertices of the edges of the lids (`left eye`, `right eye`, as the picture shows them)."""
     outline: NDArray[np.bool_]
@@ -260,8 +261,8 @@ def outline_landmarks(head: IctHead, vertices: Array, pose: Pose) -> Array:
     """(17, 2) px: the jaw as annotators mark it, on the visible outline of the face.
 
     The outline is that of the projected skin within the jaw line: where the head turns away, the contour at which the
-    cheek ends; where it turns towards the camera, the jaw's edge itself. Each mark is where the outline is met by the ray
-    from the middle of the face through the outermost point of its own cross-section of the head.
+    cheek ends; where it turns towards the camera, the jaw's edge itself. Each mark is where the outline is met by the
+    ray from the middle of the face through the outermost point of its own cross-section of the head.
     """
     inside = head.outline[head.triangles].all(axis=1)
     edges, _ = _edges(head.triangles[inside])
@@ -479,7 +480,8 @@ def _paint(rng: np.random.Generator, head: IctHead, place: Array, tone: Array, h
         colour = colour * (1 - beard[:, None]) + beard[:, None] * (0.6 * hair + 0.25 * tone)
     # Lips.
     lips = _ramp(signed, -1.0, 1.2) * (place[:, 2] > 80) * rng.uniform(0.4, 0.95)
-    red = np.array([rng.uniform(0.8, 1.0), rng.uniform(0.4, 0.75), rng.uniform(0.45, 0.8)])
+    green = rng.uniform(0.45, 0.8)
+    red = np.array([rng.uniform(0.85, 1.0), green, green * rng.uniform(0.95, 1.2)])
     colour = colour * (1 - lips[:, None] * (1 - red))
     line = _from_line(place[:, :2], np.vstack([inner, inner[:1]]))
     colour *= 1 - (0.4 * np.exp(-((line / 0.8) ** 2)) * (place[:, 2] > 80))[:, None]
@@ -491,7 +493,7 @@ def _paint(rng: np.random.Generator, head: IctHead, place: Array, tone: Array, h
         taper = 1 - 0.35 * _ramp(np.abs(place[:, 0]), 25, 55)
         strokes = np.clip(0.85 + 0.12 * _waves(rng, place * [1.5, 0.6, 1.0], 1.2), 0, 1)
         cover = dense * (1 - _ramp(gap / taper, 0.4 * thick, thick)) * strokes * (place[:, 2] > 60)
-        colour = colour * (1 - cover[:, None]) + cover[:, None] * hair
+        colour = colour * (1 - cover[:, None]) + cover[:, None] * np.minimum(hair, 0.35 * tone)
     # Lashes.
     depth = rng.uniform(0.3, 0.85)
     for lid in (marks[36:40, :2], marks[42:46, :2]):
@@ -831,7 +833,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder; renders go to OUT/SPLIT")
     parser.add_argument("--faces", type=int, help="only the first ones")
     parser.add_argument("--first", type=int, default=0, help="begin with this one")
-    parser.add_argument("--samples", type=int, default=100, help="rays for each pixel (default %(default)s)")
+    parser.add_argument("--samples", type=int, default=49, help="rays for each pixel (default %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     mi = _load_mitsuba(options.threads)
