@@ -532,7 +532,7 @@ def _warmth(rng: np.random.Generator, spread: float) -> Array:
 
 
 def _surroundings(rng: np.random.Generator, kind: str) -> tuple[Array, list[tuple[Array, float, float, Array]]]:
-    """An environment map (H, 2H, 3), and lamps: direction, distance mm, half side mm, radiance as seen from the head."""
+    """An environment map (H, 2H, 3), and lamps: direction, distance mm, half side mm, radiance."""
     way = _directions(64)
     up = way[..., 1]
     flat = way.reshape(-1, 3) * 100
@@ -597,6 +597,12 @@ def _load_mitsuba(threads: int) -> Any:
     mitsuba.set_variant("scalar_rgb")
     drjit.set_thread_count(threads)
     return mitsuba
+
+
+def _coated(roughness: float, specular: float) -> dict[str, Any]:
+    """A surface with the colours of its vertices and some shine."""
+    colour = {"type": "mesh_attribute", "name": "vertex_color"}
+    return {"type": "principled", "base_color": colour, "roughness": roughness, "specular": specular}
 
 
 def _mesh(
@@ -691,7 +697,7 @@ def _render(mi: Any, head: IctHead, split: str, number: int, samples: int) -> di
         used = (cover[triangles] > 0).any(axis=1)
         scene["hair"] = _mesh(
             mi, camera(shell), triangles[used], _vertex_normals(shell, triangles) @ to_world,
-            {"type": "principled", "base_color": {"type": "mesh_attribute", "name": "vertex_color"}, "roughness": 0.45, "specular": 0.4},
+            _coated(0.45, 0.4),
             color=np.clip(strands, 0, 0.9),
         )  # fmt: skip
         if rng.random() < 0.35 and thickness > 8:
@@ -728,7 +734,7 @@ def _render(mi: Any, head: IctHead, split: str, number: int, samples: int) -> di
         )
         scene[name] = _mesh(
             mi, camera(centre + ball @ frame.T), tris, unit @ frame.T @ to_world,
-            {"type": "principled", "base_color": {"type": "mesh_attribute", "name": "vertex_color"}, "roughness": 0.12, "specular": 0.5},
+            _coated(0.12, 0.5),
             color=np.clip(ball_colour, 0.003, 0.9),
         )  # fmt: skip
     # Light.
@@ -811,6 +817,7 @@ def _render(mi: Any, head: IctHead, split: str, number: int, samples: int) -> di
         "light": kind,
         "tone": tone,
         "vertices": vertices[: head.face_count],
+        "albedo": colour[: head.face_count],
         "neutral": neutral[: head.face_count],
         "triangles": head.triangles[(head.triangles < head.face_count).all(axis=1)],
         "visible": seen,
@@ -845,10 +852,8 @@ def main() -> None:
         render = _render(mi, head, options.split, number, options.samples)
         np.savez_compressed(folder / f"{render['name']}.npz", **render)
         Image.fromarray(render["image"]).save(folder / f"{render['name']}.png")
-        print(
-            f"{render['name']}: {time.perf_counter() - began:.0f} s, {render['light']}, {render['distance']:.0f} mm, yaw {render['angles'][1]:.0f}",
-            flush=True,
-        )
+        seen = f"{render['light']}, {render['distance']:.0f} mm, yaw {render['angles'][1]:.0f}"
+        print(f"{render['name']}: {time.perf_counter() - began:.0f} s, {seen}", flush=True)
 
 
 if __name__ == "__main__":

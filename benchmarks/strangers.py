@@ -80,6 +80,8 @@ class Stranger:
     """(N, 3) the true surface."""
     triangles: NDArray[np.int64]
     """(T, 3)."""
+    albedo: Array
+    """(N, 3) linear reflectance."""
     visible: NDArray[np.int64]
     """(Q,) the vertices that the picture shows and that belong to the face."""
     areas: Array
