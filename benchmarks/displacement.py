@@ -42,7 +42,6 @@ from faceinv.fitting.objective import FaceObjective
 from faceinv.fitting.solver import SolverSettings, gauss_newton
 
 if TYPE_CHECKING:
-
     from numpy.typing import NDArray
 
     from faceinv.engine.records import Frozen, Linearization, Problem

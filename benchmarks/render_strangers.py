@@ -7,7 +7,7 @@ the light, so there are cast shadows, shine and light from one cheek to another.
 
 The split `dev` is there to be looked at and tuned on; `test` is only reported.
 
-    pip install 'mitsuba>=3.6'
+    pip install 'faceinv[benchmark]'
     python benchmarks/render_strangers.py --ict ICT-FOLDER --split dev --out FOLDER
 """
 
@@ -593,7 +593,7 @@ def _load_mitsuba(threads: int) -> Any:
         import drjit
         import mitsuba
     except ImportError as error:
-        raise SystemExit(f"{error}: renders need Mitsuba 3; install it with `pip install mitsuba`.") from None
+        raise SystemExit(f"{error}: renders need Mitsuba 3; pip install 'faceinv[benchmark]'.") from None
     mitsuba.set_variant("scalar_rgb")
     drjit.set_thread_count(threads)
     return mitsuba
