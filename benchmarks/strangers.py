@@ -359,7 +359,14 @@ def main() -> None:
     columns = ("median", "mean", "p90", "normals", "worst", "rigid", "faces")
     print("\nMeans over renders:")
     print(table([{"fit": name, **{key: numbers[key] for key in columns}} for name, numbers in summary.items()]))
-    keys = ("target_percent", "landmark_percent", "rmse", "turn_degrees", "max_identity", "max_expression")
+    keys: tuple[str, ...] = (
+        "target_percent",
+        "landmark_percent",
+        "rmse",
+        "turn_degrees",
+        "max_identity",
+        "max_expression",
+    )
     keys = (*keys, "max_albedo", "iterations", "seconds")
     full = {name: numbers for name, numbers in summary.items() if name.startswith("full")}
     if full:

@@ -44,7 +44,7 @@ __all__ = ["true_errors"]
 _STRIDE = 3
 
 
-def true_errors(model: MorphableModel, vertices: Array, stranger: Stranger, chosen: NDArray[np.int64]) -> Array:
+def true_errors(model: MorphableModel, vertices: Array, stranger: Stranger, chosen: NDArray[np.integer]) -> Array:
     """(V,) mm: distances of the chosen vertices of a surface, laid on a stranger's visible face, from the true one."""
     surface = Surface(vertices, face_triangles(model))
     start = similarity_of_points(model.landmarks(vertices)[17:], stranger.landmarks3d[17:])
@@ -52,7 +52,7 @@ def true_errors(model: MorphableModel, vertices: Array, stranger: Stranger, chos
     return Surface(stranger.vertices, stranger.triangles).nearest(laid(vertices[chosen])).distance / laid.scale
 
 
-def _deviations(result: FitResult, chosen: NDArray[np.int64]) -> tuple[Array, Array]:
+def _deviations(result: FitResult, chosen: NDArray[np.integer]) -> tuple[Array, Array]:
     """(V,) mm each: of the posterior, and of what the bases do not express."""
     posterior = uncertainty.posterior_std(result.model, result.vertices, result.hessian / result.prior_weight)
     return posterior[chosen], np.full(len(chosen), uncertainty.RESIDUAL_MM)

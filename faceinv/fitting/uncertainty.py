@@ -93,7 +93,8 @@ def _mask_areas(model: MorphableModel, vertices: Array) -> Array:
     """(N,) mm^2: a third of the area of each vertex's triangles of the face mask."""
     triangles = model.triangles[model.face_mask]
     area = np.linalg.norm(triangle_normals(vertices, triangles), axis=1) / 6
-    return np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices))
+    areas: Array = np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices)).astype(np.float64)
+    return areas
 
 
 def _similarities(vertices: Array) -> Array:
