@@ -1,0 +1,1 @@
+"""Path-traced portraits with known truth: heads, paint, light, camera, and the scene that Mitsuba traces."""

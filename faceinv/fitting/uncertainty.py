@@ -1,0 +1,107 @@
+"""How uncertain a fitted surface is, and where.
+
+The posterior of the coefficients is taken to be normal around the fit, with the inverse of the energy's Gauss-Newton
+Hessian as its covariance (Laplace's approximation; MacKay, "A practical Bayesian framework for backpropagation
+networks", Neural Computation 1992). Two things stand between that and the error of a surface:
+
+- *Gauge.* A photo does not tell a face's size and, with the pose free, not its place: whatever a coefficient does that
+  is only a similarity of the face changes nothing that people mean by its shape. Motions of the surface are therefore
+  taken modulo the similarity that carries the face mask nearest to where it was, weighted by area.
+- *What the model does not know.* Its bases cannot express a face exactly, and its light and skin are simpler than
+  those of photos, which pulls the minimum away from the truth. The first is a deviation of each vertex, from the
+  statistics of the model where these tell it; the second is calibrated on rendered faces whose truth is known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from faceinv.face.layout import ParameterLayout
+from faceinv.face.mesh import triangle_normals, vertex_normals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.face.model import MorphableModel
+
+    Array = NDArray[np.float64]
+
+__all__ = ["POSTERIOR_FACTOR", "RESIDUAL_MM", "surface_std"]
+
+POSTERIOR_FACTOR: Final = 1.0
+"""The posterior's standard deviations are multiplied by this; calibrated by `benchmarks/uncertainty.py`."""
+RESIDUAL_MM: Final = 0.4
+"""Standard deviation along the normal of what bases do not express, for models that do not say it; likewise."""
+_RIDGE: Final = 1e-10
+"""Of the Hessian's diagonal: entries without a prior (pose, light) may be undetermined in a dark photo."""
+
+
+def surface_std(model: MorphableModel, vertices: Array, hessian: Array, residual: Array | None = None) -> Array:
+    """The standard deviation of a fitted surface along its normals.
+
+    Args:
+        model: whose bases carry coefficients to vertices.
+        vertices: (N, 3) mm: the fitted surface.
+        hessian: (P, P): half the Gauss-Newton Hessian of an energy that is a sum of squares of standard deviations, so
+            that priors weigh one.
+        residual: (N,) mm along the normal: what the bases do not express; None for `RESIDUAL_MM` everywhere.
+
+    Returns:
+        (N,) mm.
+    """
+    spread = posterior_std(model, vertices, hessian)
+    rest = RESIDUAL_MM if residual is None else residual
+    return np.asarray(np.hypot(POSTERIOR_FACTOR * spread, rest))
+
+
+def posterior_std(model: MorphableModel, vertices: Array, hessian: Array) -> Array:
+    """(N,) mm along the normals, modulo a similarity: of the coefficients' posterior alone; see `surface_std`."""
+    layout = ParameterLayout.of(model)
+    ridge = _RIDGE * np.diag(np.maximum(np.diagonal(hessian), 1e-12))
+    covariance = np.linalg.inv(hessian + ridge)[layout.shape, layout.shape]
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    moved = along_normals(model, vertices, root)
+    spread: Array = np.sqrt((moved**2).sum(axis=1))
+    return spread
+
+
+def along_normals(model: MorphableModel, vertices: Array, coefficients: Array) -> Array:
+    """(N, C) mm: how a surface moves along its normals by changes of its coefficients of shape (K, C), each motion less
+    the similarity that is nearest to it over the face mask."""
+    normals = vertex_normals(vertices, model.triangles)
+    split = model.identity_count
+    bases = ((model.identity_basis, coefficients[:split]), (model.expression_basis, coefficients[split:]))
+    areas = _mask_areas(model, vertices)
+    face = np.flatnonzero(areas)
+    columns = _similarities(vertices)
+    weighted = areas[face, None, None] * columns[face]
+    gram = np.einsum("ndi,ndj->ij", weighted, columns[face])
+    moved = np.zeros((len(vertices), coefficients.shape[1]))
+    similar = np.zeros((columns.shape[2], coefficients.shape[1]))
+    for basis, change in bases:
+        normal_basis = np.einsum("nd,ndk->nk", normals, basis)
+        moved += normal_basis @ change
+        similar += np.einsum("ndi,ndk->ik", weighted, basis[face]) @ change
+    moved -= np.einsum("nd,ndi->ni", normals, columns) @ np.linalg.solve(gram, similar)
+    return moved
+
+
+def _mask_areas(model: MorphableModel, vertices: Array) -> Array:
+    """(N,) mm^2: a third of the area of each vertex's triangles of the face mask."""
+    triangles = model.triangles[model.face_mask]
+    area = np.linalg.norm(triangle_normals(vertices, triangles), axis=1) / 6
+    areas: Array = np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices)).astype(np.float64)
+    return areas
+
+
+def _similarities(vertices: Array) -> Array:
+    """(N, 3, 7): small motions of a similarity about the origin: along x, y, z; about x, y, z; in size."""
+    x, y, z = vertices.T
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    motions = (
+        (one, zero, zero), (zero, one, zero), (zero, zero, one), (zero, -z, y), (z, zero, -x), (-y, x, zero), (x, y, z),
+    )  # fmt: skip
+    return np.stack([np.stack(motion, axis=1) for motion in motions], axis=2)
