@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from faceinv.errors import InputError
+from faceinv.face.landmark_sources import SourceName
 from faceinv.face.landmarks68 import INNER, JAW
 from faceinv.photo import blazeface, face_mesh, small_network
 from faceinv.photo.crop import eye_distance
@@ -31,12 +32,14 @@ _FILLS: Final = 0.3
 """Of the image's longer side: next to a face as large as this, nobody looks for small ones unless asked."""
 _LOW_CONTRAST: Final = 0.7
 _MIN_PRESENCE: Final = 10.0
-_NO_FACE: Final = -10.0
 _MAX_DISAGREEMENT: Final = 0.03
-"""Of the plain and the mirrored crop: 0.009 on portraits, 0.004 to 0.025 on renders, 0.027 with a mask or half a face."""
-_MAX_JAW_MISS: Final = 0.08
-"""Of the eye distance: where the small network's inner landmarks are further than this from the mesh's, its jaw is not
-used either."""
+"""On portraits the mesh's presence is 14 to 26, its disagreement .005 to .016; .015 to .027 with covered eyes, a mask or
+half a face. Past 60 degrees of yaw presence falls below 10, to -7 at 80 degrees, with a disagreement up to .042."""
+_NO_FACE: Final = -8.0
+_MAX_DISAGREEMENT_ALONE: Final = 0.045
+"""Where there is no face presence is -20 to 4, and disagreement at least .048 when it is above -8."""
+_MAX_GAP: Final = 0.075
+"""Between the two networks' landmarks: .025 to .07 on faces, as their definitions differ."""
 _MIN_SCORE_NEARBY: Final = 0.35
 _MIN_OVERLAP_NEARBY: Final = 0.35
 """Of the detector's square and the landmarks' box; 0.55 to 0.7 on portraits."""
@@ -54,8 +57,8 @@ class Detection:
         box: (4,) float64, x0, y0, x1, y1, px: the box around the landmarks, from the brows to the chin.
         score: the detector's confidence, 0.5 to 1.
         landmarks: (68, 2) float64, px of the image.
-        source: which network's definition of the landmarks they follow, a name of
-            `faceinv.face.landmark_sources.SOURCES`.
+        source: which network's definition of the landmarks they follow, for
+            `faceinv.face.landmark_sources.landmark_source`.
         disagreement: mean distance of the inner landmarks in two views of the face, as a share of the eye distance;
             about .01 where they are seen well.
     """
@@ -63,7 +66,7 @@ class Detection:
     box: Box
     score: float
     landmarks: Points
-    source: str
+    source: SourceName
     disagreement: float
 
 
@@ -195,13 +198,20 @@ def _located(image: Colours, square: Square, score: float) -> Detection | None:
     seen = face_mesh.locate(image, square)
     if seen.presence < _NO_FACE:
         return None
-    if seen.presence < _MIN_PRESENCE or seen.disagreement > _MAX_DISAGREEMENT:
-        points = small_network.locate(image, square)
-        return None if points is None else Detection(box_around(points), score, points, "small network", math.nan)
-    points, source = seen.points, "face mesh outline"
-    contour = small_network.refine(image, points)
-    if contour is not None:
-        miss = np.linalg.norm((contour - points)[INNER], axis=1).mean()
-        if miss < _MAX_JAW_MISS * eye_distance(points):
-            points, source = np.concatenate([contour[JAW], points[INNER]]), "face mesh"
-    return Detection(box_around(points), score, points, source, seen.disagreement)
+    sure = seen.presence > _MIN_PRESENCE and seen.disagreement < _MAX_DISAGREEMENT
+    contour = small_network.refine(image, seen.points)
+    if contour is not None and _gap(contour, seen.points) < _MAX_GAP:
+        points = np.concatenate([contour[JAW], seen.points[INNER]])
+        return Detection(box_around(points), score, points, "face mesh", seen.disagreement)
+    if not sure:
+        located = small_network.locate(image, square)
+        if located is not None:
+            return Detection(box_around(located), score, located, "small network", seen.disagreement)
+    if sure or seen.disagreement < _MAX_DISAGREEMENT_ALONE:
+        return Detection(box_around(seen.points), score, seen.points, "face mesh outline", seen.disagreement)
+    return None
+
+
+def _gap(one: Points, other: Points) -> float:
+    """Mean distance of the inner landmarks of two sets, over the distance of the eyes."""
+    return float(np.linalg.norm((one - other)[INNER], axis=1).mean() / eye_distance(other))
