@@ -24,7 +24,7 @@ import hashlib
 import io
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ class Converter:
             self.made[index] = write(operator, inputs, index)
         return self.made[index]
 
-    def save(self, path: Path, outputs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    def save(self, path: Path, outputs: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
         """Write the file; outputs are given as new name -> (name in the source, shape of one item)."""
         values = []
         for name, (old, shape) in outputs.items():

@@ -3,15 +3,15 @@
     python benchmarks/render_strangers.py ...            # several folders, of other seeds than the benchmark's
     python tools/measure_landmark_sources.py FOLDER ... --ict ict_face.npz --laid default=default_on_ict.npz
 
-A render is a .npz with `image` (H, W, 3) uint8, `rotation` (3, 3), `translation` (3,), `focal` and `principal` (2,): a
-camera at the origin that looks along -z; `vertices` (V, 3) mm on ICT-FaceKit's topology, and, if known,
-`landmarks_exact` (68, 2) px, whose first 17 are on the visible outline. A laid model is a .npz with `vertices` (N, 3) mm
-of the model's mesh, registered to ICT-FaceKit's mean face.
+A render is a .npz with `image` (H, W, 3) uint8, `rotation` (3, 3), `translation` (3,), `focal` and `principal` (2,):
+a camera at the origin that looks along -z; `vertices` (V, 3) mm on ICT-FaceKit's topology, and, if known,
+`landmarks_exact` (68, 2) px, whose first 17 are on the visible outline. A laid model is a .npz with `vertices` (N, 3)
+mm of the model's mesh, registered to ICT-FaceKit's mean face.
 
-For each landmark the offset is sought, in the face's frame and as a share of the eye distance, that best explains where a
-network saw the landmark in all images: least squares with weights 1 / (1 + (e / .03)^2), hardly any movement along the
-normal (which few views tell), mirrored heads counted too. Standard deviations are those of one coordinate in the image,
-pooled over regions and times 1.7: a network's errors at neighbouring landmarks are alike.
+For each landmark the offset is sought, in the face's frame and as a share of the eye distance, that best explains where
+a network saw the landmark in all images: least squares with weights 1 / (1 + (e / .03)^2), stiff along the normal
+(which few views tell), mirrored heads counted too. Standard deviations are those of one coordinate in the image, pooled
+over regions and times 1.7: a network's errors at neighbouring landmarks are alike.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def read(path: Path, triangles: NDArray[np.int64], marks: NDArray[np.int64]) -> 
     if not boxes:
         return None
     mesh = face_mesh.locate(image, boxes[0].square)
-    small = small_network.refine(image, mesh.points)
-    if small is None:
+    small = None if mesh is None else small_network.refine(image, mesh.points)
+    if mesh is None or small is None:
         return None
     points = camera[marks]
     depth = -points[:, 2]
@@ -173,7 +173,10 @@ def spreads(renders: list[Seen], network: str, offsets: Array) -> tuple[Array, f
             growth.append(np.sqrt((rest**2).mean()))
     squares, sizes = np.square(turns), np.array(growth)
     slope, start = np.polyfit(squares, sizes, 1)
-    print(f"{network}: one coordinate's spread by turn: ", dict(zip(np.round(turns), np.round(100 * sizes, 2))))
+    print(
+        f"{network}: one coordinate's spread by turn: ",
+        dict(zip(np.round(turns), np.round(100 * sizes, 2), strict=True)),
+    )
     return sigma, float(np.sqrt(start / max(slope, 1e-9)))
 
 
@@ -197,7 +200,9 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="folders of renders")
     parser.add_argument("--ict", type=Path, required=True, help="ICT-FaceKit's face as .npz")
     parser.add_argument("--laid", action="append", default=[], metavar="MODEL=NPZ", help="a model laid on ICT's face")
-    parser.add_argument("--held-out", type=Path, nargs="*", default=[], help="folders on which the result is tried only")
+    parser.add_argument(
+        "--held-out", type=Path, nargs="*", default=[], help="folders on which the result is tried only"
+    )
     parser.add_argument("--to", type=Path, default=TARGET, help="file to write (default: %(default)s)")
     options = parser.parse_args()
     with np.load(options.ict) as stored:
@@ -220,7 +225,7 @@ def main() -> None:
     inner, brows, jaw = ANNOTATED
     sigma = np.full(LANDMARK_COUNT, inner)
     sigma[BROWS], sigma[JAW] = brows, jaw
-    sources = {
+    sources: dict[str, dict[str, Any]] = {
         "annotated": {"offsets": np.zeros((LANDMARK_COUNT, 3)), "sigma": sigma, "yaw_scale": 1000.0},
         **{
             name: {"offsets": tables[name], "sigma": spread, "yaw_scale": scale}
