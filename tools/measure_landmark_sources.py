@@ -11,13 +11,15 @@ mm of the model's mesh, registered to ICT-FaceKit's mean face.
 For each landmark the offset is sought, in the face's frame and as a share of the eye distance, that best explains where
 a network saw the landmark in all images: least squares with weights 1 / (1 + (e / .03)^2), stiff along the normal
 (which few views tell), mirrored heads counted too. Standard deviations are those of one coordinate in the image, pooled
-over regions and times 1.7: a network's errors at neighbouring landmarks are alike.
+over regions and times 1.7: a network's errors at neighbouring landmarks are alike. Those of the jaw are across the
+outline, point by point, with what is constant about them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -51,8 +53,6 @@ FACING: Final = 0.25
 """Cosine between normal and view of landmarks that count."""
 ANNOTATED: Final = (0.01, 0.02, 0.02)
 """Of annotated landmarks, known from annotators' agreement and not measured here: inner ones, brows, jaw."""
-OUTLINE_SIGMA: Final = 0.04
-"""Of the mesh's own outline."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,11 @@ def spreads(renders: list[Seen], network: str, offsets: Array) -> tuple[Array, f
     for marks in REGIONS.values():
         rest = left_over(renders, network, offsets, marks, (0, FRONTAL))
         sigma[marks] = CORRELATION * np.sqrt((rest**2).mean())
-    beside = [render.outline[network] for render in renders if render.outline and render.turn < 180]
-    sigma[JAW] = CORRELATION * np.sqrt((np.concatenate(beside) ** 2).mean()) if beside else OUTLINE_SIGMA
+    beside = [render.outline[network] for render in renders if render.outline]
+    if not beside:
+        raise SystemExit("no render tells the outline of the jaw: give some with 'landmarks_exact'")
+    squares = (np.stack(beside) ** 2).mean(axis=0)
+    sigma[JAW] = np.sqrt((squares + squares[MIRRORED[JAW]]) / 2)
     steps = np.arange(0.0, 90.0, 10.0)
     turns, growth = [], []
     for low in steps:
@@ -171,8 +174,8 @@ def spreads(renders: list[Seen], network: str, offsets: Array) -> tuple[Array, f
             inside = [render.turn for render in renders if low <= render.turn < low + 10]
             turns.append(np.mean(inside))
             growth.append(np.sqrt((rest**2).mean()))
-    squares, sizes = np.square(turns), np.array(growth)
-    slope, start = np.polyfit(squares, sizes, 1)
+    sizes = np.array(growth)
+    slope, start = np.polyfit(np.square(turns), sizes, 1)
     print(
         f"{network}: one coordinate's spread by turn: ",
         dict(zip(np.round(turns), np.round(100 * sizes, 2), strict=True)),
@@ -232,12 +235,10 @@ def main() -> None:
             for name, (spread, scale) in measured.items()
         },
     }
-    # Its jaw is the small network's; or its own.
-    contour = measured["small network"][0][JAW]
-    for name, outline in (("face mesh", contour), ("face mesh outline", OUTLINE_SIGMA)):
-        spread = measured["face mesh"][0].copy()
-        spread[JAW] = outline
-        sources[name] = {**sources["face mesh"], "sigma": spread}
+    sources["face mesh outline"] = sources["face mesh"]
+    sigma = measured["face mesh"][0].copy()
+    sigma[JAW] = measured["small network"][0][JAW]
+    sources["face mesh"] = {**sources["face mesh outline"], "sigma": sigma}
     laid = dict(item.split("=", 1) for item in options.laid)
     content = {
         "sources": {
@@ -250,8 +251,9 @@ def main() -> None:
         },
         "models": {name: _rounded(model_marks(name, Path(path), ict, eye)) for name, path in laid.items()},
     }
-    lines = json.dumps(content, indent=1)
-    options.to.write_text(lines + "\n", encoding="utf-8")
+    # A line for each landmark.
+    text = re.sub(r"\[[^\[\]]*\]", lambda row: " ".join(row[0].split()), json.dumps(content, indent=1))
+    options.to.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
