@@ -1,55 +1,55 @@
-"""Faces and their 68 landmarks, found by two small networks.
+"""Faces of a photo and their 68 landmarks.
 
 Landmarks are (68, 2) float64, (x, y) in pixels, 0-based, pixel centres at integers.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import resources
-from typing import Any
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from faceinv.errors import BackendError, InputError
-from faceinv.face.landmarks68 import MIRRORED
+from faceinv.errors import InputError
+from faceinv.face.landmark_sources import SourceName
+from faceinv.face.landmarks68 import INNER, JAW
+from faceinv.photo import blazeface, face_mesh, small_network
+from faceinv.photo.crop import eye_distance
+from faceinv.photo.networks import Colours
 from faceinv.photo.pts import Points
-from faceinv.photo.resample import crop_square
-from faceinv.process import alone
+from faceinv.photo.square import Box, Square, area, box_around, covered, overlap
 
 __all__ = ["Colours", "Detection", "detect_faces", "sees_face_at", "smallest_face"]
 
-Colours = npt.NDArray[np.float32]
-_DETECTOR_SIDE = 416
-_CROP_SIDE = 112
-_ANCHORS = np.array(
-    [(1.603231, 2.094468), (6.041143, 7.080126), (2.882459, 3.518061), (4.266906, 5.178857), (9.041765, 10.66308)]
-)
-_HALF_PIXEL = 0.5 / _CROP_SIDE
-"""The resizing that the network was made for lays pixel 0 on pixel 0; the one here lays edges on each other. Without
-this, eyes and mouth come out about 1 % of the eye distance too high on portraits."""
-_MIN_SCORE = 0.5
-_MAX_OVERLAP = 0.4
-_SAME_FACE = 0.5
+_TIMES: Final = (1, 2, 4, 8)
+"""Sizes at which a photo is looked at, over a detector's own."""
+_LARGEST: Final = 1664
+_LAST_RESORT: Final = 1000
+"""px: larger looks are slow, and are left out where there are faces already and not every one is wanted."""
+_SMALLEST: Final = 18
+"""px from brows to chin."""
+_SAME_FACE: Final = 0.5
 """Of the smaller of two boxes: one that lies in another by more than this is the same face, or a part of it."""
-_FILLS = 0.3
+_FILLS: Final = 0.3
 """Of the image's longer side: next to a face as large as this, nobody looks for small ones unless asked."""
-_LOW_CONTRAST = 0.7
-_MAX_SPREAD = 0.022
-"""Views of a face that was located well differ by 0.005 to 0.01 of its size; where it was missed, by 0.03 to 0.06."""
-_MIN_SCORE_NEARBY = 0.35
-_MIN_OVERLAP_NEARBY = 0.35
+_LOW_CONTRAST: Final = 0.7
+_NO_FACE: Final = -8.0
+_MAX_DISAGREEMENT: Final = 0.045
+"""Presence is 14 to 26 on portraits and falls to -7 towards a yaw of 80 degrees; where there is no face it is -20 to
+4. Disagreement is .005 to .016 on portraits, .015 to .027 with covered eyes, a mask or half a face, up to .042 at 80
+degrees; where there is no face at least .048 if presence is above -8, mostly .07 to .6."""
+_MAX_DISAGREEMENT_CONFIRMED: Final = 0.06
+"""Where another network sees the face as well."""
+_MAX_GAP: Final = 0.075
+"""Between the two networks' landmarks: .025 to .07 on faces, as their definitions differ."""
+_MIN_SCORE_NEARBY: Final = 0.35
+_MIN_BLAZEFACE_NEARBY: Final = 0.7
+"""It takes 0.5 for things that are no faces, and gives those 0.8 to 1."""
+_MIN_OVERLAP_NEARBY: Final = 0.35
 """Of the detector's square and the landmarks' box; 0.55 to 0.7 on portraits."""
-# Squares around a face's landmarks, relative to their box: side, how far the centre lies below the box's (in sides),
-# and roll in radians. The mean over several squares, each also mirrored, is steadier than any one of them.
-_SECOND_PASS = ((1.2, 0.05, 0.0),)
-_NEARBY = ((2.2, 0.0, 0.0), (1.6, 0.0, 0.0), (3.2, 0.0, 0.0))
-_LAST_PASS = tuple((side, below, roll) for side in (1.1, 1.3) for below in (0.0, 0.1) for roll in (-0.1, 0.1))
+_NEARBY: Final = ((2.2, 0.0, 0.0), (1.6, 0.0, 0.0), (3.2, 0.0, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +60,17 @@ class Detection:
         box: (4,) float64, x0, y0, x1, y1, px: the box around the landmarks, from the brows to the chin.
         score: the detector's confidence, 0.5 to 1.
         landmarks: (68, 2) float64, px of the image.
+        source: which network's definition of the landmarks they follow, for
+            `faceinv.face.landmark_sources.landmark_source`.
+        disagreement: mean distance of the inner landmarks in two views of the face, as a share of the eye distance;
+            about .01 where they are seen well. None where it is not known.
     """
 
-    box: npt.NDArray[np.float64]
+    box: Box
     score: float
-    landmarks: npt.NDArray[np.float64]
+    landmarks: Points
+    source: SourceName
+    disagreement: float | None
 
 
 def smallest_face(size: tuple[int, int]) -> int:
@@ -72,21 +78,21 @@ def smallest_face(size: tuple[int, int]) -> int:
 
     Measured with eight portraits: of this size all are found, of two thirds of it few.
     """
-    looks = _sizes(max(size))
-    return math.ceil(max(size) / (10 * looks[-1] / _DETECTOR_SIDE))
+    finest = _sizes(max(size), blazeface.SIDE)[-1]
+    return max(_SMALLEST, math.ceil(max(size) / (8 * finest / blazeface.SIDE)))
 
 
 def detect_faces(image: Colours, *, every: bool = False) -> tuple[Detection, ...]:
     """Find faces and their 68 landmarks.
 
-    Faces are looked for in the whole image, seen at 416 px, 832 px and 1664 px (as far as the image has them), since
-    one look sees faces of a tenfold range of sizes; a face that several looks see is given once, as the first saw it.
+    Faces are looked for in the whole image, seen at 128 to 1024 px (as far as the image has them), since one look sees
+    faces of an eightfold range of sizes; a face that several looks see is given once, as the first saw it.
     A portrait, whose face is 0.3 of the image's longer side or more, is looked at only once unless `every` face is
     wanted. When there is none, looks follow in a frame around the image (a face that fills it), with the image rolled
-    either way, and with its contrast raised.
+    either way, and with its contrast raised; and all of these again with another detector.
 
-    Found are faces from frontal to half profile (of 16 drawn heads all at a yaw of 30 degrees, 13 at 45, 5 at 60),
-    the right way up or rolled by up to 90 degrees, and as large as `smallest_face` says.
+    Found are faces from frontal to profile, half covered or masked too, the right way up or rolled by up to 90
+    degrees, and as large as `smallest_face` says.
 
     Args:
         image: (H, W, 3) float32, sRGB-encoded values in [0, 1].
@@ -106,223 +112,139 @@ def detect_faces(image: Colours, *, every: bool = False) -> tuple[Detection, ...
         )
     if not np.isfinite(image).all():
         raise InputError("the image holds NaN or infinite values. Replace them first.")
-    long = max(image.shape[:2])
-    faces: list[Detection] = []
-    for shown, square, size in _whole(image):
-        _look_for_more(faces, shown, square, size)
-        if not every and any((face.box[2:] - face.box[:2]).max() >= _FILLS * long for face in faces):
-            break
-    for shown, square, size in () if faces else _hard_cases(image):
-        _look_for_more(faces, shown, square, size)
-        if faces:
-            break
-    return tuple(sorted(faces, key=lambda face: -_area(face.box)))
+    faces = _found(image, _BY_BLAZEFACE, every) or _found(image, _BY_SMALL_NETWORK, every)
+    return tuple(sorted(faces, key=lambda face: -area(face.box)))
 
 
 def sees_face_at(image: Colours, landmarks: Points) -> bool:
-    """Whether the detector sees a face where landmarks (68, 2) px are, about as large and the same way up.
+    """Whether a detector sees a face where landmarks (68, 2) px are, about as large and the same way up.
 
-    It looks at squares around them, level with their eyes to 15 degrees (which the detector does not mind), and is more
+    It looks at squares around them, level with their eyes to 15 degrees (which the detectors do not mind), and is more
     easily content than `detect_faces`.
 
     Raises:
         BackendError: the package onnxruntime is missing.
     """
-    box = np.concatenate([landmarks.min(0), landmarks.max(0)])
-    for square in _around(landmarks, _NEARBY):
+    box = box_around(landmarks)
+    for square in small_network.around(landmarks, _NEARBY):
         step = math.radians(30)
-        square = replace(square, roll=step * round(square.roll / step))
-        for candidate, _ in _candidates(image, square, _DETECTOR_SIDE, _MIN_SCORE_NEARBY):
-            half = candidate.side / 2
-            centre = np.array([candidate.x, candidate.y])
-            if _overlap(np.concatenate([centre - half, centre + half]), box) > _MIN_OVERLAP_NEARBY:
+        level = replace(square, roll=step * round(square.roll / step))
+        for found in blazeface.face_boxes(image, level, blazeface.SIDE, _MIN_BLAZEFACE_NEARBY):
+            if overlap(found.square.box, box) > _MIN_OVERLAP_NEARBY and _turn(found.square, square) < math.pi / 4:
+                return True
+        for candidate, _ in small_network.candidates(image, level, small_network.SIDE, _MIN_SCORE_NEARBY):
+            if overlap(candidate.box, box) > _MIN_OVERLAP_NEARBY:
                 return True
     return False
 
 
+def _turn(one: Square, other: Square) -> float:
+    """The angle between two squares, radians from 0 to pi."""
+    return abs(math.remainder(one.roll - other.roll, 2 * math.pi))
+
+
 @dataclass(frozen=True)
-class _Square:
-    """A square of the photo: centre, px; side, px; roll, radians, clockwise as seen."""
+class _Search:
+    """A detector, and how a face that it reports is located."""
 
-    x: float
-    y: float
-    side: float
-    roll: float = 0.0
-
-    def to_photo(self, fractions: Points) -> Points:
-        """(..., 2) fractions of the square's side, from its corner -> photo px."""
-        c, s = math.cos(self.roll), math.sin(self.roll)
-        points: Points = (fractions - 0.5) * self.side @ np.array([[c, s], [-s, c]]) + np.array([self.x, self.y])
-        return points
-
-    def sample(self, image: Colours, size: int) -> tuple[Colours, npt.NDArray[np.bool_]]:
-        """The square as (size, size, 3), and which of its pixels lie on the photo."""
-        if self.roll == 0:
-            return crop_square(image, self.x + 0.5 - self.side / 2, self.y + 0.5 - self.side / 2, self.side, size)
-        from scipy.ndimage import map_coordinates
-
-        wide = math.ceil(size * (abs(math.cos(self.roll)) + abs(math.sin(self.roll)))) + 2
-        upright = _Square(self.x, self.y, self.side * wide / size)
-        patch, on_photo = upright.sample(image, wide)
-        across = (np.arange(size) + 0.5) / size
-        grid = np.stack(np.meshgrid(across, across), axis=-1)
-        turned = _Square((wide - 1) / 2, (wide - 1) / 2, size, self.roll).to_photo(grid)
-        places = [turned[..., 1], turned[..., 0]]
-        crop = np.empty((size, size, 3), dtype=np.float32)
-        for channel in range(3):
-            map_coordinates(patch[..., channel], places, output=crop[..., channel], order=1, mode="nearest")
-        return crop, map_coordinates(on_photo.astype(np.uint8), places, order=0, mode="nearest") > 0
+    side: int
+    """px of its own size."""
+    squares: Callable[[Colours, Square, int], Iterator[tuple[Square, float]]]
+    """Of the faces it sees in a square of an image, seen at so many px; and its scores."""
+    locate: Callable[[Colours, Square, float], Detection | None]
 
 
-@functools.cache
-def _session(name: str) -> Any:
-    """A network of this package, opened once a process; one thread, so its numbers repeat."""
-    try:
-        onnxruntime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise BackendError(
-            f"finding faces needs the package onnxruntime ({error}). Install it (pip install onnxruntime), or give "
-            "landmarks of your own."
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3  # errors
-    content = (resources.files("faceinv") / "data" / name).read_bytes()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def _run(name: str, crops: Colours) -> npt.NDArray[np.float64]:
-    """Give (B, side, side, 3) crops in [0, 1] to a network."""
-    images = np.ascontiguousarray(crops.transpose(0, 3, 1, 2) * np.float32(255))
-    with alone("Landmark detection"):
-        (result,) = _session(name).run(None, {"image": images})
-    return np.asarray(result, dtype=np.float64)
-
-
-def _whole(image: Colours) -> Iterator[tuple[Colours, _Square, int]]:
-    """The image, the square around it, and the sizes, from small to large, at which the detector sees that."""
+def _found(image: Colours, search: _Search, every: bool) -> list[Detection]:
+    """The faces that one search finds."""
     long = max(image.shape[:2])
-    for size in _sizes(long):
-        yield image, _Square((long - 1) / 2, (long - 1) / 2, long), size
+    whole = Square((long - 1) / 2, (long - 1) / 2, long)
+    faces: list[Detection] = []
+    for size in _sizes(long, search.side):
+        if faces and size > _LAST_RESORT and not every:
+            break
+        _look(faces, search, image, whole, size)
+        if not every and any((face.box[2:] - face.box[:2]).max() >= _FILLS * long for face in faces):
+            break
+    for shown, square in () if faces else _hard_cases(image, whole):
+        _look(faces, search, shown, square, search.side)
+        if faces:
+            break
+    return faces
 
 
-def _sizes(long: int) -> list[int]:
-    """At which sizes the detector sees an image of this longer side: those that do not enlarge it much."""
-    return [_DETECTOR_SIDE * times for times in (1, 2, 4) if times == 1 or long > _DETECTOR_SIDE * times * 0.75]
+def _look(faces: list[Detection], search: _Search, image: Colours, square: Square, size: int) -> None:
+    """Append the faces that one look finds and that are not among `faces` yet."""
+
+    def is_new(box: Box) -> bool:
+        return all(covered(box, face.box) <= _SAME_FACE for face in faces)
+
+    for candidate, score in search.squares(image, square, size):
+        if is_new(candidate.box):  # which saves locating it once more
+            face = search.locate(image, candidate, score)
+            if face is not None and is_new(face.box):
+                faces.append(face)
 
 
-def _hard_cases(image: Colours) -> Iterator[tuple[Colours, _Square, int]]:
-    """Where to look when the whole image shows no face: in which image, which square of it, and at which size."""
+def _sizes(long: int, smallest: int) -> list[int]:
+    """At which sizes an image of this longer side is seen: those that do not enlarge it much."""
+    sizes = [smallest * times for times in _TIMES if times == 1 or long > smallest * times * 0.75]
+    return [size for size in sizes if size <= _LARGEST]
+
+
+def _hard_cases(image: Colours, whole: Square) -> Iterator[tuple[Colours, Square]]:
+    """Where to look when the whole image shows no face: in which image, and which square of it."""
     height, width = image.shape[:2]
-    long = max(height, width)
-    whole = _Square((long - 1) / 2, (long - 1) / 2, long)
     x, y = (width - 1) / 2, (height - 1) / 2
-    framed = _Square(x, y, 2 * long)
-    yield image, framed, _DETECTOR_SIDE
+    framed = Square(x, y, 2 * whole.side)
+    yield image, framed
     for degrees in (35, -35, 70, -70):
-        yield image, _Square(x, y, 1.25 * long, math.radians(degrees)), _DETECTOR_SIDE
-    every = max(1, long // 500)
+        yield image, Square(x, y, 1.25 * whole.side, math.radians(degrees))
+    every = max(1, max(height, width) // 500)
     low, high = np.percentile(image[::every, ::every], (1, 99))
     if 0 < high - low < _LOW_CONTRAST:
         raised = np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
-        yield raised, whole, _DETECTOR_SIDE
-        yield raised, framed, _DETECTOR_SIDE
+        yield raised, whole
+        yield raised, framed
 
 
-def _look_for_more(faces: list[Detection], image: Colours, square: _Square, size: int) -> None:
-    """Append the faces that one look sees and that are not among `faces` yet."""
-    for candidate, score in _candidates(image, square, size):
-        half = candidate.side / 2
-        centre = np.array([candidate.x, candidate.y])
-        if any(_covered(np.concatenate([centre - half, centre + half]), face.box) > _SAME_FACE for face in faces):
-            continue  # which saves locating it once more
-        face = _locate(image, candidate, score)
-        if face is not None and all(_covered(face.box, other.box) <= _SAME_FACE for other in faces):
-            faces.append(face)
+def _blazeface_squares(image: Colours, square: Square, size: int) -> Iterator[tuple[Square, float]]:
+    return ((found.square, found.score) for found in blazeface.face_boxes(image, square, size))
 
 
-def _candidates(
-    image: Colours, square: _Square, size: int, min_score: float = _MIN_SCORE
-) -> Iterator[tuple[_Square, float]]:
-    """A square around every face that the detector reports, and its score; the best first."""
-    crop, on_photo = square.sample(image, size)
-    crop[~on_photo] = 0
-    cells = _run("face_detector.onnx", crop[None])[0]
-    n = cells.shape[1]
-    cells = cells.reshape(len(_ANCHORS), 5, n, n).transpose(0, 2, 3, 1)
-    scores = _sigmoid(cells[..., 4])
-    sure = scores > min_score
-    rows, columns = np.mgrid[:n, :n]
-    centres = (_sigmoid(cells[..., :2]) + np.stack([columns, rows], axis=-1))[sure] / n
-    extents = (np.exp(cells[..., 2:4]) * _ANCHORS[:, None, None])[sure] / n
-    scores = scores[sure]
-    boxes = np.concatenate([centres - extents / 2, centres + extents / 2], axis=1)
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        if all(_overlap(boxes[index], boxes[other]) < _MAX_OVERLAP for other in kept):
-            kept.append(int(index))
-    for index in kept:
-        x, y = square.to_photo(centres[index])
-        yield _Square(float(x), float(y), float(extents[index].max()) * square.side, square.roll), float(scores[index])
+def _small_squares(image: Colours, square: Square, size: int) -> Iterator[tuple[Square, float]]:
+    return small_network.candidates(image, square, size)
 
 
-def _locate(image: Colours, candidate: _Square, score: float) -> Detection | None:
-    """Landmarks of a face that the detector reported; None where the views of it disagree."""
-    points = _look(image, [candidate]).mean(0)
-    points = _look(image, list(_around(points, _SECOND_PASS))).mean(0)
-    views = _look(image, list(_around(points, _LAST_PASS)))
-    points = views.mean(0)
-    box = np.concatenate([points.min(0), points.max(0)])
-    spread = np.linalg.norm(views - points, axis=-1).mean() / (box[2:] - box[:2]).max()
-    return Detection(box=box, score=score, landmarks=points) if spread < _MAX_SPREAD else None
+def _by_mesh(image: Colours, square: Square, score: float) -> Detection | None:
+    """A face in a detector's square by the mesh's inner landmarks and, where it sees the face, the small network's jaw.
+
+    None where the mesh is not to be trusted.
+    """
+    seen = face_mesh.locate(image, square, _NO_FACE)
+    if seen is None or seen.disagreement > _MAX_DISAGREEMENT_CONFIRMED:
+        return None
+    points: Points = seen.points
+    source: SourceName = "face mesh outline"
+    contour = small_network.refine(image, points)
+    if contour is not None and _gap(contour, points) < _MAX_GAP:
+        points, source = np.concatenate([contour[JAW], points[INNER]]), "face mesh"
+    elif seen.disagreement > _MAX_DISAGREEMENT:
+        return None
+    return Detection(box_around(points), score, points, source, seen.disagreement)
 
 
-def _look(image: Colours, squares: list[_Square]) -> Points:
-    """(squares, 68, 2) photo px: the landmarks the network sees in each square, averaged with those in its mirror."""
-    crops = np.stack([square.sample(image, _CROP_SIDE)[0] for square in squares])
-    seen = _run("face_landmarks68.onnx", np.concatenate([crops, crops[:, :, ::-1]])) + _HALF_PIXEL
-    plain, mirrored = np.split(seen, 2)
-    mirrored = mirrored[:, MIRRORED] * [-1, 1] + [1, 0]
-    both = (plain + mirrored) / 2
-    return np.stack([square.to_photo(points) for square, points in zip(squares, both, strict=True)])
+def _by_either(image: Colours, square: Square, score: float) -> Detection | None:
+    """As `_by_mesh`, or else by the small network alone; None where its views disagree."""
+    face = _by_mesh(image, square, score)
+    if face is None and (points := small_network.locate(image, square)) is not None:
+        face = Detection(box_around(points), score, points, "small network", None)
+    return face
 
 
-def _around(points: Points, views: tuple[tuple[float, float, float], ...]) -> Iterator[_Square]:
-    """Squares around landmarks, level with the eyes."""
-    right_eye, left_eye = points[36:42].mean(0), points[42:48].mean(0)
-    roll = math.atan2(left_eye[1] - right_eye[1], left_eye[0] - right_eye[0])
-    c, s = math.cos(roll), math.sin(roll)
-    low, high = points.min(0), points.max(0)
-    x, y = (low + high) / 2
-    extent = float((high - low).max())
-    for side, below, extra in views:
-        down = below * side * extent
-        yield _Square(x - down * s, y + down * c, side * extent, roll + extra)
+def _gap(one: Points, other: Points) -> float:
+    """Mean distance of the inner landmarks of two sets, over the distance of the eyes."""
+    return float(np.linalg.norm((one - other)[INNER], axis=1).mean() / eye_distance(other))
 
 
-def _sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 1 / (1 + np.exp(-x))
-
-
-def _area(box: npt.NDArray[np.float64]) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
-
-
-def _common(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """The area that two boxes x0, y0, x1, y1 share."""
-    size: npt.NDArray[Any] = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    return float(size[0] * size[1]) if (size > 0).all() else 0.0
-
-
-def _overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """Intersection over union of two boxes."""
-    common = _common(a, b)
-    return common / (_area(a) + _area(b) - common)
-
-
-def _covered(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """The share of the smaller of two boxes that lies in the other."""
-    return _common(a, b) / min(_area(a), _area(b))
+_BY_BLAZEFACE: Final = _Search(blazeface.SIDE, _blazeface_squares, _by_mesh)
+_BY_SMALL_NETWORK: Final = _Search(small_network.SIDE, _small_squares, _by_either)
