@@ -36,6 +36,7 @@ from faceinv.face.formats._raw import ModeCounts, RawModel, finish
 from faceinv.face.mesh import vertex_normals
 from faceinv.fitting import stages
 from faceinv.fitting.fitter import Fitter
+from faceinv.fitting.lenses import Lenses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -225,7 +226,8 @@ class Measure:
 def landmark_fit(fitter: Fitter, photo: Prepared) -> Array:
     """(N, 3) the surface after the first stage of a fit, which sees the 68 points only."""
     problem = stages.problem_at(fitter.config, [photo], 0)
-    chi = stages.start_from_landmarks(fitter.engine, fitter.config, problem)[0]
+    lenses = Lenses(fitter.layout, fitter.config, [photo])
+    chi = stages.start_from_landmarks(fitter.engine, fitter.config, problem, lenses)[0]
     return fitter.model.vertices(chi[fitter.layout.identity], chi[fitter.layout.expression])
 
 
