@@ -102,6 +102,11 @@ class Stranger:
         return self.vertices[self.visible]
 
     @property
+    def intrinsics(self) -> Array:
+        """(3, 3) px."""
+        return np.array([[self.focal, 0.0, self.principal[0]], [0.0, self.focal, self.principal[1]], [0.0, 0.0, 1.0]])
+
+    @property
     def eye_distance(self) -> float:
         """px between the outer eye corners."""
         return float(np.linalg.norm(self.landmarks_exact[36] - self.landmarks_exact[45]))
@@ -231,13 +236,16 @@ def landmark_fit(fitter: Fitter, photo: Prepared) -> Array:
     return fitter.model.vertices(chi[fitter.layout.identity], chi[fitter.layout.expression])
 
 
-def evaluate(fitter: Fitter, renders: Sequence[Stranger], kinds: Sequence[str] = KINDS) -> list[dict[str, Any]]:
+def evaluate(
+    fitter: Fitter, renders: Sequence[Stranger], kinds: Sequence[str] = KINDS, known_lens: bool = False
+) -> list[dict[str, Any]]:
     """Fit every render.
 
     Args:
         fitter: model, engine and configuration.
         renders: from `load_renders`.
         kinds: which landmarks fits are given.
+        known_lens: whether they are given the focal length, as the EXIF of a photo says it.
 
     Returns:
         For every render and every fit its surface errors and the measures of the fit: `mean`, `landmarks annotated`,
@@ -252,7 +260,7 @@ def evaluate(fitter: Fitter, renders: Sequence[Stranger], kinds: Sequence[str] =
         for kind in kinds:
             given = None if kind == "detected" else getattr(stranger, f"landmarks_{kind}")
             try:
-                photo = fitter.prepare(stranger.image, given)
+                photo = fitter.prepare(stranger.image, given, intrinsics=stranger.intrinsics if known_lens else None)
                 start = measure.errors(stranger, landmark_fit(fitter, photo))
                 faces.append({**common, "fit": f"landmarks {kind}", **start})
                 began = time.perf_counter()
@@ -342,6 +350,7 @@ def main() -> None:
     parser.add_argument("--backend", default="numpy", help="engine (default %(default)s)")
     parser.add_argument("--config", nargs="*", default=[], help="KEY=VALUE settings of the fits, or TOML files")
     parser.add_argument("--landmarks", nargs="*", choices=KINDS, default=["annotated", "detected"])
+    parser.add_argument("--known-lens", action="store_true", help="give the fits the camera's focal length")
     parser.add_argument("--bound", action="store_true", help="also bend the model onto the true surfaces")
     parser.add_argument("--save", action="store_true", help="write results/strangers-SPLIT.json beside this file")
     options = parser.parse_args()
@@ -352,7 +361,7 @@ def main() -> None:
         parser.error(str(error))
     fitter = Fitter(named_model(options.model), options.backend, config)
     began = time.perf_counter()
-    faces = evaluate(fitter, renders, options.landmarks)
+    faces = evaluate(fitter, renders, options.landmarks, options.known_lens)
     if options.bound:
         faces += bounds(fitter.model, renders)
     print("Median distance of the face shown from the fitted surface, mm; mean angle between normals, degrees:")
@@ -378,6 +387,7 @@ def main() -> None:
     if options.save:
         content = {
             "split": options.split,
+            "known_lens": options.known_lens,
             "config": dataclasses.asdict(config),
             "model": fitter.model.fingerprint,
             "backend": fitter.backend,
