@@ -214,6 +214,6 @@ def test_landmarks_alone_recover_a_known_pose(layout: ParameterLayout) -> None:
     problem = replace(problem, energy=replace(problem.energy, photometric=0.0))
     objective = FaceObjective(build_engine("numpy", model).differentiator(problem), layout.mask(layout.pose))
     solution = gauss_newton(objective, start[None], SolverSettings(max_iterations=30, cost_tolerance=1e-12))
-    assert solution.x[0, layout.pose] == pytest.approx(truth[layout.pose], abs=1e-4)
+    assert solution.x[0, layout.pose] == pytest.approx(truth[layout.pose], abs=1e-3)
     held = ~layout.mask(layout.pose)
     assert np.array_equal(solution.x[0, held], start[held])

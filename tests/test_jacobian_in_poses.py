@@ -47,7 +47,7 @@ def bound(normals: Normals, huber_delta: float = 0.1, **how: Any) -> AbstractDif
 
 def difference(d: AbstractDifferentiator, chi: NDArray[np.float64], direction: NDArray[np.float64]) -> np.ndarray:
     """Along a tangent direction with the visibility of chi, correct to the fourth order of the step."""
-    frozen, h = d.freeze(chi), 1e-4
+    frozen, h = d.freeze(chi), 2e-5
 
     def residual(length: float) -> NDArray[np.float64]:
         return d.residual_jacobian(LAYOUT.retract(chi, length * direction), frozen, 0).residual

@@ -32,7 +32,7 @@ def face() -> FitResult:
     model, rng = few_modes(), np.random.default_rng(1)
     layout = ParameterLayout.of(model)
     a, e = rng.normal(size=6), rng.normal(size=5)
-    camera = Camera(0.25, np.eye(3), np.array([50.0, 40.0]))
+    camera = Camera(0.25, np.eye(3), np.array([50.0, 40.0]), 1 / 700, np.array([44.5, 34.5]))
     landmarks3d = model.landmarks(model.vertices(a, e))
     rows = rng.normal(size=(200, layout.count))
     return FitResult(
@@ -56,6 +56,7 @@ def face() -> FitResult:
         hessian=rows.T @ rows * 1e-4,
         prior_weight=1e-3,
         warnings=("The landmarks are drawn by lot.",),
+        camera_source="exif",
         photo=rng.uniform(size=(HEIGHT, WIDTH, 3)).astype(np.float32),
     )
 
@@ -152,6 +153,20 @@ def rewritten(saved: Path, folder: Path, **changes: Any) -> Path:
         stored = {key: archive[key] for key in archive.files}
     np.savez(folder / "changed.npz", **{k: v for k, v in (stored | changes).items() if v is not None})
     return folder / "changed.npz"
+
+
+def test_a_result_from_before_perspective_has_a_weak_camera(saved: Path, face: FitResult, tmp_path: Path) -> None:
+    gone = dict.fromkeys(("kappa", "principal_point", "focal_length", "distance", "camera_source"))
+    layout = ParameterLayout.of(few_modes())
+    kept = np.ones(layout.count, np.bool_)
+    kept[layout.lighting.start - 3 : layout.lighting.start] = False
+    old = rewritten(saved, tmp_path, **gone, hessian=face.hessian[np.ix_(kept, kept)])
+    again = load_result(old, model=few_modes())
+    assert again.camera_source == "weak"
+    assert again.camera.kappa == 0
+    assert np.array_equal(again.hessian[np.ix_(kept, kept)], face.hessian[np.ix_(kept, kept)])
+    assert not again.hessian[~kept].any()
+    assert np.isfinite(again.vertex_std()).all()
 
 
 def test_a_model_file_that_is_gone_is_named(saved: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_photometric_part_is_the_rows(found: Run, dtype: DType) -> None:
     energy = replace(
         found.differentiator.problem.energy, landmarks=0.0, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0
     )
-    bare = found.engine.differentiator(replace(found.differentiator.problem, energy=energy))
+    bare = found.engine.differentiator(replace(found.differentiator.problem, energy=energy, focal_prior=None))
     frozen = bare.freeze(found.chi)
     linearized = bare.linearize(found.chi, frozen, BOTH)
     residual, jacobian, weight = bare.residual_jacobian(found.chi, frozen, 0)

@@ -155,6 +155,7 @@ def toy_problem(batch: int, size: tuple[int, int] = SIZE) -> Problem:
             lighting=1e-4,
             huber_delta=0.1,
         ),
+        focal_prior=np.array([[0.01, 20.0], [0.002, 30.0]])[:batch],
     )
 
 
