@@ -248,7 +248,7 @@ def test_the_camera_in_a_glb_sees_the_photo(kind: str, tmp_path: Path) -> None:
 
 
 def test_only_a_glb_holds_the_camera(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="only a .glb holds the camera"):
+    with pytest.raises(InputError, match=r"only a \.glb holds the camera"):
         quick_fit().export(tmp_path / "face.ply", camera=True)
 
 

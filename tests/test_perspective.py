@@ -37,7 +37,8 @@ def head() -> Face:
 def seen_from(distance: float) -> tuple[NDArray[np.float32], NDArray[np.float64], Camera]:
     """The head in a photo (sRGB), its landmarks and the camera; the head is beside the middle."""
     centre = np.array([(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2])
-    camera = Camera(0.5, rotation_from_euler(0.1, 0.3, 0.05), centre + [8.0, -6.0], 1 / distance, centre)
+    place = centre + np.array([8.0, -6.0])
+    camera = Camera(0.5, rotation_from_euler(0.1, 0.3, 0.05), place, 1 / distance, centre)
     face = Face(head().identity, head().expression, head().albedo, camera, head().lighting)
     picture = render_face(few_modes(), face, SIZE)
     image = np.where(picture[..., 3:] > 0, picture[..., :3], 0.2)
@@ -45,8 +46,8 @@ def seen_from(distance: float) -> tuple[NDArray[np.float32], NDArray[np.float64]
     return linear_to_srgb(np.clip(image, 0, 1)).astype(np.float32), landmarks, camera
 
 
-def fitted(distance: float, **settings: object) -> FitResult:
-    image, landmarks, _ = seen_from(distance)
+def fitted(seen_at: float, **settings: object) -> FitResult:
+    image, landmarks, _ = seen_from(seen_at)
     return faceinv.fit(image, landmarks, model=few_modes(), config=FitConfig.from_dict(LIMITS | PRIORS | settings))
 
 

@@ -279,8 +279,10 @@ def test_a_folder_that_cannot_be_written(face: FitResult, tmp_path: Path) -> Non
 
 def test_positions_follow_the_documented_camera(face: FitResult) -> None:
     x, y, z = face.vertices.T
-    assert face.image_xy == pytest.approx(np.stack([0.25 * x + 50, -0.25 * y + 40], axis=1))
-    assert face.depth == pytest.approx(0.25 * z)
+    larger = 1 / (1 - z / 700)
+    seen = np.stack([44.5 + (0.25 * x + 50 - 44.5) * larger, 34.5 + (-0.25 * y + 40 - 34.5) * larger], axis=1)
+    assert face.image_xy == pytest.approx(seen)
+    assert face.depth == pytest.approx(0.25 * z * larger)
     assert face.vertex_albedo == pytest.approx(
         few_modes().mean_albedo + few_modes().albedo_basis @ face.albedo_coefficients, abs=1e-6
     )
