@@ -213,7 +213,7 @@ def evaluate(engine: Engine, problem: Problem, chi: np.ndarray, active: np.ndarr
     differentiator, renderer = engine.differentiator(problem), engine.renderer
     frozen = differentiator.freeze(chi)
     linearization = differentiator.linearize(chi, frozen, active)
-    free = np.ones(chi.shape[1], np.bool_)
+    free = differentiator.renderer.layout.unknowns
     step = AbstractDifferentiator.solve(differentiator, linearization, np.full(len(chi), 1e-3), free)
     own = differentiator.solve(linearization, np.full(len(chi), 1e-3), free)
     if off(own.delta, step.delta) > 1e-8:
@@ -299,7 +299,7 @@ def measure_parts(engine: Engine, model: MorphableModel, batch: int, size: int, 
     every, count = np.ones(batch, np.bool_), chi.shape[1]
     frozen = differentiator.freeze(chi)
     linearization = differentiator.linearize(chi, frozen, every)
-    damping, free = np.full(batch, 1e-3), np.ones(count, np.bool_)
+    damping, free = np.full(batch, 1e-3), differentiator.renderer.layout.unknowns
     points = [chi + 1e-9 * k for k in range(1, 6)]
 
     def fresh() -> np.ndarray:
@@ -355,7 +355,7 @@ def kernels_table(engine: CudaEngine, model: MorphableModel, batch: int, size: i
     """Where the time of a step goes, kernel by kernel."""
     problem, chi = make_problem(model, batch, size, 17)
     differentiator = engine.differentiator(problem)
-    every, free = np.ones(batch, np.bool_), np.ones(chi.shape[1], np.bool_)
+    every, free = np.ones(batch, np.bool_), engine.renderer.layout.unknowns
     rng = np.random.default_rng(1)
 
     def step() -> None:

@@ -50,6 +50,8 @@ __all__ = ["build"]
 Floats = NDArray[np.float64]
 _STEP = 1e-5
 """Of an unknown, for differences: standard deviations, radians, pixels, or of a logarithm."""
+_FOCAL_STEP = 1e-7
+"""Of one over the focal length, 1/px."""
 
 
 class PlainRenderer(AbstractRenderer):
@@ -79,11 +81,13 @@ class PlainRenderer(AbstractRenderer):
         )
         centres = np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), axis=-1)
         weights = []
-        for xy, shown in zip(geometry.image_xy, triangle, strict=True):
+        for item, (xy, shown) in enumerate(zip(geometry.image_xy, triangle, strict=True)):
             corners = xy[self.model.triangles[shown]]
             snapped = barycentric(snap(corners), centres * SNAP)
             # Weights are those of the true corners, but for triangles seen edge-on.
-            weights.append(np.where(edge_on(corners)[..., None], snapped, barycentric(corners, centres)))
+            image_weights = np.where(edge_on(corners)[..., None], snapped, barycentric(corners, centres))
+            nearer = 1 + geometry.camera.inverse_focal(item) * geometry.depth[item][self.model.triangles[shown]]
+            weights.append(on_surface(image_weights, nearer))
             weights[-1][shown < 0] = 0.0
         return Visibility(triangle, np.stack(weights))
 
@@ -112,13 +116,18 @@ class PlainRenderer(AbstractRenderer):
             turned /= np.maximum(np.linalg.norm(turned, axis=-1, keepdims=True), 1e-12)
             return turned
 
+        def depth() -> Floats:
+            inverse_focal = np.array([geometry.camera.inverse_focal(item) for item in range(len(triangle))])
+            flat = mean((geometry.depth / (1 + inverse_focal[:, None] * geometry.depth))[..., None])[..., 0]
+            return flat / (1 - inverse_focal[:, None, None] * flat)
+
         uv = np.broadcast_to(model.uv.astype(np.float64), (len(triangle), *model.uv.shape))
         read: dict[str, Callable[[], Floats]] = {
             "position": lambda: mean(geometry.vertices),
             "normal": normal,
             "albedo": lambda: mean(geometry.albedo),
             "shadow": lambda: mean(shadows(moments, rotation)),
-            "depth": lambda: mean(geometry.depth[..., None])[..., 0],
+            "depth": depth,
             "uv": lambda: mean(uv, model.uv_triangles),
         }
         seen = triangle >= 0
@@ -169,6 +178,13 @@ def barycentric(corners: NDArray[Any], points: NDArray[Any]) -> Floats:
     area = np.where(area == 0, 1, area)
     second, third = cross(points - a, c - a) / area, cross(b - a, points - a) / area
     return np.stack([1.0 - second - third, second, third], axis=-1)
+
+
+def on_surface(weights: Floats, nearer: Floats) -> Floats:
+    """Weights (..., 3) on the surface of those in the image, of corners that are so many times larger (..., 3)."""
+    shares = weights * nearer
+    total = shares.sum(axis=-1, keepdims=True)
+    return shares / np.where(total == 0, 1, total)
 
 
 def nearest_triangles(
@@ -242,7 +258,9 @@ class PlainDifferentiator(HostTermsDifferentiator):
         """F as an image of one row at chi (P,), every pixel keeping the triangle that it saw when F was frozen."""
         renderer = self.renderer
         geometry = renderer.geometry(chi[None])
-        weights = barycentric(geometry.image_xy[0][renderer.model.triangles[seen.triangle]], seen.xy)
+        corners = renderer.model.triangles[seen.triangle]
+        nearer = 1 + geometry.camera.inverse_focal(0) * geometry.depth[0][corners]
+        weights = on_surface(barycentric(geometry.image_xy[0][corners], seen.xy), nearer)
         row = Visibility(seen.triangle[None, None], weights[None, None])
         return renderer.interpolate(geometry, row, SHADED)
 
@@ -266,16 +284,21 @@ class PlainDifferentiator(HostTermsDifferentiator):
         pixels = self._pixels(chi, seen)
         difference = self._difference(chi, seen, pixels).ravel()
         columns = []
-        for k, step in enumerate(_STEP * np.eye(layout.count)):
+        steps = np.full(layout.count, _STEP)
+        steps[layout.inverse_focal] = _FOCAL_STEP
+        for k, step in enumerate(np.diag(steps)):
+            if layout.principal_point.start <= k < layout.principal_point.stop:  # held always
+                columns.append(np.zeros(difference.size))
+                continue
             unmoved = pixels if k >= layout.lighting.start else None  # light moves nothing
             moved = (layout.retract(chi[None], sign * step[None])[0] for sign in (1, -1))
             ahead, behind = (self._difference(at, seen, unmoved) for at in moved)
-            columns.append((ahead - behind).ravel())
+            columns.append((ahead - behind).ravel() / (2 * steps[k]))
         weight = energy.huber_delta / np.maximum(np.abs(difference), energy.huber_delta)
         if np.isinf(energy.huber_delta):
             weight = np.ones_like(difference)
         scale = np.repeat(scale * seen.root, 3)
-        return ResidualJacobian(scale * difference, scale[:, None] / (2 * _STEP) * np.stack(columns, axis=1), weight)
+        return ResidualJacobian(scale * difference, scale[:, None] * np.stack(columns, axis=1), weight)
 
     def _photometric(self, chi: Floats, frozen: Frozen, item: int) -> tuple[float, Floats, Floats]:
         """Cost, J^T W r and J^T W J."""

@@ -108,14 +108,15 @@ def test_landmark_rows_are_their_finite_differences(
     chi = posed(SIZE, *pose)
     points = terms.points(chi[None], problem)
     _, jacobian = terms.landmark_rows(chi[None], points, problem, ONLY)
-    h = 1e-6
-    for k in range(layout.count):
+    for k in np.flatnonzero(~layout.mask(layout.principal_point)):
+        h = 1e-8 if k == layout.inverse_focal else 1e-6
         step = np.zeros((1, layout.count))
         step[0, k] = h
         ahead, behind = (
             terms.landmark_rows(layout.retract(chi[None], sign * step), points, problem, ONLY)[0][0] for sign in (1, -1)
         )
-        assert (ahead - behind) / (2 * h) == pytest.approx(jacobian[0, :, k], abs=1e-7)
+        assert (ahead - behind) / (2 * h) == pytest.approx(jacobian[0, :, k], rel=1e-6, abs=1e-7)
+    assert not jacobian[0][:, layout.principal_point].any()
 
 
 @pytest.mark.parametrize("pose", POSES)
@@ -199,6 +200,6 @@ def test_landmarks_alone_recover_a_known_pose(layout: ParameterLayout) -> None:
     problem = replace(problem, energy=replace(problem.energy, photometric=0.0))
     objective = FaceObjective(build_engine("numpy", model).differentiator(problem), layout.mask(layout.pose))
     solution = gauss_newton(objective, start[None], SolverSettings(max_iterations=30, cost_tolerance=1e-12))
-    assert solution.x[0, layout.pose] == pytest.approx(truth[layout.pose], abs=1e-4)
+    assert solution.x[0, layout.pose] == pytest.approx(truth[layout.pose], abs=1e-3)
     held = ~layout.mask(layout.pose)
     assert np.array_equal(solution.x[0, held], start[held])

@@ -216,6 +216,42 @@ def test_a_saved_result_exports_again(tmp_path: Path) -> None:
     assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "b.ply").read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["middle", "aside", "weak"])
+def test_the_camera_in_a_glb_sees_the_photo(kind: str, tmp_path: Path) -> None:
+    result = quick_fit()
+    width, height = result.image_size
+    camera = result.camera
+    centre = camera.centre + ([0, 0] if kind == "middle" else [0.1 * width, -0.05 * height])
+    kappa = 0.0 if kind == "weak" else 1 / 500
+    made = faceinv.Camera(camera.scale, camera.rotation, camera.translation, kappa, centre)
+    dataclasses.replace(result, face=dataclasses.replace(result.face, camera=made)).export(
+        tmp_path / "seen.glb", camera=True
+    )
+    tree = gltf_json(tmp_path / "seen.glb")
+    node = next(node for node in tree["nodes"] if "camera" in node)
+    assert tree["nodes"].index(node) in tree["scenes"][tree["scene"]]["nodes"]
+    lens = tree["cameras"][node["camera"]]
+    pose = np.array(node["matrix"]).reshape(4, 4).T
+    x, y, z = (np.linalg.inv(pose) @ np.c_[result.vertices / 1000, np.ones(len(result.vertices))].T)[:3]
+    assert (z < 0).all()
+    if kind == "weak":
+        shown = np.stack([x / lens["orthographic"]["xmag"], -y / lens["orthographic"]["ymag"]])
+    else:
+        half = np.tan(lens["perspective"]["yfov"] / 2)
+        shown = np.stack([x / (half * lens["perspective"]["aspectRatio"]), -y / half]) / -z
+    left, top, right, bottom = lens["extras"]["photo"]
+    if kind != "aside":
+        assert [left, top, right, bottom] == pytest.approx([0, 0, 1, 1])
+    share = (shown.T + 1) / 2  # of the camera's picture
+    pixels = (share - [left, top]) / [right - left, bottom - top] * [width, height] - 0.5
+    assert np.abs(pixels - made.project(result.vertices)[:, :2]).max() < 1e-6 * width
+
+
+def test_only_a_glb_holds_the_camera(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"only a \.glb holds the camera"):
+        quick_fit().export(tmp_path / "face.ply", camera=True)
+
+
 def test_texture_files_are_plain_images(folder: Path) -> None:
     with Image.open(folder / "photo_texture.png") as image:
         assert image.mode == "RGB"

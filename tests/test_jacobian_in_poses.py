@@ -29,7 +29,8 @@ BLOCKS = {
     "albedo": LAYOUT.albedo,
     "scale": slice(LAYOUT.pose.start, LAYOUT.pose.start + 1),
     "rotation": LAYOUT.rotation,
-    "translation": slice(LAYOUT.pose.stop - 2, LAYOUT.pose.stop),
+    "translation": slice(LAYOUT.pose.start + 4, LAYOUT.pose.start + 6),
+    "focal length": slice(LAYOUT.inverse_focal, LAYOUT.inverse_focal + 1),
     "lighting": LAYOUT.lighting,
 }
 PROFILE = (0.1, -np.pi / 2, 0.2)
@@ -46,7 +47,7 @@ def bound(normals: Normals, huber_delta: float = 0.1, **how: Any) -> AbstractDif
 
 def difference(d: AbstractDifferentiator, chi: NDArray[np.float64], direction: NDArray[np.float64]) -> np.ndarray:
     """Along a tangent direction with the visibility of chi, correct to the fourth order of the step."""
-    frozen, h = d.freeze(chi), 2e-4
+    frozen, h = d.freeze(chi), 2e-5
 
     def residual(length: float) -> NDArray[np.float64]:
         return d.residual_jacobian(LAYOUT.retract(chi, length * direction), frozen, 0).residual
@@ -80,6 +81,8 @@ def check(normals: Normals, chi: NDArray[np.float64], seed: int) -> None:
     for name, block in BLOCKS.items():
         direction = np.zeros_like(chi)
         direction[0, block] = rng.normal(size=direction[0, block].shape)
+        direction[0, LAYOUT.principal_point] = 0.0  # held always
+        direction[0, LAYOUT.inverse_focal] *= 0.01  # 1/px
         wanted = jacobian @ direction[0]
         assert np.abs(wanted).max() > 0, name
         # Each pixel by itself: relative to its own size, but for those that hardly change.
@@ -119,7 +122,9 @@ def test_cost_alone_is_the_linearizations_and_the_documented_sum(
 ) -> None:
     d, chi = bound("smooth", delta), posed(SIZE, pitch, yaw, 0.0, seed)[None]
     frozen = d.freeze(chi)
-    trial = LAYOUT.retract(chi, np.random.default_rng(seed).normal(0, 1e-3, chi.shape))
+    step = np.random.default_rng(seed).normal(0, 1e-3, chi.shape)
+    step[:, LAYOUT.inverse_focal] *= 0.1
+    trial = LAYOUT.retract(chi, step)
     for x in (chi, trial):
         found = d.linearize(x, frozen, ALL).cost
         alone = d.cost(x, frozen, ALL)

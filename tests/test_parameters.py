@@ -24,14 +24,17 @@ def test_parts_follow_each_other_and_fill_chi(identity: int, expression: int, al
     order = (layout.identity, layout.expression, layout.albedo, layout.pose, layout.lighting)
     every = np.arange(layout.count)
     assert np.array_equal(np.concatenate([every[part] for part in order]), every)
-    assert [len(every[part]) for part in order] == [identity, expression, albedo, 6, 27]
+    assert [len(every[part]) for part in order] == [identity, expression, albedo, 9, 27]
     assert np.array_equal(every[layout.rotation], every[layout.pose][1:4])
     assert np.array_equal(every[layout.shape], [*every[layout.identity], *every[layout.expression]])
-    assert layout.mask(layout.albedo, layout.pose).sum() == albedo + 6
+    assert layout.mask(layout.albedo, layout.pose).sum() == albedo + 9
 
 
 def test_paper_has_312_unknowns() -> None:
-    assert ParameterLayout(100, 79, 100).count == 312
+    """And so have we, but for what is known of the camera: principal point and focal length."""
+    layout = ParameterLayout(100, 79, 100)
+    known = layout.mask(layout.principal_point, slice(layout.inverse_focal, layout.inverse_focal + 1))
+    assert (~known).sum() == 312
 
 
 def test_of_a_model() -> None:

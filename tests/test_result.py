@@ -32,7 +32,7 @@ def face() -> FitResult:
     model, rng = few_modes(), np.random.default_rng(1)
     layout = ParameterLayout.of(model)
     a, e = rng.normal(size=6), rng.normal(size=5)
-    camera = Camera(0.25, np.eye(3), np.array([50.0, 40.0]))
+    camera = Camera(0.25, np.eye(3), np.array([50.0, 40.0]), 1 / 700, np.array([44.5, 34.5]))
     landmarks3d = model.landmarks(model.vertices(a, e))
     rows = rng.normal(size=(200, layout.count))
     return FitResult(
@@ -55,6 +55,7 @@ def face() -> FitResult:
         image_size=(WIDTH, HEIGHT),
         hessian=rows.T @ rows * 0.1,
         warnings=("The landmarks are drawn by lot.",),
+        camera_source="exif",
         photo=rng.uniform(size=(HEIGHT, WIDTH, 3)).astype(np.float32),
     )
 
@@ -151,6 +152,20 @@ def rewritten(saved: Path, folder: Path, **changes: Any) -> Path:
         stored = {key: archive[key] for key in archive.files}
     np.savez(folder / "changed.npz", **{k: v for k, v in (stored | changes).items() if v is not None})
     return folder / "changed.npz"
+
+
+def test_a_result_from_before_perspective_has_a_weak_camera(saved: Path, face: FitResult, tmp_path: Path) -> None:
+    gone = dict.fromkeys(("kappa", "principal_point", "focal_length", "distance", "camera_source"))
+    layout = ParameterLayout.of(few_modes())
+    kept = np.ones(layout.count, np.bool_)
+    kept[layout.lighting.start - 3 : layout.lighting.start] = False
+    old = rewritten(saved, tmp_path, **gone, hessian=face.hessian[np.ix_(kept, kept)])
+    again = load_result(old, model=few_modes())
+    assert again.camera_source == "weak"
+    assert again.camera.kappa == 0
+    assert np.array_equal(again.hessian[np.ix_(kept, kept)], face.hessian[np.ix_(kept, kept)])
+    assert not again.hessian[~kept].any()
+    assert np.isfinite(again.vertex_std()).all()
 
 
 def test_a_model_file_that_is_gone_is_named(saved: Path, tmp_path: Path) -> None:
@@ -263,8 +278,10 @@ def test_a_folder_that_cannot_be_written(face: FitResult, tmp_path: Path) -> Non
 
 def test_positions_follow_the_documented_camera(face: FitResult) -> None:
     x, y, z = face.vertices.T
-    assert face.image_xy == pytest.approx(np.stack([0.25 * x + 50, -0.25 * y + 40], axis=1))
-    assert face.depth == pytest.approx(0.25 * z)
+    larger = 1 / (1 - z / 700)
+    seen = np.stack([44.5 + (0.25 * x + 50 - 44.5) * larger, 34.5 + (-0.25 * y + 40 - 34.5) * larger], axis=1)
+    assert face.image_xy == pytest.approx(seen)
+    assert face.depth == pytest.approx(0.25 * z * larger)
     assert face.vertex_albedo == pytest.approx(
         few_modes().mean_albedo + few_modes().albedo_basis @ face.albedo_coefficients, abs=1e-6
     )

@@ -59,7 +59,7 @@ def linearizations() -> Iterable[object]:
             bound = engine.differentiator(some_problem(96, batch=2)).without_occluders(chi, 2.5)
             frozen = bound.freeze(chi)
             got = bound.linearize(chi, frozen, on)
-            step = bound.solve(got, damping, np.ones(chi.shape[1], np.bool_))
+            step = bound.solve(got, damping, engine.renderer.layout.unknowns)
             yield from (got.hessian, got.gradient, got.cost.total, step.delta, bound.photometric_rmse(chi))
             yield bound.cost(chi + 1e-3, frozen, on).total
 

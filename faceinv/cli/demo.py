@@ -21,10 +21,10 @@ def demo(
     """Fit the packaged photo and say where the files are."""
     from faceinv.cli.fit import fit_images
     from faceinv.fitting.config import FitConfig
-    from faceinv.run.outputs import FitOptions, output_paths, with_size
+    from faceinv.run.outputs import FitOptions, output_paths, with_options
 
     # By rows: the other way's kernels are a quarter of all that would be compiled before the first face is seen.
-    config = with_size(FitConfig(assembly="rows"), size)
+    config = with_options(FitConfig(assembly="rows"), size=size)
     with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as photo:
         status = fit_images([photo], output, FitOptions("default", backend, config, "albedo"))
     if status:

@@ -137,9 +137,10 @@ class _Run:
 
 
 def adam_units(layout: ParameterLayout, problem_size: int) -> NDArray[np.float64]:
-    """(P,) what a step of 1 means: a standard deviation; 10 % of scale, 0.1 rad, 5 % of the image; 0.3 of light."""
+    """(P,) what a step of 1 means: a standard deviation; 10 % of scale, 0.1 rad, 5 % of the image; 0.3 of light;
+    0 of what is known of the camera."""
     unit = np.ones(layout.count)
-    unit[layout.pose] = [0.1] * 4 + [0.05 * problem_size] * 2
+    unit[layout.pose] = [0.1] * 4 + [0.05 * problem_size] * 2 + [0.0] * 3
     unit[layout.lighting] = 0.3
     return unit
 

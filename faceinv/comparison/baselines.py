@@ -137,6 +137,7 @@ class _Rows:
         self._differentiator = fitter.engine.differentiator(start.problem)
         self._frozen = self._differentiator.freeze(start.chi)
         self._terms = HostTerms(fitter.model)
+        self._free = FaceObjective(self._differentiator).free
         self._points = LandmarkPoints(self._frozen.points.vertices[:1], self._frozen.points.weights[:1])
         weights, means = priors(fitter.layout, start.problem)
         self._prior, self._mean = np.sqrt(weights[0]), means[0]
@@ -165,6 +166,7 @@ class _Rows:
             jacobian = np.concatenate(rows)
             turn = self._layout.rotation
             jacobian[:, turn] = jacobian[:, turn] @ _turning(step[turn])
+            jacobian[:, ~self._free] = 0.0
             self._latest = step.tobytes(), np.concatenate(residual), jacobian
         return self._latest[1:]
 

@@ -34,7 +34,7 @@ def prior_diagonal(layout: ParameterLayout, energy: Energy) -> NDArray[np.float6
 
 def priors(layout: ParameterLayout, problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The weights (B, P) of (chi - mean)^2, and the means (B, P): zeros but for one over the focal length."""
-    weights = np.tile(prior_diagonal(layout, problem.energy), (len(problem.image), 1))
+    weights = np.tile(prior_diagonal(layout, problem.energy), (len(problem.landmarks), 1))
     means = np.zeros_like(weights)
     if problem.focal_prior is not None:
         means[:, layout.inverse_focal], weights[:, layout.inverse_focal] = problem.focal_prior.T

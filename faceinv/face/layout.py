@@ -103,6 +103,11 @@ class ParameterLayout:
         """The constant coefficient of each channel's lighting."""
         return slice(self.lighting.start, self.lighting.stop, SH_COUNT)
 
+    @cached_property
+    def unknowns(self) -> NDArray[np.bool_]:
+        """(P,) false for the camera's principal point, by which nothing is differentiated."""
+        return ~self.mask(self.principal_point)
+
     def mask(self, *parts: slice) -> NDArray[np.bool_]:
         """(P,) true for the entries of the given parts."""
         chosen = np.zeros(self.count, np.bool_)

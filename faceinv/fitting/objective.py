@@ -38,8 +38,7 @@ class FaceObjective(AbstractObjective):
     ) -> None:
         self.differentiator = differentiator
         self.layout: ParameterLayout = differentiator.renderer.layout
-        self.free = np.ones(self.layout.count, np.bool_) if free is None else free.copy()
-        self.free[self.layout.principal_point] = False
+        self.free = self.layout.unknowns.copy() if free is None else free & self.layout.unknowns
         self._estimated = None if estimated is None or not estimated.any() else estimated
         self.free[self.layout.inverse_focal] &= self._estimated is not None
 

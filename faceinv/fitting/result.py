@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -402,7 +402,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         model_source=source,
         image_size=(width, height),
         warnings=tuple(str(line) for line in stored.get("warnings", ())),
-        camera_source=str(stored["camera_source"]),
+        camera_source=cast("CameraSource", str(stored["camera_source"])),
         albedo_field=float(amplitude),
     )
 

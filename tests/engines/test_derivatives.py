@@ -69,7 +69,7 @@ def test_photometric_part_is_the_rows(found: Run, dtype: DType) -> None:
     problem = found.differentiator.problem
     energy = replace(problem.energy, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0)
     unmarked = np.full_like(problem.landmark_sigma, np.inf)
-    bare = found.engine.differentiator(replace(problem, energy=energy, landmark_sigma=unmarked))
+    bare = found.engine.differentiator(replace(problem, energy=energy, landmark_sigma=unmarked, focal_prior=None))
     frozen = bare.freeze(found.chi)
     linearized = bare.linearize(found.chi, frozen, BOTH)
     residual, jacobian, weight = bare.residual_jacobian(found.chi, frozen, 0)

@@ -26,11 +26,13 @@ def expected(reference: Run, quantity: PixelQuantity, normals: Normals) -> np.nd
             "position": geometry.vertices[item],
             "normal": geometry.normals[item] @ camera.rotation[item].T,
             "albedo": geometry.albedo[item],
-            "depth": geometry.depth[item][:, None],
+            "depth": (geometry.depth[item] / (1 + camera.inverse_focal(item) * geometry.depth[item]))[:, None],
             "uv": model.uv.astype(np.float64),
         }[quantity]
         triangle, weights = visibility.triangle[item], visibility.barycentric[item]
         picture = np.einsum("hwk,hwkd->hwd", weights, values[corners[triangle]])
+        if quantity == "depth":
+            picture = picture / (1 - camera.inverse_focal(item) * picture)
         if quantity == "normal":
             if normals == "flat":
                 a, b, c = (geometry.vertices[item][model.triangles[:, k]] for k in range(3))
@@ -91,7 +93,20 @@ def test_the_quantities_are_the_records_fields() -> None:
 def test_the_geometry_holds_its_cameras(found: Run) -> None:
     camera = found.geometry.camera
     for item in range(2):
-        turned = found.host(found.geometry.vertices)[item] @ camera.rotation[item].T * np.asarray(camera.scale)[item]
-        shown = turned[:, :2] * [1.0, -1.0] + camera.translation[item]
-        assert_agrees(found.host(found.geometry.image_xy)[item], shown, SAME, "image_xy")
-        assert_agrees(found.host(found.geometry.depth)[item], turned[:, 2], SAME, "depth")
+        shown = camera.item(item).project(found.host(found.geometry.vertices)[item])
+        assert_agrees(found.host(found.geometry.image_xy)[item], shown[:, :2], SAME, "image_xy")
+        assert_agrees(found.host(found.geometry.depth)[item], shown[:, 2], SAME, "depth")
+
+
+def test_a_pixel_shows_the_point_that_projects_to_it(found: Run) -> None:
+    """Under perspective, too: weights are those on the surface, and the depth is that of the point."""
+    triangle = found.host(found.visibility.triangle)
+    xy, normal = found.host(found.geometry.image_xy), found.host(found.pixels.needed("normal"))
+    for item in range(2):
+        y, x = np.nonzero((triangle[item] >= 0) & (normal[item][..., 2] > 0.2))
+        assert len(y) > 1000
+        points = found.host(found.pixels.needed("position"))[item, y, x]
+        shown = found.geometry.camera.item(item).project(points)
+        assert np.abs(shown[:, :2] - np.stack([x, y], axis=1)).max() < 1e-9
+        assert np.abs(shown[:, 2] - found.host(found.pixels.needed("depth"))[item, y, x]).max() < 1e-9
+    assert np.isfinite(xy).all()

@@ -177,6 +177,7 @@ def toy_problem(batch: int, size: tuple[int, int] = SIZE) -> Problem:
             huber_delta=0.1,
         ),
         landmark_offsets=rng.normal(size=(2, 68, 3))[:batch],
+        focal_prior=np.array([[0.01, 20.0], [0.002, 30.0]])[:batch],
     )
 
 

@@ -28,11 +28,12 @@ def few_modes() -> MorphableModel:
 
 
 def posed(size: int, pitch: float = 0.0, yaw: float = 0.0, roll: float = 0.0, seed: int = 0) -> NDArray[np.float64]:
-    """chi (P,) of some face of `few_modes` that fills a square image, under coloured light."""
+    """chi (P,) of some face of `few_modes` that fills a square image, under coloured light, seen from half a metre with
+    the principal point aside, as in a crop."""
     layout, rng = ParameterLayout.of(few_modes()), np.random.default_rng(seed)
     shape, albedo = rng.normal(0, 0.7, layout.shape_count), rng.normal(0, 0.7, layout.albedo_count)
     middle = size / 2 + np.array([0.31, -0.17])
-    camera = Camera(size / 220, rotation_from_euler(pitch, yaw, roll), middle)
+    camera = Camera(size / 220, rotation_from_euler(pitch, yaw, roll), middle, 1 / 500, size * np.array([0.3, 0.8]))
     light = ambient(0.8) + rng.normal(0, 0.15, (9, 3))
     return Face(shape[layout.identity], shape[layout.expression], albedo, camera, light).pack(layout)
 

@@ -64,7 +64,7 @@ def results(device: CpuDevice, dtype: DType = "float64", normals: Normals = "smo
     chi, every = toy_chi(_BATCH, model), np.ones(_BATCH, np.bool_)
     frozen = differentiator.freeze(chi)
     linearization = differentiator.linearize(chi, frozen, every)
-    free = np.ones(engine.renderer.layout.count, np.bool_)
+    free = engine.renderer.layout.unknowns.copy()
     free[3:6] = False
     step = differentiator.solve(linearization, np.full(_BATCH, 1e-3), free)
     geometry = engine.renderer.geometry(chi)
