@@ -191,7 +191,9 @@ class NormalEquations:
         out = self.buffer("rows", 3, count, _round_up(self._dense + LIGHTS + 1, 8))
         triangles, basis = self._mesh.triangles, self._albedo_basis
         spin, at = local.spin, self._spin_at
-        pixel_rows(self._axes, first, triangles, seen, local.record, local.motion, basis, self._shape_pose, spin, at, out)
+        pixel_rows(
+            self._axes, first, triangles, seen, local.record, local.motion, basis, self._shape_pose, spin, at, out
+        )
         return out
 
 

@@ -105,7 +105,9 @@ def laplacian_modes(model: MorphableModel, count: int) -> tuple[NDArray[np.float
     used, flat = np.unique(model.triangles[inside], return_inverse=True)
     triangles, vertices = flat.reshape(-1, 3), model.mean[used].astype(np.float64)
     if len(used) <= count + 1:
-        raise ModelError(f"model '{model.name}': {len(used)} vertices of the face mask are too few for an albedo field.")
+        raise ModelError(
+            f"model '{model.name}': {len(used)} vertices of the face mask are too few for an albedo field."
+        )
     stiffness, area = _cotangent_laplacian(vertices, triangles)
     mass = sparse.diags_array(np.maximum(area, _LEAST_AREA)).tocsc()
     # Pieces that hang together have a constant each: those beyond the first are no smooth field either.

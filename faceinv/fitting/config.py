@@ -36,8 +36,8 @@ class FitConfig:
         brow_weight: omega of the 10 brow landmarks: brows grow where they like, so they say little about the bone
             below.
         huber_delta: Colour difference beyond which the photometric cost grows linearly; `inf` for plain squares.
-        occlusion_threshold: Outside the landmarks' hull, face pixels whose surroundings differ from the render by more
-            than this many times what is usual inside are left out (hair, hands), anew at each level. 0 keeps all.
+        occluder_share: The share of the face that is expected to be covered by something else (glasses, a beard, a
+            hand): pixels count by how sure it is that they show the face, anew at each level. 0 lets all count alike.
         landmark_prior_factor: How much stronger priors are while only landmarks are fitted: 68 points alone must not
             bend the face.
         size: Pixels across the face crop at the finest level.
@@ -68,7 +68,7 @@ class FitConfig:
     jaw_weight: float = 0.3
     brow_weight: float = 0.3
     huber_delta: float = 0.2
-    occlusion_threshold: float = 2.5
+    occluder_share: float = 0.05
     landmark_prior_factor: float = 20.0
     size: int = 224
     levels: int = 3
@@ -104,7 +104,7 @@ class FitConfig:
             jaw_weight=1.0,
             brow_weight=1.0,
             huber_delta=math.inf,
-            occlusion_threshold=0.0,
+            occluder_share=0.0,
             albedo_field=0.0,
             self_occlusion=False,
             normals="flat",
@@ -154,6 +154,8 @@ class FitConfig:
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for key in table:
+            if key in _RENAMED:
+                raise ConfigError(f"configuration key '{key}' is no more; use {_RENAMED[key]}.")
             if key not in known:
                 close = difflib.get_close_matches(key, known, 1)
                 hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
@@ -164,7 +166,9 @@ class FitConfig:
 _CHOICES = {"normals": ("smooth", "flat"), "assembly": ("auto", "rows", "vertices")}
 _AUTOMATIC = ("albedo_field",)
 """Numbers that may also be `auto`."""
+_RENAMED = {"occlusion_threshold": "occluder_share, the share of the face that may be covered (0 for none)"}
 _RANGES = {
+    "occluder_share": (0.0, 0.5),
     "albedo_field": (0.0, 100.0),
     "huber_delta": (1e-6, math.inf),
     "size": (32, 4096),

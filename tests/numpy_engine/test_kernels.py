@@ -108,7 +108,9 @@ def test_turns_of_normals_are_their_finite_differences() -> None:
     used = seen.vertices
     tangents, motion = np.empty((len(used), 2, 3)), np.zeros((len(used), 4, layout.shape_count + 6))
     made = renderer.surface(chi[0], 0)
-    surface.vertex_jacobian(False, True, renderer.mesh, made.shape, made.posed, used, renderer.shape_basis, tangents, motion)
+    surface.vertex_jacobian(
+        False, True, renderer.mesh, made.shape, made.posed, used, renderer.shape_basis, tangents, motion
+    )
     columns = np.r_[layout.shape, layout.pose]
     for n, column in enumerate(columns):
         step = np.zeros_like(chi)

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from faceinv.engine.interface import AbstractDifferentiator, Engine
     from faceinv.engine.records import Frozen, Geometry, Linearization, Normals, Pixels
 
-__all__ = ["SIZE", "Run", "flat_scene", "run", "shadowed_model", "toy_chi", "toy_model", "toy_problem", "weighted_problem"]
+__all__ = [
+    "SIZE",
+    "Run",
+    "flat_scene",
+    "run",
+    "shadowed_model",
+    "toy_chi",
+    "toy_model",
+    "toy_problem",
+    "weighted_problem",
+]
 
 SIZE = (64, 72)
 _COLUMNS, _ROWS = 41, 45
