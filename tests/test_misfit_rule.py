@@ -52,7 +52,6 @@ def test_weights_follow_the_rule(size: int) -> None:
         for _ in range(rule.EM_STEPS):
             on_face = (1 - covered) * (np.exp(-means / spread) / spread) ** rule.EVIDENCE
             within, beyond = on_face / (on_face + covered), on_face / (on_face + rule.OUTSIDE * covered)
-            # With the odds multiplied outside, not the shares.
             sure = within[face[item] & problem.hull[item]]
             spread = (sure * inside).sum() / sure.sum()
             covered = np.clip(1 - sure.mean(), rule.LEAST_COVERED, rule.MOST_COVERED)

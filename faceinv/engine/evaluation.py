@@ -42,11 +42,11 @@ def responsibilities(
     """How sure it is that each pixel shows the face and not what covers it (hair, glasses, a beard, a hand): (B, H, W).
 
     A mixture for each photo. The difference of a face pixel is the mean over channels of the logarithm of radiance over
-    photo, without its sign and with `DARK` added to both: glasses and beards are dark, and light and shade multiply. It is
-    averaged over the face pixels of the window of `occlusion_window` px around it, since what covers a face does so in
-    patches. Of the face itself it falls off exponentially (Laplace's law), of anything else all differences are alike,
-    with a density of 1 (which is to say: from none to a factor of e). The spread of the former and the share of the
-    latter follow from the pixels inside the landmarks' hull by expectation and maximisation, from their median and
+    photo, without its sign and with `DARK` added to both: glasses and beards are dark, and light and shade multiply. It
+    is averaged over the face pixels of the window of `occlusion_window` px around it, since what covers a face does so
+    in patches. Of the face itself it falls off exponentially (Laplace's law); of anything else all differences are
+    alike, with a density of 1 (which is to say: from none to a factor of e). The spread of the former and the share of
+    the latter follow from the pixels inside the landmarks' hull by expectation and maximisation, from their median and
     `share`; the share stays between `LEAST_COVERED` and `MOST_COVERED`. Outside of the hull, on forehead and temples,
     where hair may be anywhere, the odds of it are `OUTSIDE` times as high.
 

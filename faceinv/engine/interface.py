@@ -117,7 +117,8 @@ class AbstractDifferentiator(ABC):
 
     @one_blas_thread()
     def without_occluders(self, chi: NDArray[np.float64], share: float) -> Self:
-        """The same photos, each pixel weighted by how sure it is that it shows the face: `evaluation.responsibilities`."""
+        """The same photos, each pixel weighted by how sure it is that it shows the face, by
+        `evaluation.responsibilities`; `share` of the face is expected to be covered."""
         weights = responsibilities(self.renderer, self.problem, chi, share)
         return type(self)(self.renderer, replace(self.problem, pixel_weights=weights))
 

@@ -118,8 +118,8 @@ class Problem:
     white: float = 1.0
     """The value of white in `image`."""
     pixel_weights: NDArray[np.float32] | None = None
-    """(B, H, W) from 0 to 1: how sure it is that each pixel shows the face, by which its part of the photometric term is
-    multiplied (|F| counts pixels all the same); None for ones."""
+    """(B, H, W) from 0 to 1: how sure it is that each pixel shows the face, by which its part of the photometric term
+    is multiplied (|F| counts pixels all the same); None for ones."""
 
     @property
     def size(self) -> tuple[int, int]:

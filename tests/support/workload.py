@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from executor import CpuDevice, KernelError
-from problems import toy_chi, toy_problem
+from problems import shadowed_model, toy_chi, toy_problem
 
 from faceinv.backends.cupy_cuda.engine import CudaEngine
 from faceinv.engine.records import EngineSettings
@@ -40,8 +40,8 @@ _CHECKED_RUNS: tuple[tuple[int, DType, Normals], ...] = ((0, "float32", "smooth"
 
 @cache
 def wide_model() -> MorphableModel:
-    """The toy face with 70 identity modes: P = 112."""
-    toy = toy_model()
+    """The toy face with shadows and 70 identity modes: P = 112."""
+    toy = shadowed_model()
     waves = np.sin(np.arange(1, 71) * 0.37 * (1 + toy.mean[:, :, None] / 90))
     return dataclasses.replace(toy, identity_basis=(waves / np.arange(1, 71) ** 0.5).astype(np.float32))
 
