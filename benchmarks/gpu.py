@@ -224,7 +224,7 @@ def evaluate(engine: Engine, problem: Problem, chi: np.ndarray, active: np.ndarr
     landmarks = bare.linearize(chi, bare.freeze(chi), active)
     assert frozen.visibility is not None
     return {
-        "kept": differentiator.without_occluders(chi, 1.2).problem.mask,
+        "kept": differentiator.without_occluders(chi, 0.1).problem.weights,
         "rmse": differentiator.photometric_rmse(chi),
         "landmark cost": landmarks.cost.total,
         "landmark gradient": renderer.to_host(landmarks.gradient),

@@ -128,3 +128,19 @@ def test_a_byte_order_mark_before_toml(tmp_path: Path) -> None:
     """As some editors on Windows write."""
     (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbfsize = 96\r\n")
     assert FitConfig.from_toml(tmp_path / "c.toml") == FitConfig(size=96)
+
+
+@pytest.mark.parametrize("value", ["auto", 0, 0.5, 1.0])
+def test_the_albedo_field_is_a_number_or_automatic(value: Any) -> None:
+    assert FitConfig(albedo_field=value).albedo_field == value
+
+
+@pytest.mark.parametrize("value", ["always", True, -0.1, None])
+def test_other_albedo_fields_are_errors(value: Any) -> None:
+    with pytest.raises(ConfigError, match="'albedo_field' is"):
+        FitConfig(albedo_field=value)
+
+
+def test_the_former_name_of_the_occluders_says_the_new_one() -> None:
+    with pytest.raises(ConfigError, match="'occlusion_threshold' is no more; use occluder_share"):
+        FitConfig.from_dict({"occlusion_threshold": 2.5})

@@ -22,6 +22,7 @@ from small import few_modes, posed, some_problem
 import faceinv
 from faceinv.engine.records import PIXEL_QUANTITIES, EngineSettings, Normals
 from faceinv.engine.registry import build_engine
+from faceinv.render.occlusion import with_occlusion
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -142,7 +143,8 @@ def test_derivatives_of_the_engine_of_ones_own(own_engine: ModuleType, normals: 
 @pytest.mark.parametrize("normals", ["smooth", "flat"])
 def test_pixels_of_the_engine_of_ones_own(own_engine: ModuleType, normals: Normals) -> None:
     settings = EngineSettings(dtype="float64", normals=normals)
-    engines = own_engine.build(few_modes(), settings), build_engine("numpy:float64", few_modes(), settings)
+    model = with_occlusion(few_modes())
+    engines = own_engine.build(model, settings), build_engine("numpy:float64", model, settings)
     chi, pictures = posed(48, yaw=0.5)[None], []
     for renderer in (engine.renderer for engine in engines):
         geometry = renderer.geometry(chi)

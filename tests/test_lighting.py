@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from faceinv.face.lighting import ambient, sh_basis
+from faceinv.face.camera import rotation_matrix
+from faceinv.face.lighting import SH_TURNS, ambient, sh_basis
 
 
 def directions(count: int, seed: int = 0) -> NDArray[np.float64]:
@@ -66,3 +67,11 @@ def test_ambient_light_is_the_same_from_everywhere() -> None:
     radiance = sh_basis(directions(10)) @ ambient(0.7)
     assert radiance.shape == (10, 3)
     assert radiance == pytest.approx(np.full((10, 3), 0.7))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_turns_move_the_basis_as_turned_normals_do(axis: int) -> None:
+    n, step = directions(30, 3), np.zeros(3)
+    step[axis] = 1e-5
+    ahead, behind = (sh_basis(n @ rotation_matrix(sign * step).T) for sign in (1, -1))
+    assert (ahead - behind) / 2e-5 == pytest.approx(sh_basis(n) @ SH_TURNS[axis].T, abs=1e-9)

@@ -56,7 +56,7 @@ def linearizations() -> Iterable[object]:
         for assembly in ("rows", "vertices"):
             settings = EngineSettings(normals=normals, assembly=assembly)
             engine = build_engine("numpy", few_modes(), settings)
-            bound = engine.differentiator(some_problem(96, batch=2)).without_occluders(chi, 2.5)
+            bound = engine.differentiator(some_problem(96, batch=2)).without_occluders(chi, 0.1)
             frozen = bound.freeze(chi)
             got = bound.linearize(chi, frozen, on)
             step = bound.solve(got, damping, engine.renderer.layout.unknowns)

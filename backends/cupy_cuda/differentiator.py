@@ -174,22 +174,22 @@ class CudaDifferentiator(AbstractDifferentiator):
         self._parts.run(batch, work)
         return _cost(device.to_host(costs))
 
-    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> Self:
+    def without_occluders(self, chi: NDArray[np.float64], share: float) -> Self:
         """See `AbstractDifferentiator.without_occluders`. The photos and the latest surfaces are shared."""
-        device, hull = self._device, self._hull
-        kept = self._parts.whole(lambda: device.empty(self._mask.shape, np.uint8))
+        device, hull, white = self._device, self._hull, self.problem.white
+        weights = self._parts.whole(lambda: device.empty(self._mask.shape, np.float32))
 
         def work(part: slice) -> None:
             misfit = PhotoMisfit(
                 self._model, part_of(self._image, part), part_of(self._mask, part), part_of(hull, part)
             )
-            misfit.explained(self._surface(chi[part]), threshold, part_of(kept, part))
+            misfit.responsibilities(self._surface(chi[part]), share, white, part_of(weights, part))
 
         self._parts.run(len(chi), work)
         bare = copy.copy(self)
         bare._latest = {}
-        bare._mask = kept
-        bare.problem = replace(self.problem, mask=device.to_host(kept).astype(np.bool_))
+        bare._weights = weights
+        bare.problem = replace(self.problem, pixel_weights=device.to_host(weights))
         return bare
 
     def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:

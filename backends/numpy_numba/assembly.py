@@ -33,8 +33,8 @@ _PAIR = _ALBEDO + 3
 def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape_pose, spin, spin_at, out):
     """out (3, count, >= K + C + Ka + 10): rows of J and residuals for pixels first, first + 1, ...; zeros beyond.
 
-    A channel has its own nine light columns only. `shape_pose` is K + C, C being the camera's columns. What is in `spin`
-    (see `Local`) is added to the three columns from `spin_at` on.
+    A channel has its own nine light columns only. `shape_pose` is K + C, C being the camera's columns. What is in
+    `spin` (see `Local`) is added to the three columns from `spin_at` on.
     """
     shown, place = seen.shown, seen.place
     rank = len(axes)

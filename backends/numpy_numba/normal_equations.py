@@ -38,9 +38,9 @@ _WHOLE: Final = 32
 class LightTurn:
     """The pose's turn as a combination of the light's columns.
 
-    As the head turns, its normals and its shadows turn together: what light they are under then differs as if the light
-    had turned the other way. So a pixel's derivative by the turn is that of its place on the screen, which the motion of
-    the vertices gives, and `light columns @ coefficients`: with J of the former alone, the whole is `J S`.
+    As the head turns, its normals and its shadows turn together: what light they are under then differs as if the
+    light had turned the other way. So a pixel's derivative by the turn is that of its place on the screen, which the
+    motion of the vertices gives, and `light columns @ coefficients`: with J of the former alone, the whole is `J S`.
     """
 
     turn: slice
@@ -190,8 +190,8 @@ class NormalEquations:
         """See `assembly.pixel_rows`."""
         out = self.buffer("rows", 3, count, _round_up(self._dense + LIGHTS + 1, 8))
         triangles, basis = self._mesh.triangles, self._albedo_basis
-        spin, at = local.spin, self._spin_at
-        pixel_rows(self._axes, first, triangles, seen, local.record, local.motion, basis, self._shape_pose, spin, at, out)
+        spin, at, wide = local.spin, self._spin_at, self._shape_pose
+        pixel_rows(self._axes, first, triangles, seen, local.record, local.motion, basis, wide, spin, at, out)
         return out
 
 

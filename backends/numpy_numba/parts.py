@@ -73,8 +73,8 @@ class Local(NamedTuple):
     weight: NDArray[np.float64]
     """(F, 3) Huber's."""
     spin: NDArray[Any]
-    """(F, 3, 3) channel, axis: how a pixel's radiance changes as the shadows turn with the head. Of flat normals; (0, 3,
-    3) where there is no shadow, and for interpolated normals (see `normal_equations.LightTurn`)."""
+    """(F, 3, 3) channel, axis: how a pixel's radiance changes as the shadows turn with the head. Of flat normals; (0,
+    3, 3) where there is no shadow, and for interpolated normals (see `normal_equations.LightTurn`)."""
     record: NDArray[Any]
     """(F, RECORD); see `record`."""
     motion: NDArray[Any]

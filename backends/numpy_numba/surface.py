@@ -69,8 +69,8 @@ def vertex_jacobian(flat, turning, mesh, shape, posed, used, basis, tangents, ou
     the depth. For interpolated ones R = 5 and rows 3 and 4 are the turn of the vertex normal along two unit tangents,
     which are written to tangents (V, 2, 3), camera frame.
 
-    Without `turning`, rows 2 and 3 of interpolated normals are zero in the camera's columns: someone else sees to it that
-    normals turn with the head (`normal_equations.LightTurn`).
+    Without `turning`, rows 2 and 3 of interpolated normals are zero in the camera's columns: someone else sees to it
+    that normals turn with the head (`normal_equations.LightTurn`).
 
     With N the sum over triangles of (V_j - V_v) x (V_l - V_v), vertex j of the ring contributes `dV_j x c_j` to dN;
     so the turn along a tangent u is `sum_j dV_j . (c_j x u) / |N|`.

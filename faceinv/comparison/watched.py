@@ -85,9 +85,9 @@ class WatchedDifferentiator(AbstractDifferentiator):
         """See `AbstractDifferentiator.residual_jacobian`."""
         return self.inner.residual_jacobian(chi, frozen, item, rows)
 
-    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> WatchedDifferentiator:
+    def without_occluders(self, chi: NDArray[np.float64], share: float) -> WatchedDifferentiator:
         """See `AbstractDifferentiator.without_occluders`."""
-        return WatchedDifferentiator(self.inner.without_occluders(chi, threshold), self._all)
+        return WatchedDifferentiator(self.inner.without_occluders(chi, share), self._all)
 
     def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AbstractDifferentiator.photometric_rmse`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.ndimage import uniform_filter
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from faceinv.engine.interface import AbstractRenderer
     from faceinv.engine.records import Geometry, Problem, Visibility
 
-__all__ = ["explained", "occlusion_window", "photometric_rmse", "radiance"]
+__all__ = ["occlusion_window", "photometric_rmse", "radiance", "responsibilities"]
+
+DARK: Final = 0.03
+"""White is 1. Radiances are compared by their ratio, above this much of either."""
+EVIDENCE: Final = 3.0
+"""How many independent pixels the window around one is worth: neighbours differ alike."""
+LEAST_SPREAD: Final = 0.02
+"""Of logarithms. A face that is met perfectly still differs by noise."""
+LEAST_COVERED: Final = 0.01
+MOST_COVERED: Final = 0.5
+OUTSIDE: Final = 4.0
+EM_STEPS: Final = 12
+LARGEST_EXPONENT: Final = 500.0
 
 
 def occlusion_window(height: int) -> int:
@@ -24,27 +36,47 @@ def occlusion_window(height: int) -> int:
     return max(3, height // 20)
 
 
-def explained(
-    renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64], threshold: float
-) -> NDArray[np.bool_]:
-    """The problem's mask (B, H, W) without what covers the face: hair, hands.
+def responsibilities(
+    renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64], share: float
+) -> NDArray[np.float32]:
+    """How sure it is that each pixel shows the face and not what covers it (hair, glasses, a beard, a hand): (B, H, W).
 
-    Inside the landmarks' hull everything counts (Huber's cost bears glasses and beards). Outside of it, on forehead and
-    temples, a face pixel counts if the face explains its surroundings about as well as it explains the hull: if the
-    mean over channels of |radiance - photo|, averaged over the face pixels of the window of max(3, H // 20) px around
-    it, is at most `threshold` times the median of those averages inside the hull.
+    A mixture for each photo. The difference of a face pixel is the mean over channels of the logarithm of radiance over
+    photo, without its sign and with `DARK` added to both: glasses and beards are dark, and light and shade multiply. It
+    is averaged over the face pixels of the window of `occlusion_window` px around it, since what covers a face does so
+    in patches. Of the face itself it falls off exponentially (Laplace's law); of anything else all differences are
+    alike, with a density of 1 (which is to say: from none to a factor of e). The spread of the former and the share of
+    the latter follow from the pixels inside the landmarks' hull by expectation and maximisation, from their median and
+    `share`; the share stays between `LEAST_COVERED` and `MOST_COVERED`. Outside of the hull, on forehead and temples,
+    where hair may be anywhere, the odds of it are `OUTSIDE` times as high.
+
+    The weight is the posterior probability of the face, with the evidence of `EVIDENCE` independent pixels; 1 where the
+    face is not seen.
     """
     picture, face = _drawn(renderer, problem, chi)
-    difference = np.abs(picture - problem.image).mean(axis=-1) * face
+    shown, photo = np.maximum(picture / problem.white, 0.0) + DARK, problem.image / problem.white + DARK
+    difference = np.abs(np.log(shown / np.maximum(photo, DARK))).mean(axis=-1) * face
     width = occlusion_window(problem.size[0])
-    share = uniform_filter(face.astype(np.float64), (0, width, width), mode="constant")
-    local = uniform_filter(difference, (0, width, width), mode="constant") / np.maximum(share, 1e-6)
-    mask = problem.mask.copy()
+    counted = uniform_filter(face.astype(np.float64), (0, width, width), mode="constant")
+    local = uniform_filter(difference, (0, width, width), mode="constant") / np.maximum(counted, 1e-6)
+    weights = np.ones(problem.mask.shape, np.float32)
     for item, hull in enumerate(problem.hull):
-        sure = local[item][face[item] & hull]
-        if sure.size:
-            mask[item] &= hull | (local[item] <= threshold * float(np.median(sure)))
-    return mask
+        if (face[item] & hull).any():
+            weights[item][face[item]] = _posterior(local[item][face[item]], hull[face[item]], share)
+    return weights
+
+
+def _posterior(difference: NDArray[np.float64], inside: NDArray[np.bool_], share: float) -> NDArray[np.float64]:
+    """(F,) the probability of the face at its pixels, of which some are inside the hull."""
+    spread = max(float(np.median(difference[inside])) / np.log(2.0), LEAST_SPREAD)
+    face = np.zeros(len(difference))
+    for _ in range(EM_STEPS):
+        odds = np.where(inside, 1.0, OUTSIDE) * share / (1.0 - share) * spread**EVIDENCE
+        face = 1.0 / (1.0 + odds * np.exp(np.minimum(EVIDENCE * difference / spread, LARGEST_EXPONENT)))
+        sure = face[inside]
+        spread = max(float((sure * difference[inside]).sum() / max(sure.sum(), 1.0)), LEAST_SPREAD)
+        share = min(max(1.0 - float(sure.mean()), LEAST_COVERED), MOST_COVERED)
+    return face
 
 
 def photometric_rmse(renderer: AbstractRenderer, problem: Problem, chi: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from faceinv.engine.blas import one_blas_thread
-from faceinv.engine.evaluation import explained, photometric_rmse
+from faceinv.engine.evaluation import photometric_rmse, responsibilities
 from faceinv.engine.host_solve import solve_on_host
 from faceinv.engine.records import (
     PIXEL_QUANTITIES,
@@ -122,10 +122,11 @@ class AbstractDifferentiator(ABC):
     # What follows has defaults that work on the host; an engine may do it on its device.
 
     @one_blas_thread()
-    def without_occluders(self, chi: NDArray[np.float64], threshold: float) -> Self:
-        """The same photos without what covers the face in them, by `evaluation.explained`."""
-        mask = explained(self.renderer, self.problem, chi, threshold)
-        return type(self)(self.renderer, replace(self.problem, mask=mask))
+    def without_occluders(self, chi: NDArray[np.float64], share: float) -> Self:
+        """The same photos, each pixel weighted by how sure it is that it shows the face, by
+        `evaluation.responsibilities`; `share` of the face is expected to be covered."""
+        weights = responsibilities(self.renderer, self.problem, chi, share)
+        return type(self)(self.renderer, replace(self.problem, pixel_weights=weights))
 
     @one_blas_thread()
     def photometric_rmse(self, chi: NDArray[np.float64]) -> NDArray[np.float64]:

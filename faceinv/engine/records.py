@@ -131,8 +131,8 @@ class Problem:
     """(B, 68, 3), or (1, 68, 3) for all photos, mm in model space: from the model's landmark to the point that the
     targets mark. Constants of the source of the targets."""
     pixel_weights: NDArray[np.float32] | None = None
-    """(B, H, W) from 0 to 1: how sure it is that each pixel shows the face, by which its part of the photometric term is
-    multiplied (|F| counts pixels all the same); None for ones."""
+    """(B, H, W) from 0 to 1: how sure it is that each pixel shows the face, by which its part of the photometric term
+    is multiplied (|F| counts pixels all the same); None for ones."""
 
     @property
     def size(self) -> tuple[int, int]:

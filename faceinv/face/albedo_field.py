@@ -6,7 +6,7 @@ Laplacian (Lindgren, Rue and Lindstrom, JRSS B 2011), so that it is no more than
 
     rho = own modes + sum_k c_k s_k f_k mean_albedo + sum_k d_k s'_k f_k mean_albedo (1, -1, -1)
 
-with f_k the eigenfunctions of the face mask's cotangent Laplacian, of unit mean square over it and without the constant,
+with f_k the eigenfunctions of the face mask's cotangent Laplacian, of unit mean square over it, without the constant,
 and `s_k ~ 1 / (1 / l^2 + eigenvalue_k)`. The first sum is luminance, the second red against green and blue.
 """
 
@@ -105,7 +105,9 @@ def laplacian_modes(model: MorphableModel, count: int) -> tuple[NDArray[np.float
     used, flat = np.unique(model.triangles[inside], return_inverse=True)
     triangles, vertices = flat.reshape(-1, 3), model.mean[used].astype(np.float64)
     if len(used) <= count + 1:
-        raise ModelError(f"model '{model.name}': {len(used)} vertices of the face mask are too few for an albedo field.")
+        raise ModelError(
+            f"model '{model.name}': {len(used)} vertices of the face mask are too few for an albedo field."
+        )
     stiffness, area = _cotangent_laplacian(vertices, triangles)
     mass = sparse.diags_array(np.maximum(area, _LEAST_AREA)).tocsc()
     # Pieces that hang together have a constant each: those beyond the first are no smooth field either.
@@ -134,7 +136,7 @@ def _widened(triangles: NDArray[np.int32], mask: NDArray[np.bool_], vertex_count
     for _ in range(_RINGS):
         touched = np.zeros(vertex_count, np.bool_)
         touched[triangles[mask]] = True
-        mask = touched[triangles].any(axis=1)
+        mask = np.asarray(touched[triangles].any(axis=1))
     return mask
 
 

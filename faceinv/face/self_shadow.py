@@ -37,7 +37,7 @@ COSINE_BANDS: Final = (np.pi, 2 * np.pi / 3, np.pi / 4)
 
 
 def shadow_matrix(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., 10, 9) of rotations (..., 3, 3), model to camera: `moments @ matrix` are the shadows in the camera frame."""
+    """(..., 10, 9) of rotations (..., 3, 3), model to camera: `moments @ matrix` are shadows in the camera frame."""
     rotation = np.asarray(rotation, np.float64)
     c0, c1, c2, c3, c4 = SH_CONSTANTS
     # The second moment as a full matrix, turned: R m R^T is linear in the six entries.

@@ -34,6 +34,10 @@ _OLD_NAMES: Final = {
     "lighting_weight": ("lighting_sigma", "lighting_sigma = sqrt(identity_weight / lighting_weight)"),
     "jaw_weight": ("jaw_factor", "jaw_factor = 1 / sqrt(jaw_weight)"),
     "brow_weight": ("brow_factor", "brow_factor = 1 / sqrt(brow_weight)"),
+    "occlusion_threshold": (
+        "occluder_share",
+        "it is the share of the face that may be covered; 0 for none",
+    ),
     "pixel_units": ("units", "units = 'pixels' for true, 'eyes' for false"),
 }
 """Settings of faceinv 0.1: what replaces each, and how its value is converted."""
@@ -86,8 +90,8 @@ class FitConfig:
             sides evenly lit.
         huber_delta: Colour difference beyond which the photometric cost grows linearly, from 0 to 1; `inf` for plain
             squares. Below the RMSE of a good fit: glints, spots and shadows are in the tails.
-        occlusion_threshold: Outside the landmarks' hull, face pixels whose surroundings differ from the render by more
-            than this many times what is usual inside are left out (hair, hands), anew at each level. 0 keeps all.
+        occluder_share: The share of the face that is expected to be covered by something else (glasses, a beard, a
+            hand): pixels count by how sure it is that they show the face, anew at each level. 0 lets all count alike.
         landmark_prior_factor: How much stronger priors of shape are while only landmarks are fitted; 1 where landmarks
             weigh what they are worth.
         size: Pixels across the face crop at the finest level.
@@ -129,7 +133,7 @@ class FitConfig:
     albedo_sigma: float = 1.0
     lighting_sigma: float = 0.45
     huber_delta: float = 0.035
-    occlusion_threshold: float = 2.5
+    occluder_share: float = 0.05
     landmark_prior_factor: float = 1.0
     size: int = 224
     levels: int = 3
@@ -178,7 +182,7 @@ class FitConfig:
             photometric_samples=colour**2 / w_reg,
             lighting_sigma=math.inf,
             huber_delta=math.inf,
-            occlusion_threshold=0.0,
+            occluder_share=0.0,
             albedo_field=0.0,
             self_occlusion=False,
             normals="flat",
@@ -251,6 +255,7 @@ _RANGES = {
     **dict.fromkeys(("identity_sigma", "expression_sigma", "albedo_sigma", "lighting_sigma"), _SIGMA),
     "photometric_sigma": _SIGMA,
     "photometric_samples": (1e-9, 1e12),
+    "occluder_share": (0.0, 0.5),
     "albedo_field": (0.0, 100.0),
     "huber_delta": (1e-6, math.inf),
     "size": (32, 4096),

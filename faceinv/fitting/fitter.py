@@ -74,7 +74,8 @@ class Fitter:
     def __reduce__(self) -> tuple[Callable[..., Fitter], tuple[object, ...]]:
         # The engine is built anew where the copy is. The model travels, as its file may not be there.
         packaged = self.model_source == DEFAULT and self._given is load_model(DEFAULT)
-        model = DEFAULT if packaged else self._given
+        # With its occlusion, which takes seconds to find.
+        model = DEFAULT if packaged else extended(self._given, 0.0, self.config.self_occlusion)
         return _rebuilt, (model, self.model_source, self.backend, self.config)
 
     def fit(

@@ -118,8 +118,8 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
             chi = start_from_light(engine, config, problem, chi)
             clock.lap("lighting")
         differentiator = whole = engine.differentiator(problem)
-        if config.occlusion_threshold:
-            differentiator = whole.without_occluders(chi, config.occlusion_threshold)
+        if config.occluder_share:
+            differentiator = whole.without_occluders(chi, config.occluder_share)
         finest = level + 1 == len(sizes)
         settings = SolverSettings(
             max_iterations=config.iterations if finest else config.coarse_iterations,
@@ -202,14 +202,18 @@ def start_from_landmarks(engine: Engine, config: FitConfig, problem: Problem, le
 def start_from_light(
     engine: Engine, config: FitConfig, problem: Problem, chi: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Lighting alone, from even light; where occluders matter, by the pixels that are sure to be face."""
+    """Lighting alone, from even light; where occluders matter, by the pixels inside the landmarks' hull, and once more
+    without what the first light cannot explain."""
     layout = engine.renderer.layout
     chi = chi.copy()
     chi[:, layout.lighting] = pack_lighting(ambient(_START_RADIANCE * problem.white))
-    sure = replace(problem, mask=problem.mask & problem.hull) if config.occlusion_threshold else problem
-    objective = FaceObjective(engine.differentiator(sure), layout.mask(layout.lighting))
     settings = SolverSettings(_LIGHT_ITERATIONS, 1e-3, initial_damping=0.0, final_linearization=False)
-    return gauss_newton(objective, chi, settings).x
+    free = layout.mask(layout.lighting)
+    if not config.occluder_share:
+        return gauss_newton(FaceObjective(engine.differentiator(problem), free), chi, settings).x
+    sure = engine.differentiator(replace(problem, mask=problem.mask & problem.hull))
+    chi = gauss_newton(FaceObjective(sure, free), chi, settings).x
+    return gauss_newton(FaceObjective(sure.without_occluders(chi, config.occluder_share), free), chi, settings).x
 
 
 def _on_mesh(engine: Engine, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem) -> NDArray[np.float64]:

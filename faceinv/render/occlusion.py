@@ -26,7 +26,7 @@ _TEXEL_MM: Final = 1.5
 _OFF_SURFACE_MM: Final = 0.8
 """How far a vertex is lifted along its normal before it looks, so that its own triangles do not hide it."""
 _SLACK_MM: Final = 0.5
-"""By how much something must be nearer to the light to block it."""
+"""By how much something must at least be nearer to the light to block it."""
 _LARGEST_MAP: Final = 1024
 
 _extended: WeakKeyDictionary[MorphableModel, MorphableModel] = WeakKeyDictionary()
@@ -64,7 +64,8 @@ def blocked_light(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -
     for direction in _spread(_DIRECTIONS):
         cosine = normals @ direction
         facing = np.flatnonzero(cosine > 0)
-        blocked = share * cosine[facing] * _hidden(vertices, triangles, lifted[facing], direction)
+        slope = np.sqrt(1 - np.minimum(cosine[facing], 1.0) ** 2) / cosine[facing]
+        blocked = share * cosine[facing] * _hidden(vertices, triangles, lifted[facing], slope, direction)
         powers = np.concatenate([[1.0], direction, direction[rows] * direction[columns]])
         moments[facing] += blocked[:, None] * powers
     return _smoothed(moments, triangles)
@@ -82,9 +83,11 @@ def _hidden(
     vertices: NDArray[np.float64],
     triangles: NDArray[np.int32],
     points: NDArray[np.float64],
+    slope: NDArray[np.float64],
     direction: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(M,) from 0 to 1, how much of the light from a direction the mesh keeps off points (M, 3)."""
+    """(M,) from 0 to 1, how much of the light from a direction the mesh keeps off points (M, 3), around which the surface
+    comes nearer to the light by `slope` (M,) for each mm across."""
     across = np.cross(direction, [1.0, 0.0, 0.0] if abs(direction[0]) < 0.6 else [0.0, 1.0, 0.0])
     across /= np.linalg.norm(across)
     axes = np.stack([across, np.cross(direction, across), direction], axis=1)
@@ -108,11 +111,13 @@ def _hidden(
     at = np.clip(at, 0, [width - 1.001, height - 1.001])
     corner = at.astype(np.int64)
     part = at - corner
+    # A neighbouring texel shows a surface that is seen at an angle nearer by as much as it slopes.
+    reach = looking[:, 2] + _SLACK_MM + texel * slope
     hidden = np.zeros(len(points))
     for dy in (0, 1):
         for dx in (0, 1):
             share = np.abs(1 - dx - part[:, 0]) * np.abs(1 - dy - part[:, 1])
-            hidden += share * (depth[corner[:, 1] + dy, corner[:, 0] + dx] > looking[:, 2] + _SLACK_MM)
+            hidden += share * (depth[corner[:, 1] + dy, corner[:, 0] + dx] > reach)
     return hidden
 
 

@@ -6,21 +6,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from problems import Run, toy_chi, toy_model, toy_problem
-from tolerances import SAME, assert_agrees
+from tolerances import SAME, TOLERANCE, assert_agrees
 
-from faceinv.engine.records import EngineSettings
+from faceinv.engine.records import EngineSettings, Problem
 from faceinv.engine.registry import build_engine
 
 
-@pytest.mark.parametrize("threshold", [0.5, 1.0, 1.3])
-def test_occluders_are_those_of_the_reference(found: Run, reference: Run, threshold: float) -> None:
-    got, want = (run.differentiator.without_occluders(run.chi, threshold).problem.mask for run in (found, reference))
-    problem = reference.differentiator.problem
-    assert np.array_equal(got, want)
-    assert not (got & ~problem.mask).any()
-    assert (problem.mask & ~got).any(axis=(1, 2)).all(), "something is left out of each photo"
-    assert np.array_equal(got & problem.hull, problem.mask & problem.hull), "what is inside the hull stays"
+def weights(run: Run, share: float, problem: Problem | None = None) -> NDArray[np.float32]:
+    """(B, H, W) of a problem, or of the run's own."""
+    bound = run.engine.differentiator(problem or run.differentiator.problem)
+    return bound.without_occluders(run.chi, share).problem.weights
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
+def test_occluders_are_those_of_the_reference(found: Run, reference: Run, share: float) -> None:
+    got, want = (weights(run, share) for run in (found, reference))
+    assert got.dtype == np.float32
+    assert_agrees(got, want, TOLERANCE["float32"], "weights of pixels")
+    shown = reference.visibility.triangle
+    face = (shown >= 0) & toy_model().face_mask[shown] & reference.differentiator.problem.mask
+    assert (want[~face] == 1).all()
+    assert ((want[face] > 0.1) & (want[face] < 0.9)).mean() > 0.01, "the problem should have doubtful pixels"
 
 
 def test_occluders_with_odd_and_even_numbers_of_pixels(found: Run, reference: Run) -> None:
@@ -30,25 +38,33 @@ def test_occluders_with_odd_and_even_numbers_of_pixels(found: Run, reference: Ru
     for fewer in range(3):
         mask = problem.mask.copy()
         mask[:, rows[:fewer], columns[:fewer]] = False
-        masks = []
-        for run in (found, reference):
-            bound = run.engine.differentiator(replace(problem, mask=mask))
-            masks.append(bound.without_occluders(run.chi, 1.0).problem.mask)
-        assert np.array_equal(masks[0], masks[1])
+        got, want = (weights(run, 0.1, replace(problem, mask=mask)) for run in (found, reference))
+        assert_agrees(got, want, TOLERANCE["float32"], "weights of pixels")
 
 
-def test_what_is_left_out_stays_out(found: Run) -> None:
-    """A differentiator without occluders is that of a smaller mask, and the one it came from is as before."""
+def test_occluders_do_not_depend_on_the_unit_of_colours(found: Run) -> None:
+    layout, chi = found.engine.renderer.layout, found.chi.copy()
+    chi[:, layout.lighting] *= 255
+    problem = found.differentiator.problem
+    bright = found.engine.differentiator(replace(problem, image=255 * problem.image, white=255.0))
+    assert_agrees(
+        bright.without_occluders(chi, 0.1).problem.weights, weights(found, 0.1), TOLERANCE["float32"], "weights"
+    )
+
+
+def test_weights_are_those_of_the_problem(found: Run) -> None:
+    """A differentiator without occluders is that of a weighted problem, and the one it came from is as before."""
     every, chi = np.ones(2, np.bool_), found.chi
-    less = found.differentiator.without_occluders(chi, 0.8)
+    less = found.differentiator.without_occluders(chi, 0.3)
     again = found.engine.differentiator(less.problem)
     frozen, same = less.freeze(chi), again.freeze(chi)
-    assert np.array_equal(frozen.pixels, same.pixels)
-    assert (frozen.pixels < found.frozen.pixels).all()
+    assert np.array_equal(frozen.pixels, found.frozen.pixels)
     got, want = less.linearize(chi, frozen, every), again.linearize(chi, same, every)
     assert np.array_equal(got.cost.total, want.cost.total)
     assert np.array_equal(found.host(got.hessian), found.host(want.hessian))
-    assert np.array_equal(found.differentiator.freeze(chi).pixels, found.frozen.pixels)
+    assert (got.cost.terms["photometric"] < found.linearization.cost.terms["photometric"]).all()
+    as_before = found.differentiator.linearize(chi, found.differentiator.freeze(chi), every)
+    assert np.array_equal(as_before.cost.total, found.linearization.cost.total)
 
 
 def test_a_photo_that_shows_no_face_loses_nothing(found: Run) -> None:
@@ -56,9 +72,9 @@ def test_a_photo_that_shows_no_face_loses_nothing(found: Run) -> None:
     mask = problem.mask.copy()
     mask[1] &= ~problem.hull[1]
     bound = found.engine.differentiator(replace(problem, mask=mask))
-    kept = bound.without_occluders(found.chi, 0.5).problem.mask
-    assert np.array_equal(kept[1], mask[1])
-    assert not np.array_equal(kept[0], mask[0])
+    made = bound.without_occluders(found.chi, 0.3).problem.weights
+    assert (made[1] == 1).all()
+    assert (made[0] < 0.5).any()
     rmse = bound.photometric_rmse(found.chi)
     assert np.isnan(rmse[1])
     assert np.isfinite(rmse[0])

@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from executor import CpuDevice, KernelError
-from problems import toy_chi, toy_model, toy_problem
+from problems import shadowed_model, toy_chi, toy_problem
 
 from faceinv.backends.cupy_cuda.engine import CudaEngine
 from faceinv.engine.records import EngineSettings
@@ -40,8 +40,8 @@ _CHECKED_RUNS: tuple[tuple[int, DType, Normals], ...] = ((0, "float32", "smooth"
 
 @cache
 def wide_model() -> MorphableModel:
-    """The toy face with 70 identity modes: P = 112."""
-    toy = toy_model()
+    """The toy face with shadows and 70 identity modes: P = 112."""
+    toy = shadowed_model()
     waves = np.sin(np.arange(1, 71) * 0.37 * (1 + toy.mean[:, :, None] / 90))
     return dataclasses.replace(toy, identity_basis=(waves / np.arange(1, 71) ** 0.5).astype(np.float32))
 
@@ -72,12 +72,12 @@ def results(device: CpuDevice, dtype: DType = "float64", normals: Normals = "smo
     pixels = engine.renderer.interpolate(geometry, frozen.visibility)
     rows = differentiator.residual_jacobian(chi, frozen, 1)
     cost = differentiator.cost(chi, frozen, every)
-    kept = differentiator.without_occluders(chi, 1.0).problem.mask
+    kept = differentiator.without_occluders(chi, 0.1).problem.weights
     found = [
         *(geometry.vertices, geometry.normals, geometry.albedo, geometry.image_xy, geometry.depth),
         *(frozen.visibility.triangle, frozen.visibility.barycentric, frozen.pixels),
         *(frozen.points.vertices, frozen.points.weights),
-        *(pixels.position, pixels.normal, pixels.albedo, pixels.depth, pixels.uv),
+        *(pixels.position, pixels.normal, pixels.albedo, pixels.shadow, pixels.depth, pixels.uv),
         engine.renderer.shade(pixels, engine.renderer.layout.gamma(chi)),
         *(linearization.cost.total, linearization.gradient, linearization.hessian, cost.total),
         *(step.delta, step.predicted_decrease, step.gradient_norm),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from faceinv.backends.cupy_cuda.kernels.camera import CAMERA_SIZE, CAMERA_STRUCT, POSE_COUNT
 from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
+from faceinv.engine import evaluation
 from faceinv.engine.jaw_outline import DOUBTFUL
 from faceinv.engine.records import DEPTH_UNITS, MARK_CORNERS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 from faceinv.face.camera import NEAREST
@@ -68,6 +69,12 @@ REPORT: Final = 3
 """Numbers after a step: predicted decrease, gradient norm, 1 where solved."""
 
 
+_MIXTURE: Final = (
+    *("DARK", "EVIDENCE", "LEAST_SPREAD", "LEAST_COVERED", "MOST_COVERED", "OUTSIDE", "EM_STEPS", "LARGEST_EXPONENT"),
+)
+"""Of `evaluation.responsibilities`."""
+
+
 def _prelude() -> str:
     constants: dict[str, int | float] = {
         "SNAP": SNAP,
@@ -100,6 +107,7 @@ def _prelude() -> str:
         "RECORD_FIELDS_SMOOTH": RECORD_FIELDS[False],
         "RECORD_FIELDS_FLAT": RECORD_FIELDS[True],
         "PATCH": PATCH,
+        **{name: getattr(evaluation, name) for name in _MIXTURE},
         "REPORT": REPORT,
     }
     return "".join(f"#define {name} {value!r}\n" for name, value in constants.items()) + CAMERA_STRUCT

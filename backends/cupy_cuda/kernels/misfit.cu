@@ -28,15 +28,16 @@ __global__ void pixel_misfit(const PixelMisfitParams p)
     for (int c = 0; c < 3; ++c) {
         double shown = p.radiance[3 * at + c];
         double target = static_cast<double>(p.image[3 * at + c]);
-        if (p.squared) {
-            shown /= p.white;
-            target /= p.white;
-            if (p.srgb) {
-                shown = linear_from_srgb(fmin(fmax(shown, 0.0), 1.0));
-                target = linear_from_srgb(target);
-            }
+        shown /= p.white;
+        target /= p.white;
+        if (p.squared && p.srgb) {
+            shown = linear_from_srgb(fmin(fmax(shown, 0.0), 1.0));
+            target = linear_from_srgb(target);
         }
-        total += p.squared ? (shown - target) * (shown - target) : fabs(shown - target);
+        if (p.squared)
+            total += (shown - target) * (shown - target);
+        else
+            total += fabs(log((fmax(shown, 0.0) + DARK) / fmax(target + DARK, DARK)));
     }
     p.misfit[at] = total / 3.0;
 }
@@ -100,26 +101,24 @@ __device__ inline double value_of(key_t64 key)
     return value;
 }
 
-// One block an item. The median of the means over the face pixels inside the hull is found digit by digit, from the
-// highest: how many keys have each value of the next digit says in which of them the middle one lies. Counts are whole
-// numbers, so their order does not matter.
-__global__ void keep_explained(const KeepExplainedParams p)
+// The median of the means over the face pixels inside the hull, for a block; 0 without any. It is found digit by digit,
+// from the highest: how many keys have each value of the next digit says in which of them the middle one lies. Counts are
+// whole numbers, so their order does not matter.
+__device__ inline double median_inside(const double* misfit, const double* mean, const byte* hull, int pixels, int& total)
 {
     __shared__ int found[DIGITS];
     __shared__ key_t64 prefix;
     __shared__ int rank, equal;
     __shared__ double scratch[32];
-    const int item = blockIdx.x, pixels = p.height * p.width;
-    const size_t at = static_cast<size_t>(item) * pixels;
-    int total = 0;
+    total = 0;
     for (int shift = 64 - DIGIT_BITS; shift >= 0; shift -= DIGIT_BITS) {
         for (int d = threadIdx.x; d < DIGITS; d += blockDim.x) found[d] = 0;
         __syncthreads();  // counts are zero
         const key_t64 above = shift == 64 - DIGIT_BITS ? 0 : ~key_t64(0) << (shift + DIGIT_BITS);
         const key_t64 wanted = above ? prefix : 0;
         for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
-            if (!sure_face(p.misfit, p.hull, at + k)) continue;
-            const key_t64 key = key_of(p.mean[at + k]);
+            if (!sure_face(misfit, hull, k)) continue;
+            const key_t64 key = key_of(mean[k]);
             if ((key & above) == wanted) atomicAdd(&found[static_cast<int>((key >> shift) & (DIGITS - 1))], 1);
         }
         __syncthreads();  // counts are complete
@@ -134,19 +133,58 @@ __global__ void keep_explained(const KeepExplainedParams p)
         }
         __syncthreads();  // the digit is known, and counts may be overwritten
     }
+    if (!total) return 0.0;
     // Of an even number the two in the middle count: the next one is an equal, or the least that is larger.
     const key_t64 middle = prefix;
     double nearest = NONE_LARGER;
     for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
-        if (!sure_face(p.misfit, p.hull, at + k)) continue;
-        if (key_of(p.mean[at + k]) > middle) nearest = fmax(nearest, -p.mean[at + k]);
+        if (!sure_face(misfit, hull, k)) continue;
+        if (key_of(mean[k]) > middle) nearest = fmax(nearest, -mean[k]);
     }
     nearest = block_max(nearest, scratch);
     const bool same = total % 2 == 1 || rank + 1 < equal || nearest == NONE_LARGER;
     const double low = value_of(middle), high = same ? low : -nearest;
-    const double limit = p.threshold * ((low + high) / 2.0);
+    return (low + high) / 2.0;
+}
+
+// The posterior probability of the face where the mean misfit is `mean`.
+__device__ inline double face_probability(double mean, double odds, double spread)
+{
+    return 1.0 / (1.0 + odds * exp(fmin(EVIDENCE * mean / spread, LARGEST_EXPONENT)));
+}
+
+// One block an item: expectation and maximisation of spread and share over the face pixels inside the hull, then the
+// weights of all.
+__global__ void weigh_pixels(const WeighPixelsParams p)
+{
+    __shared__ double scratch[32];
+    const int item = blockIdx.x, pixels = p.height * p.width;
+    const size_t at = static_cast<size_t>(item) * pixels;
+    const double *misfit = p.misfit + at, *mean = p.mean + at;
+    const byte* hull = p.hull + at;
+    int total;
+    double spread = median_inside(misfit, mean, hull, pixels, total) / log(2.0), share = p.share, odds = 0.0;
+    spread = fmax(spread, LEAST_SPREAD);
+    double used = spread;
+    for (int step = 0; step < EM_STEPS && total; ++step) {
+        used = spread;
+        odds = share / (1.0 - share) * pow(spread, EVIDENCE);
+        double sure = 0.0, sum = 0.0;
+        for (int k = threadIdx.x; k < pixels; k += blockDim.x) {
+            if (!sure_face(misfit, hull, k)) continue;
+            const double face = face_probability(mean[k], odds, used);
+            sure += face;
+            sum += face * mean[k];
+        }
+        sure = block_sum(sure, scratch);
+        sum = block_sum(sum, scratch);
+        spread = fmax(sum / fmax(sure, 1.0), LEAST_SPREAD);
+        share = fmin(fmax(1.0 - sure / total, LEAST_COVERED), MOST_COVERED);
+    }
     for (int k = threadIdx.x; k < pixels; k += blockDim.x)
-        p.kept[at + k] = p.mask[at + k] && (total == 0 || p.hull[at + k] || p.mean[at + k] <= limit) ? 1 : 0;
+        p.weights[at + k] = !total || misfit[k] < 0.0
+            ? 1.0f
+            : static_cast<float>(face_probability(mean[k], hull[k] ? odds : OUTSIDE * odds, used));
 }
 
 // One block an item.

@@ -11,7 +11,17 @@ from faceinv.backends.cupy_cuda.kernels.constants import blocks, kernel_file
 from faceinv.backends.cupy_cuda.kernels.fields import BATCH, HEIGHT, IMAGE, TRIANGLE, TRIANGLE_COUNT, WIDTH
 from faceinv.backends.cupy_cuda.kernels.pixels import Vertices, interpolate_pixels, shade_pixels
 from faceinv.backends.cupy_cuda.kernels.raster import visible
-from faceinv.backends.cupy_cuda.launch.kernel import BYTE, DOUBLE, INT, Kernel, number, reads, whole_number, writes
+from faceinv.backends.cupy_cuda.launch.kernel import (
+    BYTE,
+    DOUBLE,
+    FLOAT,
+    INT,
+    Kernel,
+    number,
+    reads,
+    whole_number,
+    writes,
+)
 from faceinv.engine.evaluation import occlusion_window
 from faceinv.engine.records import SHADED
 
@@ -35,7 +45,7 @@ _PIXEL_MISFIT: Final = Kernel(
         TRIANGLE_COUNT,
         HEIGHT,
         WIDTH,
-        whole_number("squared", "0: mean |radiance - photo|; 1: mean square, in linear RGB with white at 1"),
+        whole_number("squared", "0: mean |log(radiance / photo)|; 1: mean square, in linear RGB with white at 1"),
         whole_number("srgb", "1 where the photo is sRGB-encoded"),
         number("white", "the value of white in the photo"),
     ),
@@ -81,21 +91,20 @@ _LOCAL_MEANS: Final = Kernel(
     ),
 )
 
-_KEEP_EXPLAINED: Final = Kernel(
-    "keep_explained",
+_WEIGH_PIXELS: Final = Kernel(
+    "weigh_pixels",
     "misfit.cu",
     (
         BATCH,
         HEIGHT,
         WIDTH,
-        number("threshold", "of the median inside the hull"),
+        number("share", "of the face that is expected to be covered"),
     ),
     (
-        reads("mask", BYTE, _IMAGE, "of the photo"),
         reads("hull", BYTE, _IMAGE, "inside the landmarks' hull"),
         reads("misfit", DOUBLE, _IMAGE),
         reads("mean", DOUBLE, _IMAGE, "of local_means"),
-        writes("kept", BYTE, _IMAGE, "the mask without what the face does not explain"),
+        writes("weights", FLOAT, _IMAGE, "how sure it is that a pixel shows the face"),
     ),
 )
 
@@ -114,7 +123,7 @@ _SUM_INSIDE: Final = Kernel(
     ),
 )
 
-FILE: Final = kernel_file(_PIXEL_MISFIT, _ROW_SUMS, _LOCAL_MEANS, _KEEP_EXPLAINED, _SUM_INSIDE)
+FILE: Final = kernel_file(_PIXEL_MISFIT, _ROW_SUMS, _LOCAL_MEANS, _WEIGH_PIXELS, _SUM_INSIDE)
 
 
 @dataclass(frozen=True)
@@ -129,10 +138,10 @@ class PhotoMisfit:
     hull: Array
     """(B, H, W)."""
 
-    def explained(self, surface: Surface, threshold: float, kept: Array) -> None:
-        """Fill kept (B, H, W) with the mask but for what covers the face."""
+    def responsibilities(self, surface: Surface, share: float, white: float, weights: Array) -> None:
+        """Fill weights (B, H, W) with how sure it is that each pixel shows the face."""
         device, (batch, height, width) = self.model.device, self.mask.shape
-        misfit, window = self._pixels(surface, squared=False, white=1.0), occlusion_window(height)
+        misfit, window = self._pixels(surface, squared=False, white=white), occlusion_window(height)
         row_sum, mean = (device.empty((batch, height, width), np.float64) for _ in range(2))
         row_count = device.empty((batch, height, width), np.int32)
         shared = {"batch": batch, "height": height, "width": width}
@@ -140,16 +149,15 @@ class PhotoMisfit:
         device.launch(_ROW_SUMS, grid, _THREADS, **shared, window=window, misfit=misfit, sum=row_sum, count=row_count)
         device.launch(_LOCAL_MEANS, grid, _THREADS, **shared, window=window, sum=row_sum, count=row_count, mean=mean)
         device.launch(
-            _KEEP_EXPLAINED,
+            _WEIGH_PIXELS,
             (batch, 1, 1),
             _ITEM_THREADS,
             **shared,
-            threshold=threshold,
-            mask=self.mask,
+            share=share,
             hull=self.hull,
             misfit=misfit,
             mean=mean,
-            kept=kept,
+            weights=weights,
         )
 
     def sums(self, surface: Surface, white: float, out: Array) -> None:

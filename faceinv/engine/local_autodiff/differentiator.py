@@ -186,9 +186,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         target = [t[chosen] for t in seen.target]
         return _Block(read, shares, slopes, normal, x, y, target, seen.root[chosen], shadow)
 
-    def _robust(
-        self, colours: Sequence[Array], block: _Block, count: int
-    ) -> tuple[list[Array], list[Array], Array]:
+    def _robust(self, colours: Sequence[Array], block: _Block, count: int) -> tuple[list[Array], list[Array], Array]:
         """Scaled residuals and Huber's weights, channel by channel, and their cost (1,)."""
         ops, delta, scale = self.renderer.ops, self._delta, self._scale(count)
         residuals, huber = [], []

@@ -55,8 +55,8 @@ class Surface:
     depth: Array
     """(N,) px."""
     corner_table: Array
-    """(N, 6 to 18): x, y, depth, red, green, blue, for smooth normals the normal in the camera frame, and the shadow (9) of
-    a model that has any."""
+    """(N, 6 to 18): x, y, depth, red, green, blue, for smooth normals the normal in the camera frame, and the nine of
+    the shadow of a model that has any."""
     face_table: Array | None
     """(T, 3) face normals in the camera frame, for flat ones."""
     gamma: Array
