@@ -137,7 +137,8 @@ class _Rows:
         self._differentiator = fitter.engine.differentiator(start.problem)
         self._frozen = self._differentiator.freeze(start.chi)
         self._terms = HostTerms(fitter.model)
-        self._points = LandmarkPoints(self._frozen.points.vertices[:1], self._frozen.points.weights[:1])
+        points = self._frozen.points
+        self._points = LandmarkPoints(points.vertices[:1], points.weights[:1], points.metric[:1])
         self._prior = np.sqrt(prior_diagonal(fitter.layout, start.problem.energy))
         self._latest: tuple[bytes, NDArray[np.float64], NDArray[np.float64]] | None = None
         self.trace: Trace = []

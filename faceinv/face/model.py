@@ -12,6 +12,7 @@ import numpy as np
 
 from faceinv.errors import ModelError
 from faceinv.face.arrays import all_finite
+from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class MorphableModel:
     face_mask: NDArray[np.bool_]
     """(T,) triangles that are skin which photos show; only they enter the photometric term."""
     jaw_band: NDArray[np.int32]
-    """(17, M) triangles over which the outline of each jaw landmark can move (`faceinv.face.jaw_band`), -1 after the last
-    of a row. M may be 0: jaw landmarks then stay where they are."""
+    """(17, M) triangles over which the outline of each jaw landmark can move (`faceinv.face.jaw_band`), -1 after the
+    last of a row. M may be 0: jaw landmarks then stay where they are."""
     uv: NDArray[np.float32]
     """(U, 2) texture coordinates, origin at the lower left (as in OBJ)."""
     uv_triangles: NDArray[np.int32]
@@ -69,7 +70,9 @@ class MorphableModel:
     mirror: NDArray[np.int32]
     """(N,) the vertex on the other side of the face; a vertex of the midline names itself."""
     expression_names: tuple[str, ...] = ()
-    """Ke names, or none."""
+    """Ke names of the modes, or none."""
+    expression_units: ExpressionUnits | None = None
+    """The named expressions whose combinations the modes are, or None where the modes have no such meaning."""
 
     def __post_init__(self) -> None:
         def convert(name: str, dtype: type, *shape: int | None) -> None:
@@ -129,6 +132,11 @@ class MorphableModel:
         if self.expression_names and len(self.expression_names) != self.expression_count:
             raise ModelError(
                 f"model '{self.name}': {len(self.expression_names)} expression names for {self.expression_count} modes."
+            )
+        if self.expression_units is not None and self.expression_units.matrix.shape[1] != self.expression_count:
+            given = self.expression_units.matrix.shape[1]
+            raise ModelError(
+                f"model '{self.name}': expression units of {given} modes for {self.expression_count} modes."
             )
 
     @property
@@ -194,6 +202,9 @@ class MorphableModel:
             expression_basis=self.expression_basis[:, :, :keep_expression],
             albedo_basis=self.albedo_basis[:, :, : self.albedo_count if albedo is None else albedo],
             expression_names=self.expression_names[:keep_expression],
+            expression_units=None
+            if self.expression_units is None
+            else self.expression_units.columns(slice(keep_expression)),
         )
 
     def with_prior(self, mean: NDArray[np.floating], covariance: NDArray[np.floating]) -> MorphableModel:

@@ -104,6 +104,7 @@ def record_of(result: FitResult) -> dict[str, Any]:
         "photometric_rmse": result.photometric_rmse,
         "landmark_error": result.landmark_error,
         "pose": {"scale_px_per_mm": result.camera.scale, "pitch_deg": pitch, "yaw_deg": yaw, "roll_deg": roll},
+        "expression_units": result.expression_units,
         "image_size": list(result.image_size),
         "seconds": {**result.timings, "total": sum(result.timings.values())},
         "model": result.model_source,
