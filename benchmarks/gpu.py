@@ -223,6 +223,7 @@ def evaluate(engine: Engine, problem: Problem, chi: np.ndarray, active: np.ndarr
     )
     landmarks = bare.linearize(chi, bare.freeze(chi), active)
     assert frozen.visibility is not None
+    vertices, items = renderer.to_host(renderer.geometry(chi).vertices), np.arange(len(chi))[:, None, None]
     return {
         "kept": differentiator.without_occluders(chi, 0.1).problem.weights,
         "rmse": differentiator.photometric_rmse(chi),
@@ -231,7 +232,9 @@ def evaluate(engine: Engine, problem: Problem, chi: np.ndarray, active: np.ndarr
         "landmark hessian": renderer.to_host(landmarks.hessian),
         "triangle": renderer.to_host(frozen.visibility.triangle),
         "pixels": frozen.pixels,
-        "points": frozen.points.weights,
+        # Where they are: a point on an edge is carried by either triangle.
+        "points": (frozen.points.weights[..., None] * vertices[items, frozen.points.vertices]).sum(axis=2),
+        "metric": np.abs(frozen.points.metric),
         "radiance": radiance(renderer, renderer.geometry(chi), frozen.visibility, chi),
         "cost": linearization.cost.total,
         "cost alone": differentiator.cost(chi, frozen, active).total,

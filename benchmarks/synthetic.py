@@ -24,6 +24,7 @@ from surfaces import similarity_of_points
 from faceinv import FitConfig
 from faceinv.engine.evaluation import radiance
 from faceinv.engine.host_terms import HostTerms
+from faceinv.engine.records import Energy, Problem
 from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.lighting import pack_lighting
 from faceinv.fitting.fitter import Fitter
@@ -46,10 +47,20 @@ VERTEX_LIMIT: Final = 1.0
 """mm."""
 IMAGE_LIMIT: Final = 0.005
 _SPREAD: Final = 0.7
-NOISELESS: Final = FitConfig(
-    identity_weight=1e-6, expression_weight=1e-6, albedo_weight=1e-6, lighting_weight=1e-6, cost_tolerance=1e-5
-)
+NOISELESS: Final = FitConfig(landmark_sigma=0.005, photometric_samples=2500.0, huber_delta=0.2, cost_tolerance=1e-5)
 """Priors as weak as noise-free images call for; the defaults are made for photos."""
+
+
+def _marked(landmarks: Array) -> Problem:
+    """Landmarks (68, 2) and no photo."""
+    return Problem(
+        image=np.zeros((1, 1, 1, 3), np.float32),
+        mask=np.zeros((1, 1, 1), np.bool_),
+        landmarks=landmarks[None],
+        landmark_sigma=np.ones((1, 68)),
+        eye_distance=np.ones(1),
+        energy=Energy(0.0, 1.0, 1.0, 1.0, 1.0, 1.0),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +103,8 @@ def make_case(fitter: Fitter, seed: int) -> Case:
         camera = crop.camera_to_crop(camera)
         landmarks = crop.to_crop(landmarks)
         chi[layout.pose] = camera.pack()
-        points = terms.points(chi[None], landmarks[None])
-        corners = vertices[np.asarray(points.vertices).reshape(68, 3)]
-        marks = np.einsum("lk,lkd->ld", np.asarray(points.weights).reshape(68, 3), corners)
+        points = terms.points(chi[None], _marked(landmarks))
+        marks = np.einsum("lk,lkd->ld", points.weights[0], vertices[points.vertices[0]])
         landmarks = camera.project(marks)[:, :2]
 
     renderer = fitter.engine.renderer

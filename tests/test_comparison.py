@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +100,8 @@ def test_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         compare(Plan(sample(), engines=("torch",)))
     with pytest.raises(InputError, match="rounds"):
         compare(Plan(sample(), rounds=0))
-    with pytest.raises(ConfigError, match="'photometric_weight' is 0"):
-        compare(Plan(sample(), config=FitConfig(photometric_weight=0.0)))
+    with pytest.raises(ConfigError, match="'photometric_sigma' is infinite"):
+        compare(Plan(sample(), config=FitConfig(photometric_sigma=math.inf)))
 
 
 def test_host_baselines(model: Path, case: Case) -> None:
@@ -109,7 +110,7 @@ def test_host_baselines(model: Path, case: Case) -> None:
     assert "extrapolated" in differences["note"]
     assert differences["parameters"] == 6 + 5 + 3 + 33
     assert differences["extrapolated_s"] == pytest.approx(differences["render_ms"] / 1e3 * 48)
-    assert squares["final_cost"] < 0.95 * squares["start_cost"]
+    assert squares["final_cost"] < 0.98 * squares["start_cost"]
     # Both minimise the same function from the same start.
     assert squares["gauss_newton_trace"][0][1] == pytest.approx(squares["start_cost"], rel=1e-9)
     assert squares["gauss_newton_final_cost"] == pytest.approx(squares["final_cost"], rel=2e-2)

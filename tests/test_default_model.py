@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from importlib import resources
 from pathlib import Path
 
@@ -10,9 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from faceinv.errors import ModelError
 from faceinv.face.formats.npz import load_npz_model
-from faceinv.face.jaw_contour import jaw_contour
 from faceinv.face.model import MorphableModel
 
 MIRRORED_LANDMARK = np.array(
@@ -315,60 +312,5 @@ def test_texture_coordinates_keep_the_seams(model: MorphableModel) -> None:
     assert len(np.unique(pairs[:, 1])) == len(pairs)  # a texture corner belongs to one vertex
 
 
-def test_jaw_rows_start_at_their_landmarks(model: MorphableModel) -> None:
-    assert (model.jaw_contour[:, 0] == model.landmark_vertices[:17, 0]).all()
+def test_jaw_landmarks_are_vertices(model: MorphableModel) -> None:
     assert (model.landmark_weights[:17, 0] == 1).all()
-    assert model.jaw_contour.shape[0] == 17
-    assert model.jaw_contour.shape[1] >= 5
-
-
-def test_jaw_rows_run_forward_along_the_skin(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
-    neighbours = {frozenset(e) for t in model.triangles.tolist() for e in (t[:2], t[1:], (t[0], t[2]))}
-    for row in model.jaw_contour.tolist():
-        length = row.index(row[-1]) + 1
-        assert row[length:] == [row[-1]] * (len(row) - length)
-        walk = row[:length]
-        assert len(set(walk)) == length
-        assert all(frozenset(step) in neighbours for step in itertools.pairwise(walk))
-        to_nose = np.linalg.norm(model.mean[walk][:, :2] - landmarks[30, :2], axis=1)
-        assert 0.4 < to_nose[-1] / to_nose[0] < 0.7
-        assert model.mean[walk[-1], 2] > model.mean[walk[0], 2]
-        assert (np.diff(to_nose) < 1.0).all()
-
-
-@pytest.mark.parametrize("yaw", [-45, -30, 30, 45])
-def test_silhouette_of_a_turned_head_lies_near_the_jaw_rows(model: MorphableModel, yaw: int) -> None:
-    angle = np.deg2rad(yaw)
-    x = np.cos(angle) * model.mean[:, 0] + np.sin(angle) * model.mean[:, 2]
-    far = range(11, 16) if yaw > 0 else range(1, 6)
-    sign = np.sign(yaw)
-    shown = np.unique(model.triangles[model.face_mask])
-    shown = shown[sign * model.mean[shown, 0] > 15]  # without the nose
-    for row in far:
-        candidates = model.jaw_contour[row]
-        outermost = candidates[np.argmax(sign * x[candidates])]
-        level = shown[np.abs(model.mean[shown, 1] - model.mean[outermost, 1]) < 2.5]
-        assert sign * x[outermost] > (sign * x[level]).max() - 4.0
-
-
-def test_jaw_rows_depend_on_neither_unit_nor_loose_parts() -> None:
-    angles, heights = np.meshgrid(np.linspace(-1.6, 1.6, 41), np.linspace(-1, 1, 31))
-    radius = np.sqrt(1.3 - heights**2) * (1 + 0.2 * np.exp(-20 * (angles**2 + heights**2)))
-    skin = np.stack([radius * np.sin(angles), heights, radius * np.cos(angles)], axis=-1).reshape(-1, 3)
-    index = np.arange(len(skin)).reshape(angles.shape)
-    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
-    triangles = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
-    outline = np.stack([np.cos(np.linspace(np.pi, 2 * np.pi, 17)), 0.9 * np.sin(np.linspace(np.pi, 2 * np.pi, 17))], -1)
-    jaw = np.array([np.argmin(((skin[:, :2] - point) ** 2).sum(1) - 0.01 * skin[:, 2]) for point in outline])
-    rows = jaw_contour(skin, triangles, jaw)
-    assert (rows[:, 0] == jaw).all()
-    eyeballs = skin * 0.9 + [0, 0, 0.15]
-    both, more = np.concatenate([skin, eyeballs]), np.concatenate([triangles, triangles + len(skin)])
-    np.testing.assert_array_equal(jaw_contour(both * 1000, more, jaw), rows)
-
-
-def test_jaw_rows_reject_other_than_17_vertices(model: MorphableModel) -> None:
-    with pytest.raises(ModelError, match="17"):
-        jaw_contour(model.mean, model.triangles, [1, 2, 3])
-    with pytest.raises(ModelError, match="expected 0"):
-        jaw_contour(model.mean, model.triangles, np.full(17, model.vertex_count))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from small import few_modes
 import faceinv
 from faceinv import FitConfig, FitResult, Fitter, Status
 from faceinv.engine.evaluation import radiance
+from faceinv.engine.records import Problem
 from faceinv.engine.registry import build_engine
 from faceinv.face.camera import Camera, axis_angle, euler_angles, rotation_from_euler
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
+from faceinv.fitting.stages import problem_at
 from faceinv.photo.color import linear_to_srgb
 from faceinv.photo.pts import write_pts
 from faceinv.photo.read import load_image
@@ -122,8 +126,11 @@ def test_path_array_pil_and_pts_give_the_same(tmp_path: Path) -> None:
         by_pil = rough_fitter().fit(opened)
     assert same_bits(by_path, rough_fitter().fit(photo()))
     assert same_bits(by_path, by_pil)
-    assert same_bits(by_path, faceinv.fit(sample(), by_path.landmarks_target, model=few_modes(), config=ROUGH))
-    by_pts = faceinv.fit(str(sample()), tmp_path / "face.pts", model=few_modes(), config=ROUGH)
+    # Landmarks that are given count for more than the same ones found.
+    trusted = replace(ROUGH, landmark_sigma=ROUGH.detected_landmark_sigma)
+    assert same_bits(by_path, faceinv.fit(sample(), by_path.landmarks_target, model=few_modes(), config=trusted))
+    assert not same_bits(by_path, faceinv.fit(sample(), by_path.landmarks_target, model=few_modes(), config=ROUGH))
+    by_pts = faceinv.fit(str(sample()), tmp_path / "face.pts", model=few_modes(), config=trusted)
     assert by_pts.vertices == pytest.approx(by_path.vertices, abs=0.05)  # the file is rounded
 
 
@@ -235,9 +242,9 @@ def synthetic(
 def test_a_known_face_is_recovered(yaw: float) -> None:
     """With priors next to nothing, as the data have no noise: the truth, not its shadow."""
     image, landmarks, vertices, albedo, camera = synthetic(yaw)
-    priors = dict.fromkeys(("identity_weight", "expression_weight", "albedo_weight", "lighting_weight"), 1e-9)
-    limits = {"size": 96, "levels": 2, "iterations": 15, "coarse_iterations": 6, "jaw_weight": 0.0}
-    config = FitConfig.from_dict(limits | priors)
+    limits = {"size": 96, "levels": 2, "iterations": 15, "coarse_iterations": 6, "jaw_factor": math.inf}
+    data = {"photometric_samples": 2.5e6, "landmark_sigma": 2e-4, "huber_delta": 0.2, "lighting_sigma": 1.0}
+    config = FitConfig.from_dict(limits | data)
     found = faceinv.fit(image, landmarks, model=few_modes(), config=config)
     skin = np.unique(few_modes().triangles[few_modes().face_mask])
 
@@ -267,9 +274,9 @@ def test_settings_reach_the_fit() -> None:
     plain = fit()
     assert len(plain.history) <= 3
     assert fit(iterations=1).status is Status.MAX_ITERATIONS
-    for changes in ({"normals": "flat"}, {"identity_weight": 1e-2}, {"huber_delta": 0.01}, {"margin": 1.6}):
+    for changes in ({"normals": "flat"}, {"identity_sigma": 0.1}, {"huber_delta": 0.01}, {"margin": 1.6}):
         assert not same_bits(plain, fit(**changes)), changes
-    stiff = fit(identity_weight=1e3, expression_weight=1e3, albedo_weight=1e3)
+    stiff = fit(identity_sigma=1e-4, expression_sigma=1e-4, albedo_sigma=1e-4)
     assert np.abs(stiff.identity).max() < 0.01
     assert np.abs(stiff.expression).max() < 0.01
 
@@ -282,3 +289,43 @@ def test_the_papers_settings_work() -> None:
     assert found.photometric_rmse < 0.1
     assert found.landmark_error < 0.06
     assert 0.2 < (found.lighting[0] * 0.282095).mean() < 2, "light is in units of 0 to 1 again"
+
+
+# ---- what landmarks are worth
+
+
+def test_landmarks_weigh_by_where_they_come_from() -> None:
+    sigmas = {"landmark_sigma": 0.02, "detected_landmark_sigma": 0.05, "jaw_factor": 3.0, "brow_factor": 2.0}
+    config = FitConfig.from_dict({"size": 48, "levels": 1, **sigmas})
+    fitter = Fitter(few_modes(), config=config)
+    found = fitter.prepare(sample())
+    given = fitter.prepare(sample(), found.landmarks)
+    assert (found.detected, given.detected) == (True, False)
+    sigma = problem_at(config, [given, found], 0).landmark_sigma
+    for item, own in ((0, 0.02), (1, 0.05)):
+        assert sigma[item, :17] == pytest.approx(np.full(17, 3 * own))
+        assert sigma[item, 17:27] == pytest.approx(np.full(10, 2 * own))
+        assert sigma[item, 27:] == pytest.approx(np.full(41, own))
+
+
+def test_the_unit_of_landmark_distances() -> None:
+    def problem(units: str, level: int) -> Problem:
+        config = FitConfig.from_dict({"size": 96, "levels": 2, "units": units})
+        return problem_at(config, [Fitter(few_modes(), config=config).prepare(sample())], level)
+
+    corners = problem("eyes", 1).landmarks[0, [36, 45]]
+    eyes = np.linalg.norm(corners[0] - corners[1])
+    for units, wanted in (("eyes", (eyes / 2, eyes)), ("image", (48, 96)), ("pixels", (1, 1))):
+        for level in (0, 1):
+            assert problem(units, level).eye_distance[0] == pytest.approx(wanted[level], rel=1e-6)
+    assert problem("pixels", 0).white == 255
+    assert problem("image", 0).white == 1
+
+
+def test_the_energy_does_not_depend_on_the_resolution() -> None:
+    config = FitConfig(size=96, levels=2)
+    photo = Fitter(few_modes(), config=config).prepare(sample())
+    coarse, fine = (problem_at(config, [photo], level) for level in (0, 1))
+    assert coarse.energy == fine.energy
+    assert coarse.energy.photometric == pytest.approx(config.photometric_samples / config.photometric_sigma**2)
+    assert np.array_equal(coarse.landmark_sigma, fine.landmark_sigma)

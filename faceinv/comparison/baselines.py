@@ -138,7 +138,8 @@ class _Rows:
         self._frozen = self._differentiator.freeze(start.chi)
         self._terms = HostTerms(fitter.model)
         self._free = FaceObjective(self._differentiator).free
-        self._points = LandmarkPoints(self._frozen.points.vertices[:1], self._frozen.points.weights[:1])
+        points = self._frozen.points
+        self._points = LandmarkPoints(points.vertices[:1], points.weights[:1], points.metric[:1])
         weights, means = priors(fitter.layout, start.problem)
         self._prior, self._mean = np.sqrt(weights[0]), means[0]
         self._latest: tuple[bytes, NDArray[np.float64], NDArray[np.float64]] | None = None

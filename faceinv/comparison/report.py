@@ -84,19 +84,19 @@ def _baseline_lines(found: dict[str, Any]) -> list[str]:
     one = found["least_squares"]
     lines.append(
         f"- **SciPy least_squares** ('trf', x_scale='jac', {one['engine']}; {one['note']}): "
-        f"{_seconds(one['seconds_to_equal_cost'])} to cost {one['equal_cost']:.6f}; Gauss-Newton "
+        f"{_seconds(one['seconds_to_equal_cost'])} to cost {one['equal_cost']:.6g}; Gauss-Newton "
         f"{_seconds(one['gauss_newton_seconds_to_equal_cost'])}{_times(one['ratio'])}."
     )
     one = found["adam"]
     if "skipped" in one:
         lines.append(f"- **Adam**: skipped: {one['skipped']}.")
         return lines
-    rates = ", ".join(f"{rate}: {cost:.6f}" for rate, cost in one["best_cost_by_rate"].items())
+    rates = ", ".join(f"{rate}: {cost:.6g}" for rate, cost in one["best_cost_by_rate"].items())
     lines.append(
-        f"- **Adam** ({one['engine']}; {one['note']}): best cost {one['best_cost']:.6f} in {one['steps']} steps of "
+        f"- **Adam** ({one['engine']}; {one['note']}): best cost {one['best_cost']:.6g} in {one['steps']} steps of "
         f"{one['step_ms']:.1f} ms, after {_seconds(one['seconds_to_best_cost'])}; Gauss-Newton on the same engine "
         f"passes it after {_seconds(one['gauss_newton_seconds_to_best_cost'])}{_times(one['ratio'])} and ends at "
-        f"{one['gauss_newton_final_cost']:.6f}. Within 0.1 % of it: Adam {_seconds(one['seconds_to_equal_cost'])}, "
+        f"{one['gauss_newton_final_cost']:.6g}. Within 0.1 % of it: Adam {_seconds(one['seconds_to_equal_cost'])}, "
         f"Gauss-Newton {_seconds(one['gauss_newton_seconds_to_equal_cost'])}{_times(one['equal_ratio'])}. "
         f"Rate {one['rate']:g}, best of {one['tuning_steps']} steps each ({rates})."
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import datetime
+import math
 import multiprocessing
 import os
 import platform

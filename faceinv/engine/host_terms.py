@@ -64,7 +64,8 @@ class HostTerms:
         self._fixed_weights = np.pad(model.landmark_weights.astype(np.float64), ((0, 0), (0, spare)))
 
     def points(self, chi: NDArray[np.float64], problem: Problem) -> LandmarkPoints:
-        """Landmark points for chi (B, P): fixed ones for the inner face, the nearest ones of the outline for the jaw."""
+        """Landmark points for chi (B, P): fixed ones for the inner face, the nearest ones of the outline for the
+        jaw."""
         batch = len(chi)
         vertices = np.tile(self._fixed_vertices, (batch, 1, 1))
         weights = np.tile(self._fixed_weights, (batch, 1, 1))

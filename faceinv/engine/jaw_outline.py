@@ -11,7 +11,8 @@ nearest point of
 - the lines between neighbouring jaw landmarks, as far as they face the viewer.
 
 The point is carried by the vertices around it. As the contour slides over the surface it moves in the image, to first
-order, like the surface point below it does across the outline; so a point held fixed for a step has the right derivative.
+order, like the surface point below it does across the outline; so a point held fixed for a step has the right
+derivative.
 """
 
 from __future__ import annotations
@@ -119,7 +120,10 @@ class JawOutline:
         weights[at] = np.concatenate(
             [(1 - share) * self._mark_weights[segment], share * self._mark_weights[segment + 1]], axis=1
         )
-        line = edge_xy[segment + 1] - edge_xy[segment]
+        # The edge's direction turns evenly from one mark's to the next: at a mark it is that between its neighbours.
+        ends = np.clip(marks[:, None] + [-1, 1], 0, JAW_COUNT - 1)
+        direction = edge_xy[ends[:, 1]] - edge_xy[ends[:, 0]]
+        line = (1 - share) * direction[segment] + share * direction[segment + 1]
         across[at] = line[:, ::-1] * [-1.0, 1.0]
 
         at, which = marks[~on_edge], best[~on_edge]
@@ -168,8 +172,8 @@ class JawOutline:
     def _edge(
         self, xy: NDArray[np.float64], facing: NDArray[np.float64], target: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(17, 16) squared distances, px^2, of the marks from the facing part of each segment of the jaw's edge, infinite
-        for those out of reach; and where on the segment that is, from 0 to 1."""
+        """(17, 16) squared distances, px^2, of the marks from the facing part of each segment of the jaw's edge,
+        infinite for those out of reach; and where on the segment that is, from 0 to 1."""
         before, after = facing[:-1], facing[1:]
         turn = before / np.where(before == after, 1.0, before - after)
         low, high = np.where(before > 0, 0.0, turn), np.where(after > 0, 1.0, turn)
@@ -189,7 +193,8 @@ def _along(start: NDArray[np.float64], end: NDArray[np.float64], target: NDArray
     """(L, S) where the lines through segments (S, 2) are nearest to points (L, 2): 0 at the start, 1 at the end."""
     line = end - start
     along: NDArray[np.float64] = ((target[:, None] - start) * line).sum(axis=2)
-    return along / np.maximum((line**2).sum(axis=1), _TINY)
+    along /= np.maximum((line**2).sum(axis=1), _TINY)
+    return along
 
 
 def _squared(

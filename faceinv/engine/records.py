@@ -235,7 +235,8 @@ class LandmarkPoints:
     """(B, 68, MARK_CORNERS), zeros after the last corner that matters."""
     metric: NDArray[np.float64]
     """(B, 68, 2, 2) 1/px: A_l. Of a point it is the unit matrix over its standard deviation; of a point of an outline
-    the first row is the outline's unit normal over it, made smaller where the target is far away; the second is zero."""
+    the first row is the outline's unit normal over it, made smaller where the target is far away; the second is
+    zero."""
 
 
 @dataclass(frozen=True)

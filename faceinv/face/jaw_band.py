@@ -1,12 +1,13 @@
 """The part of a face over which the outline of its jaw moves when the head turns.
 
 The 17 jaw landmarks mark the outline of the face in the photo. Seen from the front that is the edge of the jaw; on the
-far side of a turned head it has moved forward over the cheek. The band is the skin between the jaw's edge and the middle
-of the face: there, and on the edge, the outline is looked for.
+far side of a turned head it has moved forward over the cheek. The band is the skin between the jaw's edge and the
+middle of the face: there, and on the edge, the outline is looked for.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,7 +35,8 @@ _OUTSIDE: Final = 1.03
 _BEHIND: Final = 0.1
 """And this far behind it, as a share of the nose tip's distance in depth: not around the ear."""
 _STRAY: Final = 4.0
-"""Cost of an edge of the jaw's path that is one segment's length away from the segment, relative to one that is on it."""
+"""Cost of an edge of the jaw's path that is one segment's length away from the segment, relative to one that is on
+it."""
 
 
 def jaw_band(
@@ -75,7 +77,7 @@ def jaw_band(
 
     barrier = np.zeros(len(points), np.bool_)
     barrier[jaw] = True
-    for first, last in zip(jaw[:-1], jaw[1:], strict=True):
+    for first, last in itertools.pairwise(jaw):
         barrier[_path(points, edges, int(first), int(last))] = True
     open_skin = inside & ~barrier
     label = _parts(edges[open_skin[edges].all(axis=1)], len(points))
@@ -108,7 +110,7 @@ def _around_the_nose(
     line = np.concatenate([[2 * jaw[0] - jaw[1]], jaw, [2 * jaw[-1] - jaw[-2]]])[:, :2] - tip[:2]
     x, y = (points[:, :2] - tip[:2]).T
     place, share = np.full(len(points), np.nan), np.full(len(points), np.nan)
-    for k, (a, b) in enumerate(zip(line[:-1], line[1:], strict=True)):
+    for k, (a, b) in enumerate(itertools.pairwise(line)):
         edge = b - a
         # lambda p = a + t edge
         crossed = x * edge[1] - y * edge[0]
@@ -145,7 +147,8 @@ def _parts(edges: NDArray[np.int64], count: int) -> NDArray[np.int32]:
 
 
 def _path(points: NDArray[np.float64], edges: NDArray[np.int64], first: int, last: int) -> NDArray[np.int64]:
-    """The vertices of the path between two vertices that keeps near the straight line; both alone where there is none."""
+    """The vertices of the path between two vertices that keeps near the straight line; both alone where there is
+    none."""
     chord = points[last] - points[first]
     length = float(np.linalg.norm(chord))
     if length == 0:
@@ -162,7 +165,7 @@ def _path(points: NDArray[np.float64], edges: NDArray[np.int64], first: int, las
     run = np.linalg.norm(points[near[local[:, 0]]] - points[near[local[:, 1]]], axis=1)
     cost = np.maximum(run * (1 + _STRAY * stray[local].mean(axis=1)), 1e-12 * length)
     graph = sparse.coo_array((cost, (local[:, 0], local[:, 1])), shape=(len(near), len(near))).tocsr()
-    _, previous = csgraph.dijkstra(graph, directed=False, indices=int(index[first]), return_predecessors=True)
+    previous = csgraph.dijkstra(graph, directed=False, indices=[int(index[first])], return_predecessors=True)[1][0]
     path = [int(index[last])]
     while path[-1] != index[first]:
         if previous[path[-1]] < 0:

@@ -12,6 +12,7 @@ import numpy as np
 
 from faceinv.errors import ModelError
 from faceinv.face.arrays import all_finite
+from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
 from faceinv.face.self_shadow import MOMENT_COUNT
 
@@ -61,8 +62,8 @@ class MorphableModel:
     face_mask: NDArray[np.bool_]
     """(T,) triangles that are skin which photos show; only they enter the photometric term."""
     jaw_band: NDArray[np.int32]
-    """(17, M) triangles over which the outline of each jaw landmark can move (`faceinv.face.jaw_band`), -1 after the last
-    of a row. M may be 0: jaw landmarks then stay where they are."""
+    """(17, M) triangles over which the outline of each jaw landmark can move (`faceinv.face.jaw_band`), -1 after the
+    last of a row. M may be 0: jaw landmarks then stay where they are."""
     uv: NDArray[np.float32]
     """(U, 2) texture coordinates, origin at the lower left (as in OBJ)."""
     uv_triangles: NDArray[np.int32]
@@ -70,7 +71,9 @@ class MorphableModel:
     mirror: NDArray[np.int32]
     """(N,) the vertex on the other side of the face; a vertex of the midline names itself."""
     expression_names: tuple[str, ...] = ()
-    """Ke names, or none."""
+    """Ke names of the modes, or none."""
+    expression_units: ExpressionUnits | None = None
+    """The named expressions whose combinations the modes are, or None where the modes have no such meaning."""
     occlusion: NDArray[np.float32] | None = None
     """(N, 10) moments of the directions in which the mean face blocks its own light, model space: see
     `faceinv.face.self_shadow`. None where light reaches everything."""
@@ -141,6 +144,11 @@ class MorphableModel:
         if self.expression_names and len(self.expression_names) != self.expression_count:
             raise ModelError(
                 f"model '{self.name}': {len(self.expression_names)} expression names for {self.expression_count} modes."
+            )
+        if self.expression_units is not None and self.expression_units.matrix.shape[1] != self.expression_count:
+            given = self.expression_units.matrix.shape[1]
+            raise ModelError(
+                f"model '{self.name}': expression units of {given} modes for {self.expression_count} modes."
             )
 
     @property
@@ -216,6 +224,9 @@ class MorphableModel:
             albedo_basis=self.albedo_basis[:, :, :keep_albedo],
             field_count=max(0, keep_albedo - self.own_albedo_count),
             expression_names=self.expression_names[:keep_expression],
+            expression_units=None
+            if self.expression_units is None
+            else self.expression_units.columns(slice(keep_expression)),
         )
 
     def with_prior(self, mean: NDArray[np.floating], covariance: NDArray[np.floating]) -> MorphableModel:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from faceinv.errors import InputError
 from faceinv.face.camera import Camera
 from faceinv.face.lighting import pack_lighting
 
@@ -58,6 +59,21 @@ class Face:
             camera=layout.cameras(chi),
             lighting=layout.gamma(chi).copy(),
         )
+
+    def expression_units(self, model: MorphableModel) -> dict[str, float]:
+        """The model's named expressions, 0 at rest and 1 at full strength, not clipped; nothing where it has none."""
+        units = model.expression_units
+        return {} if units is None else units.values(self.expression)
+
+    def with_units(self, model: MorphableModel, **units: float) -> Face:
+        """The same face with the expression that named units make, such as `jawOpen=0.5`; those not named are 0.
+
+        Raises:
+            InputError: when the model has no named units, lacks one of these, or a value is no number.
+        """
+        if model.expression_units is None:
+            raise InputError(f"the model '{model.name}' has no named expression units; set `expression` itself.")
+        return replace(self, expression=model.expression_units.coefficients(units))
 
     def vertices(self, model: MorphableModel) -> NDArray[np.float64]:
         """(N, 3) mm, model space."""

@@ -24,8 +24,7 @@ _T = TypeVar("_T")
 _OLD_NAMES: Final = {
     "photometric_weight": (
         "photometric_sigma",
-        "photometric_samples / photometric_sigma^2 = photometric_weight / identity_weight, and photometric_sigma = inf for "
-        "a weight of 0",
+        "photometric_samples / photometric_sigma^2 = photometric_weight / identity_weight, or inf for 0",
     ),
     "landmark_weight": ("landmark_sigma", "landmark_sigma = sqrt(68 * identity_weight / landmark_weight)"),
     "identity_weight": ("identity_sigma", "leave it 1: other weights become relative to this one"),
@@ -68,16 +67,17 @@ def _refusing_old_names(cls: type[_T]) -> type[_T]:
 class FitConfig:
     """Settings of a fit. The defaults suit the default model and photos of any origin.
 
-    What terms count for is said by standard deviations: the energy is a sum of squares over variances, so that a prior of
-    1 weighs 1 and the energy's minimum is the most likely face. An infinite one switches its term off.
+    What terms count for is said by standard deviations: the energy is a sum of squares over variances, so that a
+    prior of 1 weighs 1 and the energy's minimum is the most likely face. An infinite one switches its term off.
 
     Attributes:
-        landmark_sigma: Of landmarks that are given, x and y alike, in units of `units`. People mark the same point of the
-            same photo within about 1 % of the distance between the outer eye corners.
+        landmark_sigma: Of landmarks that are given, x and y alike, in units of `units`. People mark the same point of
+            the same photo within about 1 % of the distance between the outer eye corners.
         detected_landmark_sigma: The same of landmarks that faceinv finds: its network is off by about 3 %.
         jaw_factor: How many times larger it is for the 17 jaw landmarks, across the outline; along it they say nothing.
             Annotators differ most there, and hair and beards widen the outline.
-        brow_factor: The same for the 10 brow landmarks: brows grow where they like, and say little about the bone below.
+        brow_factor: The same for the 10 brow landmarks: brows grow where they like, and say little about the bone
+            below.
         photometric_sigma: Of the colours of face pixels (linear RGB in [0, 1]) around what the model can say: what
             good fits leave, .05 RMSE.
         photometric_samples: How many independent colours a face holds. What a model cannot say of skin (spots, hair,
@@ -86,8 +86,8 @@ class FitConfig:
         identity_sigma: Of identity coefficients, in the model's standard deviations.
         expression_sigma: The same for expression.
         albedo_sigma: The same for albedo.
-        lighting_sigma: Of lighting coefficients above the constant ones (of a light that shows white as 1); keeps unseen
-            sides evenly lit.
+        lighting_sigma: Of lighting coefficients above the constant ones (of a light that shows white as 1); keeps
+            unseen sides evenly lit.
         huber_delta: Colour difference beyond which the photometric cost grows linearly, from 0 to 1; `inf` for plain
             squares. Below the RMSE of a good fit: glints, spots and shadows are in the tails.
         occluder_share: The share of the face that is expected to be covered by something else (glasses, a beard, a

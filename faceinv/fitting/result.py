@@ -126,6 +126,11 @@ class FitResult:
         return self.face.expression
 
     @property
+    def expression_units(self) -> dict[str, float]:
+        """The model's named expressions, 0 at rest and 1 at full strength, not clipped; empty where it has none."""
+        return self.face.expression_units(self.model)
+
+    @property
     def albedo_coefficients(self) -> NDArray[np.float64]:
         """In standard deviations: the face's `albedo` over the model's own modes, without the field."""
         return self.face.albedo[: self.model.own_albedo_count]
@@ -186,9 +191,9 @@ class FitResult:
 
         The posterior covariance of the coefficients is taken from the Gauss-Newton Hessian (Laplace's approximation)
         and carried to the vertices by the bases. Pose, light and albedo are marginalised. So: the standard deviations
-        of the configuration are believed, errors are independent; the posterior is Gaussian around the result; visibility is fixed; what the bases cannot
-        express has no variance. Vertices that the photo says nothing about come out near the spread of the prior. Use
-        it to compare regions and photos rather than as an error bar.
+        of the configuration are believed, errors are independent; the posterior is Gaussian around the result;
+        visibility is fixed; what the bases cannot express has no variance. Vertices that the photo says nothing about
+        come out near the spread of the prior. Use it to compare regions and photos rather than as an error bar.
         """
         layout = ParameterLayout.of(self.model)
         # Entries without a prior (pose, light) may be undetermined in a dark photo: keep the inverse finite.
@@ -285,6 +290,8 @@ class FitResult:
             "albedo": self.vertex_albedo,
             "identity": self.identity,
             "expression": self.expression,
+            "expression_units": np.array(list(self.expression_units.values()), np.float64),
+            "expression_unit_names": np.array(list(self.expression_units), np.str_),
             "albedo_coefficients": self.albedo_coefficients,
             "albedo_field_coefficients": self.albedo_field_coefficients,
             "albedo_field": self.albedo_field,

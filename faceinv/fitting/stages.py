@@ -180,7 +180,9 @@ def start_from_landmarks(engine: Engine, config: FitConfig, problem: Problem, le
     chi = np.zeros((len(problem.landmarks), layout.count))
     mean_points = model.landmarks(model.mean)
     for item, (points, sigma) in enumerate(zip(problem.landmarks, problem.landmark_sigma, strict=True)):
-        weights = np.where(np.isfinite(sigma), sigma[INNER].min() / sigma, 1e-6) ** 2
+        # Points that do not count still say roughly where the face is, where there are no others.
+        least = sigma[np.isfinite(sigma)].min(initial=1.0)
+        weights = np.maximum(least / sigma, 1e-6) ** 2
         chi[item, layout.pose] = fit_weak_perspective(mean_points[INNER], points[INNER], weights[INNER]).pack()
     energy = replace(
         problem.energy,

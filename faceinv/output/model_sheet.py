@@ -24,13 +24,15 @@ _COLUMNS: Final = 4
 _CAPTION: Final = 18
 _BACKGROUND: Final = 245
 _DEVIATIONS: Final = 2.0
-_TINT: Final = np.array([50.0, 200.0, 80.0])
+_MASK_TINT: Final = np.array([50.0, 200.0, 80.0])
+_BAND_TINT: Final = np.array([40.0, 70.0, 230.0])
+_RADIUS: Final = 1.5
 
 
 def render_sheet(model: MorphableModel, size: int = 256) -> Image.Image:
     """Draw a model: its mean from the front and from the side, landmarks, face mask, and the first mode of each kind.
 
-    Landmarks are red, the rows along which those of the jaw slide are blue, the face mask is green. Modes are drawn at
+    Landmarks are red, the band over which those of the jaw slide is blue, the face mask is green. Modes are drawn at
     -2 and +2 standard deviations.
 
     Args:
@@ -56,8 +58,10 @@ def render_sheet(model: MorphableModel, size: int = 256) -> Image.Image:
             cells.append((f"first {kind} mode at {deviations:+.0f} sd", replace(front, **mode)))
     scenes = draw_faces(slim, [face for _, face in cells], (size, size))
     pictures = [_picture(scene) for scene in scenes]
-    masked = slim.face_mask[scenes[3].triangle] & scenes[3].covered
-    pictures[3][masked] = (0.5 * pictures[3][masked] + 0.5 * _TINT).astype(np.uint8)
+    band = np.isin(np.arange(len(slim.triangles)), slim.jaw_triangles)
+    for cell, chosen, tint in ((2, band, _BAND_TINT), (3, slim.face_mask, _MASK_TINT)):
+        shown = chosen[scenes[cell].triangle] & scenes[cell].covered
+        pictures[cell][shown] = (0.5 * pictures[cell][shown] + 0.5 * tint).astype(np.uint8)
     sheet = Image.new("RGB", (_COLUMNS * size, -(-len(cells) // _COLUMNS) * (size + _CAPTION)), (_BACKGROUND,) * 3)
     pen = ImageDraw.Draw(sheet)
     for k, ((caption, _), picture) in enumerate(zip(cells, pictures, strict=True)):
@@ -65,13 +69,9 @@ def render_sheet(model: MorphableModel, size: int = 256) -> Image.Image:
         sheet.paste(Image.fromarray(picture), (left, top + _CAPTION))
         pen.text((left + 4, top + 3), caption, fill=(0, 0, 0))
         if caption == "landmarks":
-            jaw = np.unique(slim.triangles[slim.jaw_triangles])
-            for colour, where, radius in (
-                ((40, 70, 230), front.camera.project(slim.mean)[jaw, :2], 0.5),
-                ((230, 30, 30), front.camera.project(slim.landmarks(slim.mean))[:, :2], 1.5),
-            ):
-                for x, y in where + np.array([left, top + _CAPTION]):
-                    pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+            marks = front.camera.project(slim.landmarks(slim.mean))[:, :2]
+            for x, y in marks + np.array([left, top + _CAPTION]):
+                pen.ellipse((x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS), fill=(230, 30, 30))
     return sheet
 
 

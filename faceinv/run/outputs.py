@@ -117,6 +117,7 @@ def record_of(result: FitResult) -> dict[str, Any]:
             "focal_length_px": result.camera.focal_length,
             "principal_point_px": None if result.camera_source == "weak" else result.camera.centre.tolist(),
         },
+        "expression_units": result.expression_units,
         "image_size": list(result.image_size),
         "seconds": {**result.timings, "total": sum(result.timings.values())},
         "model": result.model_source,

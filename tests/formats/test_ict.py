@@ -26,13 +26,38 @@ def test_known_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert sorted(model.expression_names) == ["aSmall", "jawOpen"]
     assert model.expression_names[0] == "jawOpen", "it moves the face further"
     jaw = head.expression[:, 1].reshape(-1, 3) * 60
-    assert np.abs(model.expression_basis[:, :, 0] - jaw).max() < 1e-3
+    assert np.abs(model.expression_basis[:, :, 0] - 0.25 * jaw).max() < 1e-3, "full strength is four deviations"
+    assert model.expression_units is not None
+    assert model.expression_units.values(np.array([2.0, 0.0])) == {"aSmall": 0.0, "jawOpen": 0.5}
     assert np.abs(model.identity_basis - (head.identity * 60).reshape(-1, 3, 3)).max() < 1e-3, (
         "in the order of their numbers"
     )
     assert np.abs(model.landmarks(model.mean) - head.mean[head.landmarks]).max() < 1e-4
     corner = model.uv[model.uv_triangles].reshape(-1, 2)
     assert np.abs(corner - 0.5 - model.mean[model.triangles].reshape(-1, 3)[:, :2] / 300).max() < 1e-4
+
+
+def test_pairs_become_their_sum_and_their_difference(tmp_path: Path) -> None:
+    names = ("blink_L", "blink_R", "jawLeft", "jawRight", "open")
+    write_ict(tmp_path, expressions=names)
+    model, head = load_model(tmp_path), toy(identity=3, expression=5)
+    full = [head.expression[:, k].reshape(-1, 3) * (30 + 30 * k) for k in range(5)]
+    wanted = {
+        "blink_L + blink_R": 0.25 * (full[0] + full[1]),
+        "blink_L - blink_R": 0.06 * (full[0] - full[1]),
+        "jawLeft": 0.15 * full[2],
+        "jawRight": 0.15 * full[3],
+        "open": 0.25 * full[4],
+    }
+    assert set(model.expression_names) == set(wanted)
+    for name, basis in zip(model.expression_names, np.moveaxis(model.expression_basis, 2, 0), strict=True):
+        assert np.abs(basis - wanted[name]).max() < 1e-3
+    units = model.expression_units
+    assert units is not None
+    some = {"blink_L": 0.7, "blink_R": 0.1, "jawLeft": 0.0, "jawRight": 0.3, "open": -0.2}
+    moved = model.vertices(expression=units.coefficients(some)) - model.mean
+    assert np.abs(moved - sum(v * f for v, f in zip(some.values(), full, strict=True))).max() < 1e-3
+    assert units.values(units.coefficients(some)) == pytest.approx(some)
 
 
 def test_quads_become_two_triangles(tmp_path: Path) -> None:
@@ -80,10 +105,12 @@ def test_published_files() -> None:
     model = load_model(PUBLISHED)
     assert (model.vertex_count, model.identity_count, model.expression_count) == (14062, 3, 3)
     assert set(model.expression_names) == {"browInnerUp_L", "jawOpen", "mouthSmile_L"}
+    assert model.expression_units is not None
+    assert set(model.expression_units.names) == set(model.expression_names)
     marks = model.landmarks(model.mean)
     assert 80 < marks[45, 0] - marks[36, 0] < 100, "outer eye corners, mm"
     jaw_open = model.expression_basis[:, :, model.expression_names.index("jawOpen")]
-    assert model.landmarks(jaw_open)[8, 1] < -20, "the chin goes down"
+    assert model.landmarks(4 * jaw_open)[8, 1] < -20, "the chin goes down"
     assert np.array_equal(model.mirror[model.mirror], np.arange(model.vertex_count)), "a symmetric mesh"
     centres = model.mean[model.triangles].mean(axis=1)
     cheeks = (marks[2] + marks[31]) / 2, (marks[14] + marks[35]) / 2, marks[27] + (0, 30, 0)

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from small import few_modes
 from toy_head import model_of, toy
 
 from faceinv.errors import ModelError
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
+from faceinv.face.jaw_band import jaw_band
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,22 @@ def test_every_field_comes_back(whole: Path) -> None:
     model, again = model_of(toy()), load_npz_model(whole)
     for name in ("name", "licence", "albedo_space", "expression_names"):
         assert getattr(again, name) == getattr(model, name)
-    for name in ("mean", "identity_basis", "triangles", "landmark_weights", "face_mask", "jaw_contour", "uv", "mirror"):
+    for name in ("mean", "identity_basis", "triangles", "landmark_weights", "face_mask", "jaw_band", "uv", "mirror"):
         assert np.array_equal(getattr(again, name), getattr(model, name)), name
         assert getattr(again, name).dtype == getattr(model, name).dtype
+
+
+def test_files_without_a_band_get_it_from_the_surface(tmp_path: Path) -> None:
+    """As those of faceinv 0.1, which hold rows of vertices in its place."""
+    model = few_modes()
+    save_npz_model(model, tmp_path / "new.npz")
+    stored = fields_of(tmp_path / "new.npz")
+    del stored["jaw_band"]
+    np.savez(tmp_path / "old.npz", jaw_contour=np.zeros((17, 3), np.int32), **stored)
+    assert np.array_equal(
+        load_npz_model(tmp_path / "old.npz").jaw_band,
+        jaw_band(model.mean, model.triangles, model.landmark_vertices, model.landmark_weights),
+    )
 
 
 def test_half_precision_stores_bases_only(tmp_path: Path) -> None:
@@ -62,7 +77,7 @@ def test_coarse_fields_are_refined_on_loading(whole: Path, tmp_path: Path) -> No
 
 REQUIRED = (
     *("name", "licence", "albedo_space", "mean", "identity", "expression", "mean_albedo", "albedo", "triangles"),
-    *("landmark_vertices", "landmark_weights", "face_mask", "jaw_contour", "uv", "uv_triangles", "mirror"),
+    *("landmark_vertices", "landmark_weights", "face_mask", "uv", "uv_triangles", "mirror"),
 )
 
 

@@ -25,7 +25,7 @@ from faceinv.fitting.result import FitResult
 from faceinv.photo.color import srgb_to_linear
 
 SIZE = 160
-CONFIG = replace(FitConfig.paper(), size=96, levels=2, iterations=15)
+CONFIG = replace(FitConfig.paper(pixel_units=True), size=96, levels=2, iterations=15)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +71,8 @@ def distance(scene: Scene, result: FitResult) -> float:
 
 
 def test_the_setting() -> None:
-    config = FitConfig.paper()
-    assert config.pixel_units
+    config = FitConfig.paper(pixel_units=True)
+    assert config.units == "pixels"
     assert config.normals == "flat"
     assert np.isinf(config.huber_delta)
     assert ParameterLayout(IDENTITY_DEFAULT, 79, ALBEDO_DEFAULT).count == 312

@@ -182,9 +182,17 @@ __global__ void landmark_points(const LandmarkPointsParams p)
                 vertices[3 * m + k] = p.fixed_vertices[at];
                 weights[3 * m + k] = (m ? share : 1.0 - share) * p.fixed_weights[at];
             }
-        const double *a = edge_xy[segment], *b = edge_xy[segment + 1];
-        across[0] = -(b[1] - a[1]);
-        across[1] = b[0] - a[0];
+        // The edge's direction turns evenly from one mark's to the next: at a mark it is that between its neighbours.
+        double line[2] = {0.0, 0.0};
+        for (int m = 0; m < 2; ++m) {
+            const int at = first + segment + m, before = max(0, at - 1), after = min(JAW - 1, at + 1);
+            double a[2], b[2];
+            mix(xy, p.fixed_vertices + 3 * before, p.fixed_weights + 3 * before, a);
+            mix(xy, p.fixed_vertices + 3 * after, p.fixed_weights + 3 * after, b);
+            for (int d = 0; d < 2; ++d) line[d] += (m ? share : 1.0 - share) * (b[d] - a[d]);
+        }
+        across[0] = -line[1];
+        across[1] = line[0];
     } else {
         const int* corner = p.triangles + 3 * row[max(best, 0)];
         Piece piece;

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceinv.errors import ModelError
+from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.formats._albedo import borrowed_albedo
 from faceinv.face.formats._checks import check_finite, check_indices, check_shape
 from faceinv.face.formats._default import default_model
@@ -64,6 +65,7 @@ class RawModel:
     expression: NDArray[Any]
     """(N, 3, Ke)."""
     expression_names: tuple[str, ...] = ()
+    expression_units: ExpressionUnits | None = None
     landmarks: Landmarks | None = None
     """Vertices and weights, or None where the file has no full set."""
     known_landmarks: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
@@ -137,6 +139,7 @@ def finish(raw: RawModel, counts: ModeCounts) -> MorphableModel:
         uv_triangles=uv_triangles.astype(np.int32),
         mirror=mirror_vertices(mean, positions) if raw.mirror is None else raw.mirror.astype(np.int32),
         expression_names=raw.expression_names,
+        expression_units=raw.expression_units,
     )
 
 
@@ -272,6 +275,7 @@ def _drop_still_modes(raw: RawModel) -> RawModel:
         identity=raw.identity[:, :, moves_identity],
         expression=raw.expression[:, :, moves_expression],
         expression_names=names,
+        expression_units=_some_units(raw, moves_expression),
     )
 
 
@@ -294,6 +298,7 @@ def _keep_modes(raw: RawModel, face: NDArray[np.int64], counts: ModeCounts) -> R
             raw,
             expression=raw.expression[:, :, : counts.expression],
             expression_names=raw.expression_names[: counts.expression],
+            expression_units=_some_units(raw, slice(counts.expression)),
         )
     strength = (np.asarray(raw.expression[face], np.float64) ** 2).sum(axis=(0, 1))
     expression = np.argsort(-strength, kind="stable")[: counts.expression]
@@ -301,4 +306,10 @@ def _keep_modes(raw: RawModel, face: NDArray[np.int64], counts: ModeCounts) -> R
         raw,
         expression=raw.expression[:, :, expression],
         expression_names=tuple(raw.expression_names[k] for k in expression) if raw.expression_names else (),
+        expression_units=_some_units(raw, expression),
     )
+
+
+def _some_units(raw: RawModel, kept: NDArray[Any] | slice) -> ExpressionUnits | None:
+    """The units when only some expression modes are kept."""
+    return None if raw.expression_units is None else raw.expression_units.columns(kept)

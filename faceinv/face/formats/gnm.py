@@ -13,8 +13,8 @@ correctives are not read: neck and eyes keep their neutral pose.
 
 Kept is the skin; eyes, teeth, gums and tongue are left out with the modes that move nothing else. Identity modes keep
 the file's order. Expressions come region after region there (left eye, right eye, lower face), so they are sorted by
-how far they move the face: the first so many are then the most important. The model has no albedo and borrows the
-default model's.
+how far they move the face: the first so many are then the most important. They are statistical modes, whose names are
+no units of a rig: such a model has no named units. The model has no albedo and borrows the default model's.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ for Creative Technologies. Li et al., "Learning Formation of Physically-Based Fa
 
 Layout: one Wavefront OBJ for each shape, all with the vertices of `generic_neutral_mesh.obj` in the same order, in
 centimetres: `identity000.obj` and on (the mean plus one standard deviation of a mode), and every other OBJ an
-expression at full strength under its own name. Published expressions carry no statistics: full strength counts as one
-standard deviation, so a coefficient is the strength itself; they are ordered by how far they move the face. Whatever
-identity and expression files are there are taken; the log says how many. `vertex_indices.json` holds the 68 landmarks.
+expression at full strength under its own name. Published expressions carry no statistics: modes are the expressions, of
+left and right their sum and difference, with the standard deviations of what faces do (`_units.py`); the expressions
+themselves are the model's named units. Modes are ordered by how far they move the face. Whatever identity and
+expression files are there are taken; the log says how many. `vertex_indices.json` holds the 68 landmarks.
 
 Kept are the face, head, neck and the sockets behind eyes and lips (14,062 vertices); eyeballs, teeth, tongue and lashes
 are left out. The model has no albedo and borrows the default model's.
@@ -29,6 +30,7 @@ from faceinv.errors import ModelError
 from faceinv.face.formats._checks import check_indices, count_modes
 from faceinv.face.formats._landmarks import Landmarks, vertex_landmarks
 from faceinv.face.formats._raw import ModeCounts, RawModel, finish
+from faceinv.face.formats._units import expression_modes
 from faceinv.face.landmarks68 import LANDMARK_COUNT
 from faceinv.face.model import MorphableModel
 
@@ -63,6 +65,7 @@ def load_ict(path: Path, counts: ModeCounts) -> MorphableModel:
     _log.info("'%s': %d identity and %d expression files", path, len(identities), len(expressions))
     count_modes(counts.expression, len(expressions), None, path, "expression")
     identities = identities[: count_modes(counts.identity, len(identities), None, path, "identity")]
+    modes, names, units = expression_modes(_offsets(expressions, neutral), [other.stem for other in expressions])
     return finish(
         RawModel(
             path=path,
@@ -71,8 +74,9 @@ def load_ict(path: Path, counts: ModeCounts) -> MorphableModel:
             mean=neutral * _MM_PER_UNIT,
             triangles=triangles,
             identity=_offsets(identities, neutral),
-            expression=_offsets(expressions, neutral),
-            expression_names=tuple(other.stem for other in expressions),
+            expression=modes,
+            expression_names=names,
+            expression_units=units,
             landmarks=_landmarks(path / _TABLE, len(neutral)),
             uv=uv,
             uv_triangles=uv_triangles,

@@ -4,12 +4,14 @@ Fields are those of `MorphableModel`, under the same names, plus
 
 - optionally `occlusion`, as float16 or float32,
 - `format` ("faceinv-model") and `version` (1),
+- optionally `expression_unit_names` (U,) and `expression_units` (U, Ke): the named units and the matrix from
+  coefficients to their values,
 - optionally `subdivision_data`, `subdivision_indices`, `subdivision_indptr`, `subdivision_shape`: a sparse matrix
   (compressed rows) that takes a coarse mesh to the full one. Per-vertex fields with as many rows as the matrix has
   columns are multiplied by it on loading, which keeps smooth models small; indices always mean the full mesh.
 
-`jaw_band` may be missing: it is derived from the mean surface then. A `jaw_contour`, which files of faceinv 0.1 hold in its
-place, is not read.
+`jaw_band` may be missing: it is derived from the mean surface then. A `jaw_contour`, which files of faceinv 0.1 hold
+in its place, is not read.
 
 Bases may be stored as float16. Members may be deflated; stored as they are, they load ten times as fast. Nothing in
 the file is pickled, and pickles are refused.
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from faceinv.errors import ModelError
+from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.formats._checks import numeric
 from faceinv.face.jaw_band import jaw_band
 from faceinv.face.model import MorphableModel
@@ -72,7 +75,13 @@ def load_npz_model(path: str | Path) -> MorphableModel:
     arrays: dict[str, Any] = {
         _attribute(key): stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")
     }
-    return MorphableModel(**arrays, **texts, expression_names=names, occlusion=stored.get("occlusion"))
+    return MorphableModel(
+        **arrays,
+        **texts,
+        expression_names=names,
+        expression_units=_units(stored, path),
+        occlusion=stored.get("occlusion"),
+    )
 
 
 def save_npz_model(
@@ -98,6 +107,9 @@ def save_npz_model(
         fields["albedo"] = model.albedo_basis[:, :, : model.own_albedo_count]
     if model.occlusion is not None:
         fields["occlusion"] = model.occlusion.astype(np.float16)
+    if model.expression_units is not None:
+        fields["expression_unit_names"] = np.array(model.expression_units.names, np.str_)
+        fields["expression_units"] = model.expression_units.matrix
     for key in _VERTEX_FIELDS:
         fields[key] = np.asarray(fields[key], dtype if np.ndim(fields[key]) == 3 else np.float32)
     with write_whole(Path(path)) as temporary, temporary.open("wb") as stream:
@@ -113,6 +125,19 @@ def _jaw_band(stored: dict[str, Any], path: Path) -> NDArray[np.int32]:
         return jaw_band(mean, triangles, vertices, weights)
     except (ValueError, IndexError) as error:
         raise ModelError(f"model file '{path}': mesh and landmarks are inconsistent ({error}).") from None
+
+
+def _units(stored: dict[str, Any], path: Path) -> ExpressionUnits | None:
+    """The named units, which files of models without any lack."""
+    if "expression_units" not in stored:
+        return None
+    if "expression_unit_names" not in stored:
+        raise ModelError(f"model file '{path}' lacks expression_unit_names.")
+    names = tuple(str(name) for name in np.atleast_1d(stored["expression_unit_names"]))
+    try:
+        return ExpressionUnits(names, stored["expression_units"])
+    except ModelError as error:
+        raise ModelError(f"model file '{path}': {error}") from None
 
 
 def _attribute(key: str) -> str:
