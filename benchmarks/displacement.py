@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from report import save, table
 from strangers import Stranger, load_renders, named_model, settings
-from surfaces import Expressed, Similarity, Surface, express, quantile
+from surfaces import Expressed, Surface, express, quantile
 
 from faceinv import FaceinvError, FitConfig
 from faceinv.engine.host_terms import HostTerms, prior_diagonal
@@ -54,6 +54,7 @@ __all__ = ["Truth", "displacements", "truth_of"]
 TERMS: Final = ("photo", "landmarks", "identity", "expression", "albedo", "light")
 _LIGHT_ITERATIONS: Final = 12
 _FIT_ITERATIONS: Final = 30
+_POSE_ITERATIONS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,18 @@ def with_true_albedo(model: MorphableModel, stranger: Stranger, truth: Truth) ->
 
 
 def pose_at(fitter: Fitter, stranger: Stranger, truth: Truth, vertices: Array) -> Array:
-    """The camera's parameters, in px of the photo, that see the bent model as the picture shows the true face."""
-    similarity: Similarity = truth.bent.similarity
-    xy = stranger.project(similarity(vertices))
-    chosen = truth.seen
-    pose: Array = fit_weak_perspective(vertices[chosen], xy[chosen], truth.areas[chosen]).pack()
-    return pose
+    """(C,) the camera's parameters, photo px, that see the bent model most like the picture shows the face."""
+    camera = fitter.layout.camera
+    xy, seen, weights = stranger.project(truth.bent.similarity(vertices)), truth.seen, np.sqrt(truth.areas[truth.seen])
+    points, targets = vertices[seen], xy[seen]
+    parameters = fit_weak_perspective(points, targets, truth.areas[seen]).pack()
+    for _ in range(_POSE_ITERATIONS):
+        now = camera.unpack(parameters)
+        gap = weights[:, None] * (targets - now.project(points)[:, :2])
+        columns = weights[:, None, None] * now.pose_columns(points)
+        step = np.linalg.lstsq(columns.reshape(-1, columns.shape[2]), gap.ravel(), rcond=None)[0]
+        parameters = camera.retract(parameters[None], step[None])[0]
+    return parameters
 
 
 def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: Array | None) -> dict[str, Array]:

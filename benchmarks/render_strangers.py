@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder; renders go to OUT/SPLIT")
     parser.add_argument("--faces", type=int, help="only the first ones")
     parser.add_argument("--first", type=int, default=0, help="begin with this one")
-    parser.add_argument("--samples", type=int, default=49, help="rays for each pixel (default %(default)s)")
+    parser.add_argument("--samples", type=int, default=25, help="rays for each pixel (default %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     mitsuba = load_mitsuba(options.threads)

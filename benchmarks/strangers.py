@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from report import save, table
-from surfaces import Surface, align, express, face_triangles, quantile, similarity_of_points
+from surfaces import Similarity, Surface, align, express, face_triangles, quantile, similarity_of_points
 
 from faceinv import FaceinvError, FitConfig, load_model
 from faceinv.face.formats._landmarks import vertex_landmarks
@@ -208,23 +208,25 @@ class Measure:
         surface = Surface(vertices, self.skin)
         landmarks, truth = self.model.landmarks(vertices)[17:], stranger.landmarks3d[17:]
         errors: dict[str, float] = {}
-        for scaled in (True, False):
-            start = similarity_of_points(landmarks, truth, scaled=scaled)
-            laid, _ = align(surface, stranger.points[::_STRIDE], stranger.areas[::_STRIDE], start, scaled)
-            hit = surface.nearest(((stranger.points - laid.translation) @ laid.rotation) / laid.scale)
-            distance = hit.distance * laid.scale
-            if not scaled:
-                errors["rigid"] = quantile(distance, stranger.areas, 0.5)
-                continue
-            errors["median"] = quantile(distance, stranger.areas, 0.5)
-            errors["mean"] = float(np.average(distance, weights=stranger.areas))
-            errors["p90"] = quantile(distance, stranger.areas, 0.9)
-            smooth = vertex_normals(vertices, self.model.triangles)[self.skin[hit.triangle]]
-            normal = np.einsum("qk,qkd->qd", hit.weights, smooth) @ laid.rotation.T
-            normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-            angle = np.degrees(np.arccos(np.clip((normal * stranger.normals).sum(axis=1), -1, 1)))
-            errors["normals"] = float(np.average(angle, weights=stranger.areas))
-            errors["scale"] = laid.scale
+        start = similarity_of_points(landmarks, truth)
+        points, areas = stranger.points, stranger.areas
+        laid, _ = align(surface, points[::_STRIDE], areas[::_STRIDE], start)
+        local = ((points - laid.translation) @ laid.rotation) / laid.scale
+        hit = surface.nearest(local)
+        distance = hit.distance * laid.scale
+        smooth = vertex_normals(vertices, self.model.triangles)[self.skin[hit.triangle]]
+        normal = np.einsum("qk,qkd->qd", hit.weights, smooth) @ laid.rotation.T
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+        angle = np.degrees(np.arccos(np.clip((normal * stranger.normals).sum(axis=1), -1, 1)))
+        errors["median"] = quantile(distance, areas, 0.5)
+        errors["mean"] = float(np.average(distance, weights=areas))
+        errors["p90"] = quantile(distance, areas, 0.9)
+        errors["normals"] = float(np.average(angle, weights=areas))
+        errors["scale"] = laid.scale
+        # In its own size, the surface lies nearly as it did.
+        near = Similarity(1.0, laid.rotation, points.mean(axis=0) - laid.rotation @ local.mean(axis=0))
+        _, own = align(surface, points[::_STRIDE], areas[::_STRIDE], near, scaled=False, iterations=4)
+        errors["rigid"] = quantile(own, areas[::_STRIDE], 0.5)
         return errors
 
 

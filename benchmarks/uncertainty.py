@@ -5,8 +5,11 @@ visible face best. At each vertex of the model's face mask the distance from the
 `FitResult.vertex_std`:
 
 - within: share of the errors within one deviation; 68 % where errors are normal and the deviations right;
-- rank: Spearman's correlation over the vertices between error and deviation, within each face; and of the root mean
-  squares of both over the faces, vertex by vertex.
+- rank over faces: Spearman's correlation over the vertices between the root mean squares, over the faces, of error and
+  deviation.
+- rank: the same within each face. A face is one draw of errors that hang together over centimetres, so that even
+  deviations that are right cannot rank its errors well: `ceiling` is what errors would have that are drawn from the
+  posterior itself.
 
 `--calibrate` fits the two constants of `faceinv/fitting/uncertainty.py`; use it on the split `dev` only.
 
@@ -35,13 +38,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.face.model import MorphableModel
-    from faceinv.fitting.result import FitResult
 
     Array = NDArray[np.float64]
 
 __all__ = ["true_errors"]
 
 _STRIDE = 3
+_DRAWS = 20
 
 
 def true_errors(model: MorphableModel, vertices: Array, stranger: Stranger, chosen: NDArray[np.integer]) -> Array:
@@ -52,10 +55,11 @@ def true_errors(model: MorphableModel, vertices: Array, stranger: Stranger, chos
     return Surface(stranger.vertices, stranger.triangles).nearest(laid(vertices[chosen])).distance / laid.scale
 
 
-def _deviations(result: FitResult, chosen: NDArray[np.integer]) -> tuple[Array, Array]:
-    """(V,) mm each: of the posterior, and of what the bases do not express."""
-    posterior = uncertainty.posterior_std(result.model, result.vertices, result.hessian / result.prior_weight)
-    return posterior[chosen], np.full(len(chosen), uncertainty.RESIDUAL_MM)
+def _ceiling(motions: Array, rng: np.random.Generator) -> float:
+    """Mean rank correlation between the deviations of a posterior and errors drawn from it."""
+    drawn = np.abs(motions @ rng.normal(size=(motions.shape[1], _DRAWS)))
+    spread = np.sqrt((motions**2).sum(axis=1))
+    return float(np.mean([spearmanr(spread, draw).statistic for draw in drawn.T]))
 
 
 def _score(errors: Array, deviations: Array) -> dict[str, float]:
@@ -106,6 +110,8 @@ def main() -> None:
     chosen = np.unique(model.triangles[model.face_mask])
     began = time.perf_counter()
     rows: list[dict[str, Any]] = []
+    ceilings: list[float] = []
+    rng = np.random.default_rng(0)
     every: list[tuple[Array, Array, Array]] = []
     for stranger in renders:
         given = None if options.landmarks == "detected" else getattr(stranger, f"landmarks_{options.landmarks}")
@@ -115,12 +121,17 @@ def main() -> None:
             print(f"{stranger.name}: {error}")
             continue
         errors = true_errors(model, result.vertices, stranger, chosen)
-        posterior, residual = _deviations(result, chosen)
+        hessian = result.hessian / result.prior_weight
+        motions = uncertainty.posterior_motions(model, result.vertices, hessian)[chosen]
+        posterior = np.sqrt((motions**2).sum(axis=1))
+        residual = np.full(len(chosen), uncertainty.RESIDUAL_MM)
         every.append((errors, posterior, residual))
+        ceilings.append(_ceiling(motions, rng))
         both = np.hypot(uncertainty.POSTERIOR_FACTOR * posterior, residual)
         rows.append({"face": stranger.name, **_score(errors[None], both[None])})
     errors, posterior, residual = (np.stack(each) for each in zip(*every, strict=True))
     whole = _score(errors, np.hypot(uncertainty.POSTERIOR_FACTOR * posterior, residual))
+    whole["ceiling"] = float(np.mean(ceilings))
     print(table([{k: v for k, v in row.items() if k != "rank over faces"} for row in rows]))
     print(table([{"": "all", **whole}]))
     print(table([{"": "posterior alone", **_score(errors, posterior)}]))

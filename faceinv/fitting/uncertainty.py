@@ -58,14 +58,17 @@ def surface_std(model: MorphableModel, vertices: Array, hessian: Array, residual
 
 def posterior_std(model: MorphableModel, vertices: Array, hessian: Array) -> Array:
     """(N,) mm along the normals, modulo a similarity: of the coefficients' posterior alone; see `surface_std`."""
+    spread: Array = np.sqrt((posterior_motions(model, vertices, hessian) ** 2).sum(axis=1))
+    return spread
+
+
+def posterior_motions(model: MorphableModel, vertices: Array, hessian: Array) -> Array:
+    """(N, K) mm along the normals, modulo a similarity: times K standard normal numbers a draw from the posterior."""
     layout = ParameterLayout.of(model)
     ridge = _RIDGE * np.diag(np.maximum(np.diagonal(hessian), 1e-12))
     covariance = np.linalg.inv(hessian + ridge)[layout.shape, layout.shape]
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    moved = along_normals(model, vertices, root)
-    spread: Array = np.sqrt((moved**2).sum(axis=1))
-    return spread
+    return along_normals(model, vertices, vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def along_normals(model: MorphableModel, vertices: Array, coefficients: Array) -> Array:
