@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import faceinv
 from faceinv.errors import BackendError, InputError
 from faceinv.face.landmarks68 import MIRRORED
-from faceinv.photo import detector as landmarks_module
+from faceinv.photo import blazeface, networks
 from faceinv.photo.detector import detect_faces, smallest_face
 from faceinv.photo.pts import load_landmarks, read_landmarks, read_pts, validate_landmarks, write_pts
 from faceinv.photo.read import load_image
@@ -255,18 +255,18 @@ def test_a_portrait_is_looked_at_once_unless_every_face_is_wanted(
     sample: NDArray[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    real = landmarks_module._candidates
+    real = blazeface.face_boxes
 
     def counted(image: NDArray[Any], square: Any, size: int) -> Any:
         sizes.append(size)
         return real(image, square, size)
 
-    monkeypatch.setattr(landmarks_module, "_candidates", counted)
+    monkeypatch.setattr(blazeface, "face_boxes", counted)
     portrait, _ = crop_square(sample, 125, 30, 2.2 * FACE_SIZE, 1400)
     assert len(detect_faces(portrait)) == 1
-    assert sizes == [416]
+    assert sizes == [128]
     assert len(detect_faces(portrait, every=True)) == 1
-    assert sizes == [416, 416, 832, 1664]
+    assert sizes == [128, 128, 256, 512, 1024]
 
 
 @pytest.mark.parametrize("side", [500, 1000, 1400])
@@ -295,7 +295,7 @@ def test_detect_refuses_other_arrays(image: NDArray[Any]) -> None:
 
 def test_without_onnxruntime(sample: NDArray[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    landmarks_module._session.cache_clear()
+    networks._session.cache_clear()
     with pytest.raises(BackendError, match="pip install onnxruntime"):
         detect_faces(sample)
 

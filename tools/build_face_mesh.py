@@ -24,7 +24,7 @@ import hashlib
 import io
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ OPSET = 13
 IR_VERSION = 7
 _DTYPES = {tflite.TensorType.FLOAT32: np.float32, tflite.TensorType.FLOAT16: np.float16}
 _DTYPES |= {tflite.TensorType.INT32: np.int32, tflite.TensorType.INT64: np.int64}
-_KINDS = {number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)}
+_KINDS: dict[int, str] = {
+    number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)
+}
 _TO_NCHW = (0, 3, 1, 2)
 _TO_NHWC = (0, 2, 3, 1)
 
@@ -59,7 +61,7 @@ class Source:
         self.outputs = {self.name(index): index for index in map(self.graph.Outputs, range(self.graph.OutputsLength()))}
 
     def name(self, index: int) -> str:
-        return str(self.graph.Tensors(index).Name().decode())
+        return bytes(self.graph.Tensors(index).Name()).decode()
 
     def shape(self, index: int) -> tuple[int, ...]:
         tensor = self.graph.Tensors(index)
@@ -127,7 +129,7 @@ class Converter:
             self.made[index] = write(operator, inputs, index)
         return self.made[index]
 
-    def save(self, path: Path, outputs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    def save(self, path: Path, outputs: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
         """Write the file; outputs are given as new name -> (name in the source, shape of one item)."""
         values = []
         for name, (old, shape) in outputs.items():

@@ -3,21 +3,23 @@
     python benchmarks/render_strangers.py ...            # several folders, of other seeds than the benchmark's
     python tools/measure_landmark_sources.py FOLDER ... --ict ict_face.npz --laid default=default_on_ict.npz
 
-A render is a .npz with `image` (H, W, 3) uint8, `rotation` (3, 3), `translation` (3,), `focal` and `principal` (2,): a
-camera at the origin that looks along -z; `vertices` (V, 3) mm on ICT-FaceKit's topology, and, if known,
-`landmarks_exact` (68, 2) px, whose first 17 are on the visible outline. A laid model is a .npz with `vertices` (N, 3) mm
-of the model's mesh, registered to ICT-FaceKit's mean face.
+A render is a .npz with `image` (H, W, 3) uint8, `rotation` (3, 3), `translation` (3,), `focal` and `principal` (2,):
+a camera at the origin that looks along -z; `vertices` (V, 3) mm on ICT-FaceKit's topology, and, if known,
+`landmarks_exact` (68, 2) px, whose first 17 are on the visible outline. A laid model is a .npz with `vertices` (N, 3)
+mm of the model's mesh, registered to ICT-FaceKit's mean face.
 
-For each landmark the offset is sought, in the face's frame and as a share of the eye distance, that best explains where a
-network saw the landmark in all images: least squares with weights 1 / (1 + (e / .03)^2), hardly any movement along the
-normal (which few views tell), mirrored heads counted too. Standard deviations are those of one coordinate in the image,
-pooled over regions and times 1.7: a network's errors at neighbouring landmarks are alike.
+For each landmark the offset is sought, in the face's frame and as a share of the eye distance, that best explains where
+a network saw the landmark in all images: least squares with weights 1 / (1 + (e / .03)^2), stiff along the normal
+(which few views tell), mirrored heads counted too. Standard deviations are those of one coordinate in the image, pooled
+over regions and times 1.7: a network's errors at neighbouring landmarks are alike. Those of the jaw are across the
+outline, point by point, with what is constant about them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +34,8 @@ from faceinv.photo.square import Square
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from faceinv.face.model import MorphableModel
 
     Array = NDArray[np.float64]
 
@@ -51,8 +55,6 @@ FACING: Final = 0.25
 """Cosine between normal and view of landmarks that count."""
 ANNOTATED: Final = (0.01, 0.02, 0.02)
 """Of annotated landmarks, known from annotators' agreement and not measured here: inner ones, brows, jaw."""
-OUTLINE_SIGMA: Final = 0.04
-"""Of the mesh's own outline."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def read(path: Path, triangles: NDArray[np.int64], marks: NDArray[np.int64]) -> 
     if not boxes:
         return None
     mesh = face_mesh.locate(image, boxes[0].square)
-    small = small_network.refine(image, mesh.points)
-    if small is None:
+    small = None if mesh is None else small_network.refine(image, mesh.points)
+    if mesh is None or small is None:
         return None
     points = camera[marks]
     depth = -points[:, 2]
@@ -161,8 +163,11 @@ def spreads(renders: list[Seen], network: str, offsets: Array) -> tuple[Array, f
     for marks in REGIONS.values():
         rest = left_over(renders, network, offsets, marks, (0, FRONTAL))
         sigma[marks] = CORRELATION * np.sqrt((rest**2).mean())
-    beside = [render.outline[network] for render in renders if render.outline and render.turn < 180]
-    sigma[JAW] = CORRELATION * np.sqrt((np.concatenate(beside) ** 2).mean()) if beside else OUTLINE_SIGMA
+    beside = [render.outline[network] for render in renders if render.outline]
+    if not beside:
+        raise SystemExit("no render tells the outline of the jaw: give some with 'landmarks_exact'")
+    squares = (np.stack(beside) ** 2).mean(axis=0)
+    sigma[JAW] = np.sqrt((squares + squares[MIRRORED[JAW]]) / 2)
     steps = np.arange(0.0, 90.0, 10.0)
     turns, growth = [], []
     for low in steps:
@@ -171,16 +176,19 @@ def spreads(renders: list[Seen], network: str, offsets: Array) -> tuple[Array, f
             inside = [render.turn for render in renders if low <= render.turn < low + 10]
             turns.append(np.mean(inside))
             growth.append(np.sqrt((rest**2).mean()))
-    squares, sizes = np.square(turns), np.array(growth)
-    slope, start = np.polyfit(squares, sizes, 1)
-    print(f"{network}: one coordinate's spread by turn: ", dict(zip(np.round(turns), np.round(100 * sizes, 2))))
+    sizes = np.array(growth)
+    slope, start = np.polyfit(np.square(turns), sizes, 1)
+    print(
+        f"{network}: one coordinate's spread by turn: ",
+        dict(zip(np.round(turns), np.round(100 * sizes, 2), strict=True)),
+    )
     return sigma, float(np.sqrt(start / max(slope, 1e-9)))
 
 
-def model_marks(name: str, laid: Path, ict: dict[str, Any], eye: float) -> Array:
+def model_marks(model: MorphableModel, laid: Path, ict: dict[str, Any], eye: float) -> Array:
     """(68, 3) from the common places to a model's landmarks on ICT's mean face."""
     with np.load(laid) as stored:
-        points = load_model(name).landmarks(stored["vertices"])
+        points = model.landmarks(stored["vertices"])
     marks: Array = (points - ict["mean"][ict["marks"]]) / eye
     marks = (marks + marks[MIRRORED] * [-1.0, 1.0, 1.0]) / 2
     marks[JAW] = 0
@@ -197,7 +205,9 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="folders of renders")
     parser.add_argument("--ict", type=Path, required=True, help="ICT-FaceKit's face as .npz")
     parser.add_argument("--laid", action="append", default=[], metavar="MODEL=NPZ", help="a model laid on ICT's face")
-    parser.add_argument("--held-out", type=Path, nargs="*", default=[], help="folders on which the result is tried only")
+    parser.add_argument(
+        "--held-out", type=Path, nargs="*", default=[], help="folders on which the result is tried only"
+    )
     parser.add_argument("--to", type=Path, default=TARGET, help="file to write (default: %(default)s)")
     options = parser.parse_args()
     with np.load(options.ict) as stored:
@@ -220,20 +230,19 @@ def main() -> None:
     inner, brows, jaw = ANNOTATED
     sigma = np.full(LANDMARK_COUNT, inner)
     sigma[BROWS], sigma[JAW] = brows, jaw
-    sources = {
+    sources: dict[str, dict[str, Any]] = {
         "annotated": {"offsets": np.zeros((LANDMARK_COUNT, 3)), "sigma": sigma, "yaw_scale": 1000.0},
         **{
             name: {"offsets": tables[name], "sigma": spread, "yaw_scale": scale}
             for name, (spread, scale) in measured.items()
         },
     }
-    # Its jaw is the small network's; or its own.
-    contour = measured["small network"][0][JAW]
-    for name, outline in (("face mesh", contour), ("face mesh outline", OUTLINE_SIGMA)):
-        spread = measured["face mesh"][0].copy()
-        spread[JAW] = outline
-        sources[name] = {**sources["face mesh"], "sigma": spread}
-    laid = dict(item.split("=", 1) for item in options.laid)
+    sources["face mesh outline"] = sources["face mesh"]
+    sigma = measured["face mesh"][0].copy()
+    sigma[JAW] = measured["small network"][0][JAW]
+    sources["face mesh"] = {**sources["face mesh outline"], "sigma": sigma}
+    named = [item.split("=", 1) for item in options.laid]
+    laid = [(load_model(name), Path(path)) for name, path in named]
     content = {
         "sources": {
             name: {
@@ -243,10 +252,11 @@ def main() -> None:
             }
             for name, source in sources.items()
         },
-        "models": {name: _rounded(model_marks(name, Path(path), ict, eye)) for name, path in laid.items()},
+        "models": {model.name: _rounded(model_marks(model, path, ict, eye)) for model, path in laid},
     }
-    lines = json.dumps(content, indent=1)
-    options.to.write_text(lines + "\n", encoding="utf-8")
+    # A line for each landmark.
+    text = re.sub(r"\[[^\[\]]*\]", lambda row: " ".join(row[0].split()), json.dumps(content, indent=1))
+    options.to.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ covered, and rolled by up to 90 degrees.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ def _in_tile(tile: Colours, min_score: float) -> npt.NDArray[np.float64]:
     return np.concatenate([scores[sure, None], centre - half, centre + half, eyes], axis=1)
 
 
+@functools.cache
 def _anchors() -> Points:
     """(896, 2) px of the tile."""
     rows = []

@@ -17,36 +17,39 @@ from faceinv.face.landmark_sources import SourceName
 from faceinv.face.landmarks68 import INNER, JAW
 from faceinv.photo import blazeface, face_mesh, small_network
 from faceinv.photo.crop import eye_distance
-from faceinv.photo.face_mesh import MeshFace
 from faceinv.photo.networks import Colours
 from faceinv.photo.pts import Points
 from faceinv.photo.square import Box, Square, area, box_around, covered, overlap
 
 __all__ = ["Colours", "Detection", "detect_faces", "sees_face_at", "smallest_face"]
 
-_TIMES: Final = (1, 2, 4)
-"""A detector's own size at which a photo is looked at."""
+_TIMES: Final = (1, 2, 4, 8)
+"""Sizes at which a photo is looked at, over a detector's own."""
+_LARGEST: Final = 1664
+_LAST_RESORT: Final = 1000
+"""px: larger looks are slow, and are left out where there are faces already and not every one is wanted."""
+_SMALLEST: Final = 18
+"""px from brows to chin."""
 _SAME_FACE: Final = 0.5
 """Of the smaller of two boxes: one that lies in another by more than this is the same face, or a part of it."""
-_FILLS: Final = 0.3
+_FILLS: Final = 0.18
 """Of the image's longer side: next to a face as large as this, nobody looks for small ones unless asked."""
 _LOW_CONTRAST: Final = 0.7
-_MIN_PRESENCE: Final = 10.0
-_MAX_DISAGREEMENT: Final = 0.03
-"""On portraits the mesh's presence is 14 to 26, its disagreement .005 to .016; .015 to .027 with covered eyes, a mask or
-half a face. Past 60 degrees of yaw presence falls below 10, to -7 at 80 degrees, with a disagreement up to .042."""
 _NO_FACE: Final = -8.0
-_MAX_DISAGREEMENT_ALONE: Final = 0.045
-"""Where there is no face presence is -20 to 4, and disagreement at least .048 when it is above -8."""
+_MAX_DISAGREEMENT: Final = 0.045
+"""Presence is 14 to 26 on portraits and falls to -7 towards a yaw of 80 degrees; where there is no face it is -20 to
+4. Disagreement is .005 to .016 on portraits, .015 to .027 with covered eyes, a mask or half a face, up to .042 at 80
+degrees; where there is no face at least .048 if presence is above -8, mostly .07 to .6."""
+_MAX_DISAGREEMENT_CONFIRMED: Final = 0.06
+"""Where another network sees the face as well."""
 _MAX_GAP: Final = 0.075
 """Between the two networks' landmarks: .025 to .07 on faces, as their definitions differ."""
 _MIN_SCORE_NEARBY: Final = 0.35
+_MIN_BLAZEFACE_NEARBY: Final = 0.7
+"""It takes 0.5 for things that are no faces, and gives those 0.8 to 1."""
 _MIN_OVERLAP_NEARBY: Final = 0.35
 """Of the detector's square and the landmarks' box; 0.55 to 0.7 on portraits."""
 _NEARBY: Final = ((2.2, 0.0, 0.0), (1.6, 0.0, 0.0), (3.2, 0.0, 0.0))
-
-_Look = Callable[[Colours, Square, int], Iterator[tuple[Square, float]]]
-"""A detector: gives the squares of the faces that it sees in a square of so many px, and its scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +63,14 @@ class Detection:
         source: which network's definition of the landmarks they follow, for
             `faceinv.face.landmark_sources.landmark_source`.
         disagreement: mean distance of the inner landmarks in two views of the face, as a share of the eye distance;
-            about .01 where they are seen well.
+            about .01 where they are seen well. None where it is not known.
     """
 
     box: Box
     score: float
     landmarks: Points
     source: SourceName
-    disagreement: float
+    disagreement: float | None
 
 
 def smallest_face(size: tuple[int, int]) -> int:
@@ -75,16 +78,16 @@ def smallest_face(size: tuple[int, int]) -> int:
 
     Measured with eight portraits: of this size all are found, of two thirds of it few.
     """
-    looks = _sizes(max(size), blazeface.SIDE)
-    return math.ceil(max(size) / (10 * looks[-1] / blazeface.SIDE))
+    finest = _sizes(max(size), blazeface.SIDE)[-1]
+    return max(_SMALLEST, math.ceil(max(size) / (8 * finest / blazeface.SIDE)))
 
 
 def detect_faces(image: Colours, *, every: bool = False) -> tuple[Detection, ...]:
     """Find faces and their 68 landmarks.
 
-    Faces are looked for in the whole image, seen at 128 px, 256 px and 512 px (as far as the image has them), since
-    one look sees faces of a tenfold range of sizes; a face that several looks see is given once, as the first saw it.
-    A portrait, whose face is 0.3 of the image's longer side or more, is looked at only once unless `every` face is
+    Faces are looked for in the whole image, seen at 128 to 1024 px (as far as the image has them), since one look sees
+    faces of an eightfold range of sizes; a face that several looks see is given once, as the first saw it.
+    A portrait, whose face is 0.18 of the image's longer side or more, is looked at only once unless `every` face is
     wanted. When there is none, looks follow in a frame around the image (a face that fills it), with the image rolled
     either way, and with its contrast raised; and all of these again with another detector.
 
@@ -109,9 +112,7 @@ def detect_faces(image: Colours, *, every: bool = False) -> tuple[Detection, ...
         )
     if not np.isfinite(image).all():
         raise InputError("the image holds NaN or infinite values. Replace them first.")
-    faces = _found(image, _seen_by_blazeface, blazeface.SIDE, every)
-    if not faces:
-        faces = _found(image, _seen_by_small_network, small_network.SIDE, every)
+    faces = _found(image, _BY_BLAZEFACE, every) or _found(image, _BY_SMALL_NETWORK, every)
     return tuple(sorted(faces, key=lambda face: -area(face.box)))
 
 
@@ -127,32 +128,67 @@ def sees_face_at(image: Colours, landmarks: Points) -> bool:
     box = box_around(landmarks)
     for square in small_network.around(landmarks, _NEARBY):
         step = math.radians(30)
-        square = replace(square, roll=step * round(square.roll / step))
-        for candidate, _ in small_network.candidates(image, square, small_network.SIDE, _MIN_SCORE_NEARBY):
+        level = replace(square, roll=step * round(square.roll / step))
+        for found in blazeface.face_boxes(image, level, blazeface.SIDE, _MIN_BLAZEFACE_NEARBY):
+            if overlap(found.square.box, box) > _MIN_OVERLAP_NEARBY and _turn(found.square, square) < math.pi / 4:
+                return True
+        for candidate, _ in small_network.candidates(image, level, small_network.SIDE, _MIN_SCORE_NEARBY):
             if overlap(candidate.box, box) > _MIN_OVERLAP_NEARBY:
                 return True
     return False
 
 
-def _found(image: Colours, look: _Look, smallest: int, every: bool) -> list[Detection]:
-    """The faces that one detector sees, which looks at squares of `smallest` px or times that."""
+def _turn(one: Square, other: Square) -> float:
+    """The angle between two squares, radians from 0 to pi."""
+    return abs(math.remainder(one.roll - other.roll, 2 * math.pi))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A detector, and how a face that it reports is located."""
+
+    side: int
+    """px of its own size."""
+    squares: Callable[[Colours, Square, int], Iterator[tuple[Square, float]]]
+    """Of the faces it sees in a square of an image, seen at so many px; and its scores."""
+    locate: Callable[[Colours, Square, float], Detection | None]
+
+
+def _found(image: Colours, search: _Search, every: bool) -> list[Detection]:
+    """The faces that one search finds."""
     long = max(image.shape[:2])
     whole = Square((long - 1) / 2, (long - 1) / 2, long)
     faces: list[Detection] = []
-    for size in _sizes(long, smallest):
-        _add(faces, image, look(image, whole, size))
+    for size in _sizes(long, search.side):
+        if faces and size > _LAST_RESORT and not every:
+            break
+        _look(faces, search, image, whole, size)
         if not every and any((face.box[2:] - face.box[:2]).max() >= _FILLS * long for face in faces):
             break
     for shown, square in () if faces else _hard_cases(image, whole):
-        _add(faces, shown, look(shown, square, smallest))
+        _look(faces, search, shown, square, search.side)
         if faces:
             break
     return faces
 
 
+def _look(faces: list[Detection], search: _Search, image: Colours, square: Square, size: int) -> None:
+    """Append the faces that one look finds and that are not among `faces` yet."""
+
+    def is_new(box: Box) -> bool:
+        return all(covered(box, face.box) <= _SAME_FACE for face in faces)
+
+    for candidate, score in search.squares(image, square, size):
+        if is_new(candidate.box):  # which saves locating it once more
+            face = search.locate(image, candidate, score)
+            if face is not None and is_new(face.box):
+                faces.append(face)
+
+
 def _sizes(long: int, smallest: int) -> list[int]:
     """At which sizes an image of this longer side is seen: those that do not enlarge it much."""
-    return [smallest * times for times in _TIMES if times == 1 or long > smallest * times * 0.75]
+    sizes = [smallest * times for times in _TIMES if times == 1 or long > smallest * times * 0.75]
+    return [size for size in sizes if size <= _LARGEST]
 
 
 def _hard_cases(image: Colours, whole: Square) -> Iterator[tuple[Colours, Square]]:
@@ -171,47 +207,44 @@ def _hard_cases(image: Colours, whole: Square) -> Iterator[tuple[Colours, Square
         yield raised, framed
 
 
-def _seen_by_blazeface(image: Colours, square: Square, size: int) -> Iterator[tuple[Square, float]]:
+def _blazeface_squares(image: Colours, square: Square, size: int) -> Iterator[tuple[Square, float]]:
     return ((found.square, found.score) for found in blazeface.face_boxes(image, square, size))
 
 
-def _seen_by_small_network(image: Colours, square: Square, size: int) -> Iterator[tuple[Square, float]]:
+def _small_squares(image: Colours, square: Square, size: int) -> Iterator[tuple[Square, float]]:
     return small_network.candidates(image, square, size)
 
 
-def _add(faces: list[Detection], image: Colours, seen: Iterator[tuple[Square, float]]) -> None:
-    """Append the faces in squares that a detector gave and that are not among `faces` yet."""
-    for square, score in seen:
-        if not _is_new(square.box, faces):
-            continue  # which saves locating it once more
-        face = _located(image, square, score)
-        if face is not None and _is_new(face.box, faces):
-            faces.append(face)
+def _by_mesh(image: Colours, square: Square, score: float) -> Detection | None:
+    """A face in a detector's square by the mesh's inner landmarks and, where it sees the face, the small network's jaw.
 
-
-def _is_new(box: Box, faces: list[Detection]) -> bool:
-    return all(covered(box, face.box) <= _SAME_FACE for face in faces)
-
-
-def _located(image: Colours, square: Square, score: float) -> Detection | None:
-    """A face in a detector's square, by the network that can be trusted with it; None where none can."""
-    seen = face_mesh.locate(image, square)
-    if seen.presence < _NO_FACE:
+    None where the mesh is not to be trusted.
+    """
+    seen = face_mesh.locate(image, square, _NO_FACE)
+    if seen is None or seen.disagreement > _MAX_DISAGREEMENT_CONFIRMED:
         return None
-    sure = seen.presence > _MIN_PRESENCE and seen.disagreement < _MAX_DISAGREEMENT
-    contour = small_network.refine(image, seen.points)
-    if contour is not None and _gap(contour, seen.points) < _MAX_GAP:
-        points = np.concatenate([contour[JAW], seen.points[INNER]])
-        return Detection(box_around(points), score, points, "face mesh", seen.disagreement)
-    if not sure:
-        located = small_network.locate(image, square)
-        if located is not None:
-            return Detection(box_around(located), score, located, "small network", seen.disagreement)
-    if sure or seen.disagreement < _MAX_DISAGREEMENT_ALONE:
-        return Detection(box_around(seen.points), score, seen.points, "face mesh outline", seen.disagreement)
-    return None
+    points: Points = seen.points
+    source: SourceName = "face mesh outline"
+    contour = small_network.refine(image, points)
+    if contour is not None and _gap(contour, points) < _MAX_GAP:
+        points, source = np.concatenate([contour[JAW], points[INNER]]), "face mesh"
+    elif seen.disagreement > _MAX_DISAGREEMENT:
+        return None
+    return Detection(box_around(points), score, points, source, seen.disagreement)
+
+
+def _by_either(image: Colours, square: Square, score: float) -> Detection | None:
+    """As `_by_mesh`, or else by the small network alone; None where its views disagree."""
+    face = _by_mesh(image, square, score)
+    if face is None and (points := small_network.locate(image, square)) is not None:
+        face = Detection(box_around(points), score, points, "small network", None)
+    return face
 
 
 def _gap(one: Points, other: Points) -> float:
     """Mean distance of the inner landmarks of two sets, over the distance of the eyes."""
     return float(np.linalg.norm((one - other)[INNER], axis=1).mean() / eye_distance(other))
+
+
+_BY_BLAZEFACE: Final = _Search(blazeface.SIDE, _blazeface_squares, _by_mesh)
+_BY_SMALL_NETWORK: Final = _Search(small_network.SIDE, _small_squares, _by_either)

@@ -49,28 +49,33 @@ class MeshFace:
     """Mean distance of the inner points from those of the mirrored crop, over the distance of the outer eye corners."""
 
 
-def locate(image: Colours, square: Square) -> MeshFace:
+def locate(image: Colours, square: Square, min_presence: float = -math.inf) -> MeshFace | None:
     """Look at a face several times, each time in a square around what was seen before, and last in a mirror too.
 
     Args:
         image: (H, W, 3) float32, sRGB-encoded values in [0, 1].
         square: the detector's, as large as the face and level with its eyes.
+        min_presence: logit below which a look is the last, and the answer None.
     """
     square = _enlarged(square)
-    for turn in range(_PASSES):
+    crop, _ = square.sample(image, _SIDE)
+    seen, presence = _look(crop)
+    for _ in range(_PASSES - 1):
+        if presence < min_presence:
+            return None
+        square = _around(square, seen)
         crop, _ = square.sample(image, _SIDE)
         seen, presence = _look(crop)
-        if turn < _PASSES - 1:
-            square = _around(square, seen)
     mirrored, presence_mirrored = _look(np.ascontiguousarray(crop[:, ::-1]))
-    plain = seen[_IBUG]
-    other = mirrored[_IBUG][MIRRORED] * [-1, 1, 1] + [1, 0, 0]
+    plain, other = seen[_IBUG], mirrored[_IBUG][MIRRORED] * [-1, 1, 1] + [1, 0, 0]
     mean = (plain + other) / 2
     gap = np.linalg.norm((plain - other)[INNER, :2], axis=1).mean()
     eyes = np.linalg.norm(mean[OUTER_EYES[0]] - mean[OUTER_EYES[1]])
-    return MeshFace(
-        square.to_photo(mean[:, :2]), min(presence, presence_mirrored), float(gap / eyes) if eyes > 0 else math.inf
-    )
+    presence = max(presence, presence_mirrored)
+    if presence < min_presence:
+        return None
+    points: Points = square.to_photo(mean[:, :2])
+    return MeshFace(points, presence, float(gap / eyes) if eyes > 0 else math.inf)
 
 
 def _look(crop: Colours) -> tuple[npt.NDArray[np.float64], float]:
