@@ -42,7 +42,9 @@ OPSET = 13
 IR_VERSION = 7
 _DTYPES = {tflite.TensorType.FLOAT32: np.float32, tflite.TensorType.FLOAT16: np.float16}
 _DTYPES |= {tflite.TensorType.INT32: np.int32, tflite.TensorType.INT64: np.int64}
-_KINDS: dict[int, str] = {number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)}
+_KINDS: dict[int, str] = {
+    number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)
+}
 _TO_NCHW = (0, 3, 1, 2)
 _TO_NHWC = (0, 2, 3, 1)
 

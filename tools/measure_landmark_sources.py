@@ -35,6 +35,8 @@ from faceinv.photo.square import Square
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.face.model import MorphableModel
+
     Array = NDArray[np.float64]
 
 TARGET: Final = Path(__file__).resolve().parents[1] / "faceinv" / "data" / "landmark_sources.json"
@@ -183,10 +185,10 @@ def spreads(renders: list[Seen], network: str, offsets: Array) -> tuple[Array, f
     return sigma, float(np.sqrt(start / max(slope, 1e-9)))
 
 
-def model_marks(name: str, laid: Path, ict: dict[str, Any], eye: float) -> Array:
+def model_marks(model: MorphableModel, laid: Path, ict: dict[str, Any], eye: float) -> Array:
     """(68, 3) from the common places to a model's landmarks on ICT's mean face."""
     with np.load(laid) as stored:
-        points = load_model(name).landmarks(stored["vertices"])
+        points = model.landmarks(stored["vertices"])
     marks: Array = (points - ict["mean"][ict["marks"]]) / eye
     marks = (marks + marks[MIRRORED] * [-1.0, 1.0, 1.0]) / 2
     marks[JAW] = 0
@@ -239,7 +241,8 @@ def main() -> None:
     sigma = measured["face mesh"][0].copy()
     sigma[JAW] = measured["small network"][0][JAW]
     sources["face mesh"] = {**sources["face mesh outline"], "sigma": sigma}
-    laid = dict(item.split("=", 1) for item in options.laid)
+    named = [item.split("=", 1) for item in options.laid]
+    laid = [(load_model(name), Path(path)) for name, path in named]
     content = {
         "sources": {
             name: {
@@ -249,7 +252,7 @@ def main() -> None:
             }
             for name, source in sources.items()
         },
-        "models": {name: _rounded(model_marks(name, Path(path), ict, eye)) for name, path in laid.items()},
+        "models": {model.name: _rounded(model_marks(model, path, ict, eye)) for model, path in laid},
     }
     # A line for each landmark.
     text = re.sub(r"\[[^\[\]]*\]", lambda row: " ".join(row[0].split()), json.dumps(content, indent=1))

@@ -32,7 +32,7 @@ _SMALLEST: Final = 18
 """px from brows to chin."""
 _SAME_FACE: Final = 0.5
 """Of the smaller of two boxes: one that lies in another by more than this is the same face, or a part of it."""
-_FILLS: Final = 0.3
+_FILLS: Final = 0.18
 """Of the image's longer side: next to a face as large as this, nobody looks for small ones unless asked."""
 _LOW_CONTRAST: Final = 0.7
 _NO_FACE: Final = -8.0
@@ -87,7 +87,7 @@ def detect_faces(image: Colours, *, every: bool = False) -> tuple[Detection, ...
 
     Faces are looked for in the whole image, seen at 128 to 1024 px (as far as the image has them), since one look sees
     faces of an eightfold range of sizes; a face that several looks see is given once, as the first saw it.
-    A portrait, whose face is 0.3 of the image's longer side or more, is looked at only once unless `every` face is
+    A portrait, whose face is 0.18 of the image's longer side or more, is looked at only once unless `every` face is
     wanted. When there is none, looks follow in a frame around the image (a face that fills it), with the image rolled
     either way, and with its contrast raised; and all of these again with another detector.
 

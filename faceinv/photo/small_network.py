@@ -37,6 +37,8 @@ _MAX_SPREAD: Final = 0.022
 _SECOND_PASS: Final = ((1.2, 0.05, 0.0),)
 _LAST_PASS: Final = tuple((side, below, roll) for side in (1.1, 1.3) for below in (0.0, 0.1) for roll in (-0.1, 0.1))
 
+_CONTOUR_PASS: Final = ((1.1, 0.0, -0.1), (1.3, 0.1, -0.1), (1.1, 0.1, 0.1), (1.3, 0.0, 0.1))
+
 
 def candidates(
     image: Colours, square: Square, size: int, min_score: float = _MIN_SCORE
@@ -67,12 +69,16 @@ def locate(image: Colours, square: Square) -> Points | None:
     """(68, 2) photo px of a face in the detector's square; None where the views of it disagree."""
     points = _look(image, [square]).mean(0)
     points = _look(image, list(around(points, _SECOND_PASS))).mean(0)
-    return refine(image, points)
+    return _agreed(image, points, _LAST_PASS)
 
 
 def refine(image: Colours, points: Points) -> Points | None:
     """(68, 2) photo px, seen in squares around points (68, 2) px of a face; None where the views disagree."""
-    views = _look(image, list(around(points, _LAST_PASS)))
+    return _agreed(image, points, _CONTOUR_PASS)
+
+
+def _agreed(image: Colours, points: Points, squares: tuple[tuple[float, float, float], ...]) -> Points | None:
+    views = _look(image, list(around(points, squares)))
     points = views.mean(0)
     box = box_around(points)
     spread = np.linalg.norm(views - points, axis=-1).mean() / (box[2:] - box[:2]).max()
