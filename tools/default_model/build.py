@@ -23,13 +23,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from albedo import albedo_modes
-from expression import expression_modes
-from identity import draw_faces, identity_modes
+from expression import expression_columns, facial_units
+from harmonics import harmonics
+from identity import identity_modes
 from landmarks import landmark_points
 from mesh import cut_mesh
 from paint import painted_areas
 from regions import face_mask
+from sliders import draw_faces, slider_mean
 from sources import read_sources
+from statistics_file import HARMONICS, STATISTICS_FILE, ScanStatistics
 
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.jaw_contour import jaw_contour
@@ -48,13 +51,15 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
     sources = read_sources(wheel, tarball)
     mesh, origin = cut_mesh(sources)
     log.info("%d coarse vertices, %d vertices, %d triangles", len(mesh.kept), len(mesh.mirror), len(mesh.triangles))
-    mean, identity, identity_share = identity_modes(draw_faces(sources, mesh, origin), mesh)
-    log.info("identity: cumulative variance %s", np.round(identity_share[[9, 19, 39, 59]], 4))
-    expression, names = expression_modes(sources, mesh)
+    # Regions, landmarks and paint belong to vertices: found on the sliders' mean face, they hold on every other.
+    rest = np.asarray(mesh.subdivision @ slider_mean(draw_faces(sources, mesh, origin), mesh))
+    mask = face_mask(sources, mesh, rest)
+    landmark_vertices, landmark_weights = landmark_points(mesh, rest)
+    areas = painted_areas(mesh, rest, landmark_vertices, landmark_weights)
+    basis = harmonics(mesh, mask, HARMONICS)
+    mean, identity = identity_modes(mesh, basis, ScanStatistics.read(STATISTICS_FILE, mesh))
     surface = np.asarray(mesh.subdivision @ mean)
-    mask = face_mask(sources, mesh, surface)
-    landmark_vertices, landmark_weights = landmark_points(mesh, surface)
-    areas = painted_areas(mesh, surface, landmark_vertices, landmark_weights)
+    expression = expression_columns(*facial_units(sources, mesh))
     mean_albedo, albedo, albedo_share = albedo_modes(sources, mesh, mask, areas)
     log.info("albedo: cumulative variance %s", np.round(albedo_share, 4))
 
@@ -71,7 +76,7 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
         albedo_space="linear",
         mean=surface.astype(np.float32),
         identity_basis=full(identity).astype(np.float32),
-        expression_basis=full(expression).astype(np.float32),
+        expression_basis=full(expression.basis).astype(np.float32),
         mean_albedo=mean_albedo.astype(np.float32),
         albedo_basis=albedo.astype(np.float32),
         triangles=mesh.triangles.astype(np.int32),
@@ -82,12 +87,12 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
         uv=mesh.uv.astype(np.float32),
         uv_triangles=mesh.uv_triangles.astype(np.int32),
         mirror=mesh.mirror.astype(np.int32),
-        expression_names=names,
+        expression_names=expression.names,
     )
     coarse = {
         "mean": mean,
         "identity": identity,
-        "expression": expression,
+        "expression": expression.basis,
         "subdivision_data": mesh.subdivision.data.astype(np.float32),
         "subdivision_indices": mesh.subdivision.indices.astype(np.int32),
         "subdivision_indptr": mesh.subdivision.indptr.astype(np.int32),

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from faceinv.face.registration.correspondence import Correspondence
-from faceinv.face.registration.nonrigid import RegistrationSettings, Template, register_surface
+from faceinv.face.registration.nonrigid import Registered, RegistrationSettings, Stage, Template, register_surface
+from faceinv.face.registration.similarity import Similarity, similarity_of_points
 
-__all__ = ["Correspondence", "RegistrationSettings", "Template", "register_surface"]
+__all__ = [
+    "Correspondence",
+    "Registered",
+    "RegistrationSettings",
+    "Similarity",
+    "Stage",
+    "Template",
+    "register_surface",
+    "similarity_of_points",
+]

@@ -28,7 +28,7 @@ from faceinv.face.registration.stiffness import Stiffness, vertex_areas
 if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
 
-__all__ = ["Registered", "RegistrationSettings", "Template", "register_surface"]
+__all__ = ["Registered", "RegistrationSettings", "Stage", "Template", "register_surface"]
 
 Points = NDArray[np.float64]
 Triangles = NDArray[np.int64]
@@ -103,6 +103,11 @@ _STAGES: Final = (
 )
 
 
+_FLIP: Final = np.array([-1.0, 1.0, 1.0])
+_SYMMETRIC_MM: Final = 0.2
+"""A surface whose mirror image lies nearer than this is symmetric."""
+_NEAR_MM: Final = 15.0
+"""Of the template, where a surface is looked at for symmetry."""
 _SOLVED: Final = 1e-7
 """Residual of a step's linear system, as a share of its right side."""
 _ITERATIONS: Final = 300
@@ -122,8 +127,8 @@ class RegistrationSettings:
     """mm: weight of a rim's points, for each mm of rim."""
     landmark_shares: Points = field(default_factory=lambda: _landmark_shares())
     """(68,) weight of each landmark beside the others."""
-    symmetric: bool = True
-    """Both heads are symmetric, and the result shall be."""
+    symmetric: bool | None = None
+    """Both heads are symmetric, and the result shall be; None finds out."""
 
 
 def _landmark_shares() -> Points:
@@ -176,13 +181,12 @@ class _Laying:
     ) -> None:
         self.template, self.how = template, how
         own = template.landmarks(template.vertices)
-        if how.symmetric:
-            landmarks = landmarks.copy()
         self.home = similarity_of_points(landmarks[17:], own[17:])
         self.marks = self.home(landmarks)
         self.kept = _outside_sockets(self.home(vertices), triangles, self.marks)
         triangles = triangles[self.kept]
         self.surface = FacingSurface(self.home(vertices), triangles)
+        self.symmetric = self._are_symmetric() if how.symmetric is None else how.symmetric
         self.area = vertex_areas(template.vertices, template.triangles) * template.importance
         self.surface_area = vertex_areas(self.surface.vertices, triangles)
         self.stiffness = Stiffness(template.vertices, template.triangles)
@@ -193,6 +197,16 @@ class _Laying:
         ).tocsr()
         self.open = open_vertices(count, template.triangles)
         self.rims = self._rims()
+
+    def _are_symmetric(self) -> bool:
+        """Whether both heads are their own mirror images, as near as a landmark is placed."""
+        own = self.template.vertices
+        if np.abs(own[self.template.mirror] * _FLIP - own).max() > _SYMMETRIC_MM:
+            return False
+        face = cKDTree(own).query(self.surface.vertices)[0] < _NEAR_MM
+        mirrored = self.surface.vertices[face] * _FLIP
+        found = self.surface.counterparts(mirrored, self.surface.normals[face] * _FLIP)
+        return len(mirrored) > 0 and float(np.quantile(found.distance, 0.9)) < _SYMMETRIC_MM
 
     def _rims(self) -> list[tuple[NDArray[np.int64], Points]]:
         """For each eye that has a hole in both heads: the template's rim (R,) and points of the surface's (., 3)."""
@@ -270,16 +284,19 @@ class _Laying:
                 right += pull
         index = np.arange(3 * count).reshape(count, 3)
         matrix = sparse.kron(even, sparse.eye_array(3), format="csr")
-        matrix = matrix + sparse.coo_array(
-            (blocks.ravel(), (np.repeat(index, 3, axis=1).ravel(), np.tile(index, (1, 3)).ravel())),
-            shape=matrix.shape,
-        ).tocsr()
+        matrix = (
+            matrix
+            + sparse.coo_array(
+                (blocks.ravel(), (np.repeat(index, 3, axis=1).ravel(), np.tile(index, (1, 3)).ravel())),
+                shape=matrix.shape,
+            ).tocsr()
+        )
         for coupling in couplings:
             matrix = matrix + coupling
         moved = _solution(matrix, even, right, placed)
         solution = moved
-        if self.how.symmetric:
-            solution = (solution + solution[self.template.mirror] * [-1.0, 1.0, 1.0]) / 2
+        if self.symmetric:
+            solution = (solution + solution[self.template.mirror] * _FLIP) / 2
         return solution
 
     def _back(self, placed: Points, normals: Points, reach: float) -> tuple[sparse.csr_array, Points]:
@@ -329,8 +346,8 @@ def _outside_sockets(vertices: Points, triangles: Triangles, marks: Points) -> N
 def _solution(matrix: sparse.csr_array, even: sparse.csr_array, right: Points, start: Points) -> Points:
     """(N, 3) the solution of a (3N, 3N) system by conjugate gradients.
 
-    What the coordinates share, `even` (N, N), and the mean of their own diagonals are factorised for a preconditioner: a
-    ninth of the work of factorising the whole.
+    What the coordinates share, `even` (N, N), and the mean of their own diagonals are factorised for a preconditioner:
+    much less work than factorising the whole.
     """
     count = len(start)
     own = matrix.diagonal().reshape(count, 3).mean(axis=1) - even.diagonal()

@@ -29,9 +29,7 @@ class Similarity:
 
     def inverse(self) -> Similarity:
         """The way back."""
-        return Similarity(
-            1 / self.scale, self.rotation.T, -(self.rotation.T @ self.translation) / self.scale
-        )
+        return Similarity(1 / self.scale, self.rotation.T, -(self.rotation.T @ self.translation) / self.scale)
 
 
 def similarity_of_points(source: Points, target: Points, weights: Points | None = None) -> Similarity:
