@@ -24,7 +24,7 @@ GAZE_DOWN: Final = np.deg2rad(3.0)
 MERIDIANS: Final = 32
 LOOK: Final = {"Up": 20.0, "Down": 25.0, "In": 28.0, "Out": 28.0}
 """Degrees by which a full `eyeLook...` unit turns an eye: the range that face tracking reports."""
-BLINK_RETREAT_MM: Final = 2.2
+BLINK_RETREAT_MM: Final = 1.5
 """How far an eye sinks back while its lid closes. Eyes do so by one to two millimetres; and a lid that moves on a straight
 line, as the vertices of a linear model do, needs the room half-way."""
 

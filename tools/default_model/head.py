@@ -25,7 +25,7 @@ from shell import Skin, neutral_body, whole_skin
 from sources import MILLIMETRES
 from subdivision import sorted_triangles
 from teeth import LOWER, UPPER, teeth
-from tongue import tongue
+from tongue import tongue, tongue_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +124,7 @@ class Head:
 
         Linear, and symmetric: what mirrors on the face mirrors on the whole head.
         """
-        return _follow(self.shell_map, self.rigid, self.body[self.tongue_rows], self.fringes, face)
+        return _follow(self.shell_map, self.rigid, tongue_places(self.body, self.tongue_rows), self.fringes, face)
 
     def units(self, sources: Sources) -> tuple[Floats, tuple[str, ...]]:
         """(C, 3, 52) mm: the rows' full offset in each facial unit, and the units' names. Left and right mirror each other."""
@@ -221,8 +221,9 @@ def whole_head(sources: Sources, mesh: Mesh, origin: Floats, face_mean: Floats) 
     tongue_part, tongue_rows, tongue_step = tongue(sources, body)
     shell_map = ShellMap(skin, (sockets[0], sockets[1]), mouth)
 
-    moved = _follow(shell_map, rigid, body[tongue_rows], (), (face_mean - mesh.mean)[:, :, None])[..., 0]
-    rest = np.concatenate([skin.mean[skin.face_count :], *(r.handles for r in rigid), body[tongue_rows]])
+    moved = _follow(shell_map, rigid, tongue_places(body, tongue_rows), (), (face_mean - mesh.mean)[:, :, None])[..., 0]
+    places = tongue_places(body, tongue_rows)
+    rest = np.concatenate([skin.mean[skin.face_count :], *(r.handles for r in rigid), places])
     rows = np.concatenate([face_mean, rest + moved])
     count = len(skin.kept)
     eyes = tuple(_moved_eye(eye, rows[count + 4 * k : count + 4 * k + 4]) for eye, k in ((right, 1), (left, 0)))
@@ -256,7 +257,7 @@ def whole_head(sources: Sources, mesh: Mesh, origin: Floats, face_mean: Floats) 
         skin=skin,
         mean=rows,
         matrix=matrix,
-        row_mirror=_row_mirror(skin, rigid, body[tongue_rows], fringes),
+        row_mirror=_row_mirror(skin, rigid, places, fringes),
         rigid=tuple(rigid),
         tongue=tongue_part,
         tongue_rows=tongue_rows,

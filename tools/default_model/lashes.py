@@ -19,11 +19,11 @@ __all__ = ["Fringe", "lashes", "mirrored_fringe"]
 COLOUR: Final = (0.022, 0.016, 0.013)
 TILT: Final = {"upper": 0.55, "lower": -0.75}
 """How far lashes rise, over how far they stand out from the eye."""
-LENGTH_MM: Final = {"upper": 5.0, "lower": 2.6}
-POINTS: Final = {"upper": 26, "lower": 18}
+LENGTH_MM: Final = {"upper": 4.2, "lower": 2.0}
+POINTS: Final = {"upper": 38, "lower": 26}
 STEM: Final = 0.22
 """How far the fringe is whole, over the length of a lash."""
-THICK_MM: Final = 0.22
+THICK_MM: Final = 0.14
 CLOSED_TILT: Final = -0.55
 """The same as `TILT` for upper lashes when the eye is shut."""
 

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from eyes import BLINK_RETREAT_MM, Eyeball, look
+from scipy import sparse
 
 if TYPE_CHECKING:
-    from arrays import Floats, Ints
+    from arrays import Bools, Floats, Ints
     from shell import Skin
 
 __all__ = ["EyeMotion", "clear_of_eyes", "closed_blink", "eye_motion", "rested_lids"]
 
 CLEAR_MM: Final = 0.12
 """Between the lids and the eyeball, at the least."""
-STEPS: Final = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+REST_MM: Final = 0.2
+"""Of the innermost ring of the lids' margins from the eyeball, at rest."""
+STEPS: Final = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 """Activations of a unit at which lids are looked at."""
 ROUNDS: Final = 60
 REACH_MM: Final = 6.0
@@ -36,6 +39,9 @@ class EyeMotion:
         """(N, 3) mm at full activation."""
         moved: Floats = (points - centre) @ self.linear.T + self.shift
         return moved
+
+
+_STILL: Final = EyeMotion(np.zeros((3, 3)), np.zeros(3))
 
 
 def eye_motion(unit: str, side: int) -> EyeMotion:
@@ -59,59 +65,76 @@ def clearance(eye: Eyeball, motion: EyeMotion, activation: float, points: Floats
     return gap, arms / np.linalg.norm(arms, axis=1, keepdims=True)
 
 
+@dataclass(frozen=True)
+class _Samples:
+    """Points of the skin about an eye: vertices, and middles of edges and triangles, as rows over coarse vertices."""
+
+    rows: sparse.csr_array
+
+    @classmethod
+    def about(cls, skin: Skin, mean: Floats, eye: Eyeball) -> _Samples:
+        surface = skin.subdivision @ mean
+        near = np.linalg.norm(surface - eye.centre, axis=1) < eye.radius + REACH_MM
+        near &= surface[:, 2] > eye.centre[2] + 3
+        triangles = skin.triangles[near[skin.triangles].all(axis=1)]
+        edges = np.unique(np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]]), 1), axis=0)
+        points = [np.unique(triangles)[:, None], edges, triangles]
+        rows = [sum(skin.subdivision[p[:, k]] for k in range(p.shape[1])) / p.shape[1] for p in points]
+        return cls(sparse.csr_array(sparse.vstack(rows)))
+
+    def spread(self, push: Floats, pushed: Bools) -> Floats:
+        """What coarse vertices do to pass a push (P, 3) of some points on: each the mean of its points' pushes."""
+        weights = self.rows.T.tocsr()
+        load = weights @ pushed.astype(float)
+        step: Floats = np.where((load > 0.02)[:, None], (weights @ push) / np.maximum(load, 1e-9)[:, None], 0.0)
+        return step
+
+
 def rested_lids(skin: Skin, mean: Floats, eyes: tuple[Eyeball, Eyeball]) -> Floats:
     """The mean (M + H, 3) with the margins of the lids laid onto the eyeballs: the innermost ring touches, the others do
-    not enter. Only the shell's vertices move."""
+    not enter."""
     moved = mean.copy()
-    still = EyeMotion(np.zeros((3, 3)), np.zeros(3))
     last = skin.lid_ring.max()
     for eye, side in zip(eyes, (-1, 1), strict=True):
         of_side = (skin.lid_ring > 1) & (side * mean[:, 0] > 0)
-        for ring, least, most in ((last, CLEAR_MM, CLEAR_MM), (last - 1, 0.35, np.inf)):
+        for ring, least, most in ((last, REST_MM, REST_MM), (last - 1, 0.35, np.inf)):
             vertices = np.flatnonzero(of_side & (skin.lid_ring == ring))
-            gap, away = clearance(eye, still, 0.0, moved[vertices])
+            gap, away = clearance(eye, _STILL, 0.0, moved[vertices])
             moved[vertices] += (np.clip(gap, least, most) - gap)[:, None] * away
+        samples = _Samples.about(skin, moved, eye)
+        for _ in range(ROUNDS):
+            gap, away = clearance(eye, _STILL, 0.0, samples.rows @ moved)
+            lack = np.maximum(0.5 * CLEAR_MM - gap, 0.0)
+            if lack.max() < 1e-3:
+                break
+            moved += samples.spread(lack[:, None] * away, lack > 0)
     return np.round(moved, 4)
 
 
 def clear_of_eyes(skin: Skin, mean: Floats, offset: Floats, unit: str, eyes: tuple[Eyeball, Eyeball]) -> Floats:
     """A unit's full offset (M + H, 3), corrected so that no skin enters an eyeball at any activation from 0 to 1.
 
-    Fine vertices that would enter are pushed out along the radius; the coarse vertices that carry them take the push on.
+    Points that would enter are pushed out along the radius; the coarse vertices that carry them take the push on.
     """
     corrected = offset.copy()
-    rows = skin.subdivision
     for eye, side in zip(eyes, (-1, 1), strict=True):
         motion = eye_motion(unit, side)
-        surface = rows @ mean
-        near = np.flatnonzero(
-            (np.linalg.norm(surface - eye.centre, axis=1) < eye.radius + REACH_MM) & (surface[:, 2] > eye.centre[2] + 3)
-        )
-        carriers = rows[near]
-        weights = carriers.T.tocsr()
+        samples = _Samples.about(skin, mean, eye)
+        here = samples.rows @ mean
+        wanted = np.minimum(clearance(eye, _STILL, 0.0, here)[0], CLEAR_MM)
         for _ in range(ROUNDS):
-            here, there = surface[near], carriers @ corrected
-            push, size = np.zeros((len(near), 3)), np.zeros(len(near))
-            for t in STEPS[1:]:
+            there = samples.rows @ corrected
+            push, size = np.zeros((len(here), 3)), np.zeros(len(here))
+            for t in STEPS:
                 gap, away = clearance(eye, motion, t, here + t * there)
-                lack = np.maximum(_wanted(eye, here) - gap, 0.0) / t
+                lack = np.maximum(wanted - gap, 0.0) / t
                 worse = lack > size
                 size = np.where(worse, lack, size)
                 push[worse] = (lack[:, None] * away)[worse]
             if size.max() < 1e-3:
                 break
-            pushed = size > 0
-            load = weights @ pushed.astype(float)
-            step = (weights @ push) / np.maximum(load, 1e-9)[:, None]
-            corrected += np.where((load > 0.02)[:, None], step, 0.0)
+            corrected += samples.spread(push, size > 0)
     return np.round(corrected, 4)
-
-
-def _wanted(eye: Eyeball, here: Floats) -> Floats:
-    """(N,) mm of clearance asked for: what there is at rest, where that is less than `CLEAR_MM`."""
-    still = EyeMotion(np.zeros((3, 3)), np.zeros(3))
-    gap, _ = clearance(eye, still, 0.0, here)
-    return np.minimum(gap, CLEAR_MM)
 
 
 def closed_blink(skin: Skin, mean: Floats, offset: Floats, side: int) -> Floats:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from arrays import Bools, Floats
+    from collections.abc import Callable
+
+    from arrays import Bools, Floats, Ints
     from shell import Skin
 
 __all__ = ["closed_lips", "lower_lip"]
 
-GAP_MM: Final = 0.02
+GAP_MM: Final = 0.0
 ROUNDS: Final = 40
-WINDOW_MM: Final = 1.3
-CORNER_MM: Final = (17.0, 21.0)
+CORNER_MM: Final = (19.5, 22.0)
 """The gap is closed up to the first distance from the middle, and less and less up to the second."""
 
 
@@ -34,24 +35,21 @@ def closed_lips(skin: Skin, mean: Floats, jaw_open: Floats) -> Floats:
     low = lower_lip(skin, jaw_open)
     lips = (skin.mouth_ring <= 4) & (np.abs(mean[:, 1] + 66) < 12) & (mean[:, 2] > 74) & (np.abs(mean[:, 0]) < 24)
     inner = lips & (skin.mouth_ring > 0)
-    fine_low = np.array([low[list(key)].mean() > 0.5 for key in skin.parents])
-    fine_inner = np.array([bool(inner[list(key)].all()) for key in skin.parents])
-    uppers, lowers = np.flatnonzero(fine_inner & ~fine_low), np.flatnonzero(fine_inner & fine_low)
+    edges = np.unique(
+        np.sort(np.concatenate([skin.triangles[:, [0, 1]], skin.triangles[:, [1, 2]], skin.triangles[:, [0, 2]]]), 1), axis=0
+    )
+    side = np.array([low[list(key)].mean() if inner[list(key)].all() else -1 for key in skin.parents])[edges]
+    upper, lower = edges[(side == 0).all(axis=1)], edges[(side == 1).all(axis=1)]
     share = np.select([skin.mouth_ring == 0, skin.mouth_ring == 4], [0.35, 0.5], 1.0)
     beside = skin.mouth_ring == 0
     for quad in skin.quads:
         if (skin.mouth_ring[quad] == 1).any():
             beside[quad] = False
     share = np.where(beside, 0.0, share) * lips
-    centres = np.arange(-22.0, 22.5, 0.5)
+    centres = np.arange(-22.0, 22.25, 0.25)
     for _ in range(ROUNDS):
         surface = skin.subdivision @ moved
-        gaps = np.zeros(len(centres))
-        for k, x in enumerate(centres):
-            a = uppers[np.abs(surface[uppers, 0] - x) < WINDOW_MM]
-            b = lowers[np.abs(surface[lowers, 0] - x) < WINDOW_MM]
-            if len(a) and len(b):
-                gaps[k] = surface[a, 1].min() - surface[b, 1].max() - GAP_MM
+        gaps = _border(surface, upper, centres, np.min) - _border(surface, lower, centres, np.max) - GAP_MM
         gaps = np.maximum(gaps, 0.0)
         gaps *= np.interp(np.abs(centres), CORNER_MM, (1.0, 0.0))
         gaps = np.round((gaps + gaps[::-1]) / 2, 6)
@@ -60,3 +58,16 @@ def closed_lips(skin: Skin, mean: Floats, jaw_open: Floats) -> Floats:
         half = 0.5 * np.interp(moved[:, 0], centres, gaps) * share
         moved[:, 1] += np.where(low, half, -half)
     return np.round(moved, 4)
+
+
+def _border(surface: Floats, edges: Ints, x: Floats, extreme: Callable[..., Floats]) -> Floats:
+    """The height (n,) of the outermost of some edges (E, 2), seen from the front, at widths x (n,); 0 where there is none."""
+    heights = np.zeros(len(x))
+    a, b = surface[edges[:, 0]], surface[edges[:, 1]]
+    for k, at in enumerate(x):
+        span = b[:, 0] - a[:, 0]
+        share = (at - a[:, 0]) / np.where(np.abs(span) < 1e-9, 1.0, span)
+        crossed = (share >= 0) & (share <= 1) & (np.abs(span) >= 1e-9)
+        if crossed.any():
+            heights[k] = extreme((a[:, 1] + share * (b[:, 1] - a[:, 1]))[crossed])
+    return heights
