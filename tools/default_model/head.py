@@ -18,6 +18,7 @@ from follow import Frame, ShellMap, mouth_frame, socket_frame
 from lashes import Fringe, lashes, mirrored_fringe
 from lids import clear_of_eyes, closed_blink, eye_motion, rested_lids
 from lips import closed_lips
+from mouth import clear_of_teeth
 from part import Part, mirrored, symmetric_pairs
 from scipy import sparse
 from mesh import MOUTH_RINGS
@@ -53,6 +54,8 @@ SHEET: Final = (0.02, 0.60, 0.16, 0.84)
 """Where the texture has room for the parts: from and to, along u and along v."""
 DENSITY: Final = {"eye": 0.0034, "teeth": 0.0022, "tongue": 0.0017, "lashes": 0.0022}
 """Texture coordinates for each millimetre; the face has about .0023."""
+TONGUE_SIDEWAYS: Final = 0.65
+"""How far the tongue goes along when the jaw moves to a side."""
 FLIP: Final = np.array([-1.0, 1.0, 1.0])
 
 BAG: Final = (0.30, 0.085, 0.080)
@@ -154,10 +157,17 @@ class Head:
                 rows.append(_affine(np.unique(sources.helpers[LOWER.helper]), self.body, moved, rigid.handles))
             else:
                 rows.append(np.zeros((4, 3)))
-        rows.append(moved[self.tongue_rows])
+        sideways = TONGUE_SIDEWAYS if name.startswith(("jawLeft", "jawRight")) else 1.0
+        rows.append(moved[self.tongue_rows] * [sideways, 1.0, 1.0])
         for fringe in self.fringes:
             own = name.startswith("eyeBlink") and fringe.part.name.startswith(name.removeprefix("eyeBlink").lower())
             rows.append(fringe.blink if own else np.zeros_like(fringe.offset))
+        if name.startswith(("jaw", "mouth", "cheek", "tongue")):
+            jaws = []
+            for here, rigid in zip(range(count, count + 4 * len(self.rigid), 4), self.rigid, strict=True):
+                if rigid.part.name.endswith("teeth"):
+                    jaws.append((rigid.weights @ self.mean[here : here + 4], rigid.weights @ rows[1 + (here - count) // 4]))
+            rows[0] = clear_of_teeth(skin, mean, offset, jaws)
         return np.round(np.concatenate(rows), 4)
 
     def colours(self, mean: Floats, modes: Floats) -> tuple[Floats, Floats]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["closed_lips", "lower_lip"]
 
 GAP_MM: Final = 0.0
+CORNER: Final = 0.325
+"""How far the corners of the mouth go along when the jaw opens, over how far the chin does."""
 ROUNDS: Final = 40
 CORNER_MM: Final = (19.5, 22.0)
 """The gap is closed up to the first distance from the middle, and less and less up to the second."""
@@ -22,7 +24,7 @@ CORNER_MM: Final = (19.5, 22.0)
 
 def lower_lip(skin: Skin, jaw_open: Floats) -> Bools:
     """(M + H,) which coarse vertices the jaw carries, by the full offset (M + H, 3) of `jawOpen`."""
-    lower: Bools = jaw_open[:, 1] < 0.5 * jaw_open[:, 1].min()
+    lower: Bools = jaw_open[:, 1] < CORNER * jaw_open[:, 1].min()
     return lower & (np.abs(skin.mean[:, 0]) < 60)
 
 
