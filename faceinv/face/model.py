@@ -70,6 +70,10 @@ class MorphableModel:
     """(N,) the vertex on the other side of the face; a vertex of the midline names itself."""
     expression_names: tuple[str, ...] = ()
     """Ke names, or none."""
+    part_names: tuple[str, ...] = ()
+    """Names of the surface's parts, as `skin`, `left_eye` (the subject's own left), `upper_teeth`, `tongue`; or none."""
+    triangle_parts: NDArray[np.uint8] | None = None
+    """(T,) each triangle's part, an index into `part_names`; None where these are none."""
 
     def __post_init__(self) -> None:
         def convert(name: str, dtype: type, *shape: int | None) -> None:
@@ -127,6 +131,15 @@ class MorphableModel:
             raise ModelError(
                 f"model '{self.name}': {len(self.expression_names)} expression names for {self.expression_count} modes."
             )
+        if self.part_names and self.triangle_parts is not None:
+            convert("triangle_parts", np.uint8, t)
+            if int(self.triangle_parts.max()) >= len(self.part_names):
+                raise ModelError(
+                    f"model '{self.name}': field 'triangle_parts' names part {self.triangle_parts.max()}, but there are "
+                    f"{len(self.part_names)} part names."
+                )
+        elif self.part_names or self.triangle_parts is not None:
+            raise ModelError(f"model '{self.name}': 'part_names' and 'triangle_parts' come together or not at all.")
 
     @property
     def vertex_count(self) -> int:
@@ -168,6 +181,22 @@ class MorphableModel:
         if expression is not None:
             surface += self.expression_basis @ np.asarray(expression, np.float64)
         return surface
+
+    def part(self, *names: str) -> NDArray[np.bool_]:
+        """(T,) the triangles of the named parts. A model without parts is skin throughout.
+
+        Raises:
+            ModelError: when the model has parts, but none of a given name.
+        """
+        if self.triangle_parts is None:
+            return np.full(len(self.triangles), "skin" in names)
+        unknown = sorted(set(names) - set(self.part_names))
+        if unknown:
+            raise ModelError(
+                f"model '{self.name}' has no part '{unknown[0]}'; its parts are {', '.join(self.part_names)}."
+            )
+        chosen: NDArray[np.bool_] = np.isin(self.triangle_parts, [self.part_names.index(name) for name in names])
+        return chosen
 
     def landmarks(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
         """The 68 landmarks (68, D) of per-vertex values (N, D)."""

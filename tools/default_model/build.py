@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from albedo import albedo_modes
-from expression import expression_columns, facial_units
+from expression import expression_columns
 from harmonics import harmonics
+from head import PART_NAMES, whole_head
 from identity import identity_modes
 from landmarks import landmark_points
 from mesh import cut_mesh
@@ -57,46 +58,52 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
     landmark_vertices, landmark_weights = landmark_points(mesh, rest)
     areas = painted_areas(mesh, rest, landmark_vertices, landmark_weights)
     basis = harmonics(mesh, mask, HARMONICS)
-    mean, identity = identity_modes(mesh, basis, ScanStatistics.read(STATISTICS_FILE, mesh))
-    surface = np.asarray(mesh.subdivision @ mean)
-    expression = expression_columns(*facial_units(sources, mesh))
-    mean_albedo, albedo, albedo_share = albedo_modes(sources, mesh, mask, areas)
+    face_mean, face_identity = identity_modes(mesh, basis, ScanStatistics.read(STATISTICS_FILE, mesh))
+    head = whole_head(sources, mesh, origin, face_mean)
+    identity = np.concatenate([face_identity, head.parts_basis(face_identity)])
+    expression = expression_columns(*head.units(sources))
+    vertices = head.matrix @ head.mean
+    on_skin = np.concatenate([mask, np.zeros(len(head.skin.triangles) - len(mask), dtype=np.bool_)])
+    mean_albedo, albedo, albedo_share = albedo_modes(sources, head.skin, on_skin, head.widened(areas))
+    mean_albedo, albedo = head.colours(mean_albedo, albedo)
     log.info("albedo: cumulative variance %s", np.round(albedo_share, 4))
 
     def half(values: Floats) -> Floats:
         return values.astype(np.float16).astype(np.float64)
 
     def full(values: Floats) -> Floats:
-        flat = mesh.subdivision @ half(values).reshape(len(values), -1)
+        flat = head.matrix @ half(values).reshape(len(values), -1)
         return np.asarray(flat).reshape(-1, *values.shape[1:])
 
     model = MorphableModel(
         name="faceinv-default",
         licence=LICENCE,
         albedo_space="linear",
-        mean=surface.astype(np.float32),
+        mean=vertices.astype(np.float32),
         identity_basis=full(identity).astype(np.float32),
         expression_basis=full(expression.basis).astype(np.float32),
         mean_albedo=mean_albedo.astype(np.float32),
         albedo_basis=albedo.astype(np.float32),
-        triangles=mesh.triangles.astype(np.int32),
+        triangles=head.triangles.astype(np.int32),
         landmark_vertices=landmark_vertices.astype(np.int32),
         landmark_weights=landmark_weights.astype(np.float32),
-        face_mask=mask,
-        jaw_contour=jaw_contour(surface, mesh.triangles, landmark_vertices[:17, 0]),
-        uv=mesh.uv.astype(np.float32),
-        uv_triangles=mesh.uv_triangles.astype(np.int32),
-        mirror=mesh.mirror.astype(np.int32),
+        face_mask=head.face_mask(mesh, mask),
+        jaw_contour=jaw_contour(vertices, head.triangles, landmark_vertices[:17, 0]),
+        uv=head.uv.astype(np.float32),
+        uv_triangles=head.uv_triangles.astype(np.int32),
+        mirror=head.mirror.astype(np.int32),
         expression_names=expression.names,
+        part_names=PART_NAMES,
+        triangle_parts=head.triangle_parts.astype(np.uint8),
     )
     coarse = {
-        "mean": mean,
+        "mean": head.mean,
         "identity": identity,
         "expression": expression.basis,
-        "subdivision_data": mesh.subdivision.data.astype(np.float32),
-        "subdivision_indices": mesh.subdivision.indices.astype(np.int32),
-        "subdivision_indptr": mesh.subdivision.indptr.astype(np.int32),
-        "subdivision_shape": np.array(mesh.subdivision.shape, dtype=np.int64),
+        "subdivision_data": head.matrix.data.astype(np.float32),
+        "subdivision_indices": head.matrix.indices.astype(np.int32),
+        "subdivision_indptr": head.matrix.indptr.astype(np.int32),
+        "subdivision_shape": np.array(head.matrix.shape, dtype=np.int64),
     }
     save_npz_model(model, output, coarse=coarse, dtype=np.float16)
     return load_npz_model(output)

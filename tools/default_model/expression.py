@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from sources import MILLIMETRES
 
 if TYPE_CHECKING:
     from arrays import Floats
-    from mesh import Mesh
-    from sources import Sources
 
-__all__ = ["Expression", "expression_columns", "facial_units"]
+__all__ = ["Expression", "expression_columns"]
 
 TOGETHER: Final[dict[str, float]] = {
     "brow": 0.30,
@@ -63,19 +60,6 @@ class Expression:
     """U names of units."""
     units: Floats
     """(U, K): the units' values, 1 the full effect, are `units @ coefficients`."""
-
-
-def facial_units(sources: Sources, mesh: Mesh) -> tuple[Floats, tuple[str, ...]]:
-    """(M, 3, U) mm at full effect, and the units' names. Left and right units mirror each other exactly.
-
-    `tongueOut` is left out: it moves nothing of the face mesh.
-    """
-    names = tuple(name for name in sorted(sources.units) if name != "tongueOut")
-    columns = []
-    for name in names:
-        reflected = sources.units[_other_side(name)][sources.mirror] * np.array([-1.0, 1.0, 1.0])
-        columns.append(((sources.units[name] + reflected) / 2)[mesh.kept] * MILLIMETRES)
-    return np.stack(columns, axis=-1), names
 
 
 def expression_columns(offsets: Floats, names: tuple[str, ...]) -> Expression:

@@ -56,6 +56,7 @@ DENSITY: Final = {"eye": 0.0034, "teeth": 0.0022, "tongue": 0.0017, "lashes": 0.
 """Texture coordinates for each millimetre; the face has about .0023."""
 TONGUE_SIDEWAYS: Final = 0.65
 """How far the tongue goes along when the jaw moves to a side."""
+EVEN_ROUNDS: Final = 80
 FLIP: Final = np.array([-1.0, 1.0, 1.0])
 
 BAG: Final = (0.30, 0.085, 0.080)
@@ -121,6 +122,8 @@ class Head:
     """(U, 2)"""
     uv_triangles: Ints
     """(T, 3)"""
+    face_vertices: int
+    """How many of the vertices are the face's; they come first."""
 
     def parts_basis(self, face: Floats) -> Floats:
         """(C - M, 3, K): how all other rows follow displacements (M, 3, K) of the face's coarse vertices.
@@ -170,6 +173,15 @@ class Head:
             rows[0] = clear_of_teeth(skin, mean, offset, jaws)
         return np.round(np.concatenate(rows), 4)
 
+    def widened(self, areas: dict[str, Floats]) -> dict[str, Floats]:
+        """Painted areas (N of the face,) carried over to the whole skin: the inside of the mouth is lips, the rest bare."""
+        inside = np.array([float(max(self.skin.mouth_ring[list(key)]) > 0) for key in self.skin.parents])
+        whole = {}
+        for name, area in areas.items():
+            rest = inside[len(area) :]
+            whole[name] = np.concatenate([area, rest if name == "lips" else np.zeros_like(rest)])
+        return whole
+
     def colours(self, mean: Floats, modes: Floats) -> tuple[Floats, Floats]:
         """The mean albedo (N, 3) and its modes (N, 3, K) of the whole head, by those of its skin (., 3), (., 3, K).
 
@@ -182,6 +194,9 @@ class Head:
             return np.array([values[list(key)].mean() for key in skin.parents])
 
         depth, ring = fine(skin.mouth_ring), fine(skin.lid_ring)
+        scalp = np.arange(len(depth)) >= self.face_vertices
+        scalp &= (depth == 0) & (ring == 0)
+        mean, modes = _evened(mean, skin.triangles, scalp), _evened(modes, skin.triangles, scalp)
         inside = np.clip((depth - 1.0) / 2.0, 0, 1)[:, None]
         dark = np.clip((depth - 4.0) / 5.0, 0, 1)[:, None]
         bag = np.array(BAG) + (np.array(THROAT) - np.array(BAG)) * dark
@@ -280,7 +295,20 @@ def whole_head(sources: Sources, mesh: Mesh, origin: Floats, face_mean: Floats) 
         mirror=_mirror(skin, parts, starts),
         uv=uv,
         uv_triangles=uv_triangles,
+        face_vertices=len(mesh.mirror),
     )
+
+
+def _evened(values: Floats, triangles: Ints, where: Bools) -> Floats:
+    """Values (N, ...) with those of some vertices evened out: skins show stubble there, and blotches."""
+    sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    graph = sparse.coo_array((np.ones(len(sides)), (sides[:, 0], sides[:, 1])), shape=(len(values),) * 2).tocsr()
+    graph = sparse.csr_array(graph + graph.T)
+    mean = sparse.csr_array(sparse.diags_array(1 / np.asarray(graph.sum(axis=1)).ravel()) @ graph)[np.flatnonzero(where)]
+    flat = values.reshape(len(values), -1).copy()
+    for _ in range(EVEN_ROUNDS):
+        flat[where] = mean @ flat
+    return flat.reshape(values.shape)
 
 
 def _follow(

@@ -17,6 +17,7 @@ __all__ = ["tongue", "tongue_places"]
 
 NARROWER: Final = 0.78
 SHORTER: Final = 0.92
+FLATTER: Final = 0.85
 TONGUE: Final = (0.40, 0.145, 0.135)
 ROOT: Final = (0.18, 0.055, 0.05)
 
@@ -27,6 +28,8 @@ def tongue_places(body: Floats, rows: Ints) -> Floats:
     root = places[:, 2].min()
     places[:, 0] *= NARROWER
     places[:, 2] = root + SHORTER * (places[:, 2] - root)
+    top = places[:, 1].max()
+    places[:, 1] = top + FLATTER * (places[:, 1] - top)
     return places
 
 

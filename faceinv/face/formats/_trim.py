@@ -38,6 +38,7 @@ def face_part(model: MorphableModel) -> MorphableModel:
         triangles=place[triangles[kept]],
         landmark_vertices=place[model.landmark_vertices],
         face_mask=model.face_mask[kept],
+        triangle_parts=None if model.triangle_parts is None else model.triangle_parts[kept],
         jaw_contour=place[model.jaw_contour],
         uv=model.uv[corners],
         uv_triangles=flat.reshape(-1, 3).astype(np.int32),

@@ -6,6 +6,7 @@ Fields are those of `MorphableModel`, under the same names, plus
 - optionally `subdivision_data`, `subdivision_indices`, `subdivision_indptr`, `subdivision_shape`: a sparse matrix
   (compressed rows) that takes a coarse mesh to the full one. Per-vertex fields with as many rows as the matrix has
   columns are multiplied by it on loading, which keeps smooth models small; indices always mean the full mesh.
+- optionally `part_names` and `triangle_parts`.
 
 Bases may be stored as float16. Members may be deflated; stored as they are, they load ten times as fast. Nothing in
 the file is pickled, and pickles are refused.
@@ -59,10 +60,17 @@ def load_npz_model(path: str | Path) -> MorphableModel:
         _subdivide(stored, path)
     texts: dict[str, Any] = {key: str(stored[key]) for key in _TEXT_FIELDS}
     names = tuple(str(name) for name in np.atleast_1d(stored["expression_names"]))
+    parts = tuple(str(name) for name in np.atleast_1d(stored.get("part_names", ())))
     arrays: dict[str, Any] = {
         _attribute(key): stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")
     }
-    return MorphableModel(**arrays, **texts, expression_names=names)
+    return MorphableModel(
+        **arrays,
+        **texts,
+        expression_names=names,
+        part_names=parts,
+        triangle_parts=stored.get("triangle_parts") if parts else None,
+    )
 
 
 def save_npz_model(
@@ -84,6 +92,8 @@ def save_npz_model(
     """
     fields: dict[str, Any] = {key: getattr(model, _attribute(key)) for key in _FIELDS} | (coarse or {})
     fields["expression_names"] = np.array(model.expression_names, dtype=np.str_)
+    if model.triangle_parts is not None:
+        fields |= {"part_names": np.array(model.part_names, np.str_), "triangle_parts": model.triangle_parts}
     for key in _VERTEX_FIELDS:
         fields[key] = np.asarray(fields[key], dtype if np.ndim(fields[key]) == 3 else np.float32)
     with write_whole(Path(path)) as temporary, temporary.open("wb") as stream:
