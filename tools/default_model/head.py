@@ -54,7 +54,7 @@ SHEET: Final = (0.02, 0.60, 0.16, 0.84)
 """Where the texture has room for the parts: from and to, along u and along v."""
 DENSITY: Final = {"eye": 0.0034, "teeth": 0.0022, "tongue": 0.0017, "lashes": 0.0022}
 """Texture coordinates for each millimetre; the face has about .0023."""
-TONGUE_SIDEWAYS: Final = 0.65
+TONGUE_SIDEWAYS: Final = 0.5
 """How far the tongue goes along when the jaw moves to a side."""
 EVEN_ROUNDS: Final = 80
 FLIP: Final = np.array([-1.0, 1.0, 1.0])

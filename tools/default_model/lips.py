@@ -18,6 +18,8 @@ GAP_MM: Final = 0.0
 CORNER: Final = 0.325
 """How far the corners of the mouth go along when the jaw opens, over how far the chin does."""
 ROUNDS: Final = 40
+MOST_MM: Final = 1.0
+"""Lips farther apart than this are no lips at rest: by as much as this they move in one round."""
 CORNER_MM: Final = (19.5, 22.0)
 """The gap is closed up to the first distance from the middle, and less and less up to the second."""
 
@@ -52,7 +54,7 @@ def closed_lips(skin: Skin, mean: Floats, jaw_open: Floats) -> Floats:
     for _ in range(ROUNDS):
         surface = skin.subdivision @ moved
         gaps = _border(surface, upper, centres, np.min) - _border(surface, lower, centres, np.max) - GAP_MM
-        gaps = np.maximum(gaps, 0.0)
+        gaps = np.clip(np.nan_to_num(gaps), 0.0, MOST_MM)
         gaps *= np.interp(np.abs(centres), CORNER_MM, (1.0, 0.0))
         gaps = np.round((gaps + gaps[::-1]) / 2, 6)
         if gaps.max() < 0.01:
@@ -63,8 +65,8 @@ def closed_lips(skin: Skin, mean: Floats, jaw_open: Floats) -> Floats:
 
 
 def _border(surface: Floats, edges: Ints, x: Floats, extreme: Callable[..., Floats]) -> Floats:
-    """The height (n,) of the outermost of some edges (E, 2), seen from the front, at widths x (n,); 0 where there is none."""
-    heights = np.zeros(len(x))
+    """The height (n,) of the outermost of some edges (E, 2), seen from the front, at widths x (n,); NaN where there is none."""
+    heights = np.full(len(x), np.nan)
     a, b = surface[edges[:, 0]], surface[edges[:, 1]]
     for k, at in enumerate(x):
         span = b[:, 0] - a[:, 0]

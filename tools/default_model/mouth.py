@@ -20,9 +20,9 @@ __all__ = ["clear_of_teeth", "depth_below"]
 STEPS: Final = (0.25, 0.5, 0.75, 1.0)
 """Activations of a unit at which the mouth is looked at."""
 CLEAR_MM: Final = 0.15
-ROUNDS: Final = 25
-REACH: Final = 14
-"""Rings of the skin about the mouth that are looked at, inwards."""
+DEEPEST_MM: Final = 5.0
+"""Teeth farther behind the nearest skin than this are behind another fold of it."""
+ROUNDS: Final = 12
 
 
 def clear_of_teeth(
@@ -48,7 +48,7 @@ def clear_of_teeth(
             surface = rows @ (mean + t * corrected)
             for points, motion in teeth:
                 depth, corners, normal = depth_below(surface, triangles, points + t * motion)
-                inside = depth > 0.02
+                inside = (depth > 0.02) & (depth < DEEPEST_MM)
                 if not inside.any():
                     continue
                 lack = np.repeat((depth[inside] + CLEAR_MM) / t, 3)
@@ -67,14 +67,14 @@ def clear_of_teeth(
             break
         load = spread @ (size > 0).astype(float)
         step = (spread @ push) / np.maximum(load, 1e-9)[:, None]
-        corrected += np.where(((load > 0.05) & of_mouth)[:, None], 0.7 * step, 0.0)
+        corrected += np.where(((load > 0.05) & of_mouth)[:, None], 0.6 * step, 0.0)
     return np.round(corrected, 4)
 
 
 def depth_below(surface: Floats, triangles: Ints, points: Floats) -> tuple[Floats, Ints, Floats]:
     """(P,) mm by which points (P, 3) lie behind a surface (negative: before it), and the corners (P, 3) and unit normal
     (P, 3) of the nearest place."""
-    nearest = Surface(surface, triangles).closest(points, around=6)
+    nearest = Surface(surface, triangles).closest(points, around=4)
     corners = triangles[nearest.triangle]
     normals = vertex_normals(surface, triangles)
     normal = np.einsum("qk,qkd->qd", nearest.weights, normals[corners])
