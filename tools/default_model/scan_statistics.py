@@ -97,7 +97,7 @@ def template_of(mesh: Mesh, surface: Floats, shown: Bools) -> tuple[Template, In
 def factors(
     samples: Floats, basis: Harmonics, weight: Floats, fine: Floats, count: int
 ) -> tuple[Floats, Floats, Floats]:
-    """The mean (K, 3) of coefficients (n, K, 3), their principal factors (K, 3, count), and cumulative variance (count,).
+    """The mean (K, 3) of coefficients (n, K, 3), their principal factors (K, 3, count), and cumulative variance.
 
     Factors are principal components of the surfaces, by weights (N,). Each sample counts together with its mirror
     image, so that the mean is symmetric and each factor is symmetric or antisymmetric.

@@ -40,7 +40,7 @@ class Correspondence:
     agreement: Points
     """(M,) cosine of the angle between both normals."""
     inner: NDArray[np.bool_]
-    """(M,) whether the counterpart lies off the surface's rims."""
+    """(M,) whether the counterpart lies off the surface's rims; on one, the true counterpart may lie beyond."""
 
 
 class FacingSurface:
@@ -83,7 +83,7 @@ class FacingSurface:
             normal=normal,
             distance=np.linalg.norm(position - points, axis=1),
             agreement=(normal * normals).sum(axis=1),
-            inner=~((self._open[corners] & (weights > 1e-6)).any(axis=1)),
+            inner=(weights * self._open[corners]).sum(axis=1) < 1 - 1e-6,
         )
 
 
