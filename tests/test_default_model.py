@@ -372,7 +372,7 @@ def test_texture_coordinates_keep_the_seams(model: MorphableModel) -> None:
 def test_jaw_rows_start_at_their_landmarks(model: MorphableModel) -> None:
     assert (model.jaw_contour[:, 0] == model.landmark_vertices[:17, 0]).all()
     assert (model.landmark_weights[:17, 0] == 1).all()
-    assert model.jaw_contour.shape[0] == 18
+    assert model.jaw_contour.shape[0] == 17
     assert model.jaw_contour.shape[1] >= 5
 
 
