@@ -66,7 +66,7 @@ def _alone(vertices: NDArray[np.float64], stranger: Stranger) -> MorphableModel:
         landmark_vertices=np.zeros((68, 3), np.int32),
         landmark_weights=np.full((68, 3), 1 / 3, np.float32),
         face_mask=np.asarray(seen[stranger.triangles].all(axis=1)),
-        jaw_contour=np.zeros((17, 1), np.int32),
+        jaw_band=np.zeros((17, 0), np.int32),
         uv=np.zeros((count, 2), np.float32),
         uv_triangles=stranger.triangles.astype(np.int32),
         mirror=np.arange(count, dtype=np.int32),

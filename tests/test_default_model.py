@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -32,6 +33,27 @@ def model(path: Path) -> MorphableModel:
     return load_npz_model(path)
 
 
+@dataclass(frozen=True)
+class Units:
+    """The named units of expression, as the file has them."""
+
+    names: tuple[str, ...]
+    matrix: NDArray[np.float64]
+
+    def coefficients(self, **values: float) -> NDArray[np.float64]:
+        """Of units at some of their full effect."""
+        wanted = np.array([values.get(name, 0.0) for name in self.names])
+        found: NDArray[np.float64] = np.linalg.lstsq(self.matrix, wanted, rcond=None)[0]
+        np.testing.assert_allclose(self.matrix @ found, wanted, atol=1e-9)
+        return found
+
+
+@pytest.fixture(scope="module")
+def units(path: Path) -> Units:
+    with np.load(path) as arrays:
+        return Units(tuple(arrays["expression_unit_names"].tolist()), arrays["expression_units"].astype(np.float64))
+
+
 @pytest.fixture(scope="module")
 def landmarks(model: MorphableModel) -> NDArray[np.float64]:
     return model.landmarks(model.mean)
@@ -55,13 +77,22 @@ def test_file_is_small(path: Path) -> None:
 
 
 def test_counts(model: MorphableModel) -> None:
-    assert (model.identity_count, model.expression_count, model.albedo_count) == (60, 51, 8)
+    assert (model.identity_count, model.expression_count, model.albedo_count) == (100, 52, 8)
     assert 9_000 < model.vertex_count < 12_000
-    assert len(model.expression_names) == 51
-    assert {"jawOpen", "eyeBlinkLeft", "mouthSmileRight"} <= set(model.expression_names)
-    assert "tongueOut" not in model.expression_names
+    assert len(set(model.expression_names)) == 52
+    assert {"jawOpen", "eyeBlinkLeft + eyeBlinkRight", "mouthSmileLeft - mouthSmileRight"} <= {*model.expression_names}
     assert model.albedo_space == "linear"
+
+
+def test_licences_of_mesh_and_statistics_are_told(model: MorphableModel, path: Path) -> None:
     assert model.licence.startswith("CC0")
+    assert "MIT" in model.licence
+    with np.load(path) as arrays:
+        notice = str(arrays["notice"])
+    assert "Copyright (c) 2020 USC Institute for Creative Technologies" in notice
+    assert "Permission is hereby granted" in notice
+    document = " ".join(path.with_name("DEFAULT_MODEL.md").read_text(encoding="utf-8").split())
+    assert " ".join(notice[notice.index("MIT License") :].split()) in document
 
 
 def test_measures_are_millimetres_of_an_adult_head(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
@@ -98,12 +129,38 @@ def test_identity_modes_are_symmetric_or_antisymmetric(model: MorphableModel) ->
     assert 3 <= (odd < even).sum() <= 30
 
 
-def test_left_and_right_expressions_mirror_each_other(model: MorphableModel) -> None:
-    names = list(model.expression_names)
-    for name in names:
+def test_left_and_right_units_mirror_each_other(model: MorphableModel, units: Units) -> None:
+    def offset(name: str) -> NDArray[np.float64]:
+        moved: NDArray[np.float64] = model.expression_basis @ units.coefficients(**{name: 1.0})
+        return moved
+
+    for name in units.names:
         twin = name.replace("Left", "#").replace("Right", "Left").replace("#", "Right")
-        mirrored = model.expression_basis[model.mirror][:, :, names.index(twin)] * FLIP
-        np.testing.assert_allclose(mirrored, model.expression_basis[:, :, names.index(name)], atol=1e-2, err_msg=name)
+        np.testing.assert_allclose(offset(twin)[model.mirror] * FLIP, offset(name), atol=0.03, err_msg=name)
+
+
+def test_sides_move_together_more_than_apart(units: Units) -> None:
+    left, right = (np.array([name.endswith(side) for name in units.names]) for side in ("Left", "Right"))
+    pairs = (units.matrix[left] != 0).any(axis=0) & (units.matrix[right] != 0).any(axis=0)
+    signs = np.sign(units.matrix[:, pairs]).sum(axis=0)
+    size = np.abs(units.matrix[:, pairs]).max(axis=0)
+    assert (signs == 2).sum() == (signs == 0).sum() == 18
+    assert size[signs == 2].min() > 2 * size[signs == 0].max()
+
+
+def test_a_full_unit_takes_three_or_four_standard_deviations(units: Units) -> None:
+    for name in units.names:
+        effort = np.linalg.norm(units.coefficients(**{name: 1.0}))
+        assert 2.5 < effort < 14.0, name
+    assert np.linalg.norm(units.coefficients(jawOpen=1.0)) == pytest.approx(4.0, abs=0.05)
+    both = units.coefficients(mouthSmileLeft=1.0, mouthSmileRight=1.0)
+    assert np.linalg.norm(both) < 0.7 * np.linalg.norm(units.coefficients(mouthSmileLeft=1.0))
+
+
+def test_eyes_look_sideways_together(units: Units) -> None:
+    both = np.linalg.norm(units.coefficients(eyeLookInLeft=1.0, eyeLookOutRight=1.0))
+    crossed = np.linalg.norm(units.coefficients(eyeLookInLeft=1.0, eyeLookInRight=1.0))
+    assert both < 0.6 * crossed
 
 
 def test_winding_is_outward(model: MorphableModel) -> None:
@@ -156,19 +213,16 @@ def test_landmarks_stand_in_the_order_of_300w(landmarks: NDArray[np.float64]) ->
     assert (y[50:53].min() > y[61:64].max()) & (y[65:68].min() > y[56:59].max())
 
 
-def test_lips_touch_at_rest_and_part_when_the_jaw_opens(model: MorphableModel) -> None:
+def test_lips_touch_at_rest_and_part_when_the_jaw_opens(model: MorphableModel, units: Units) -> None:
     pairs = np.array([[61, 67], [62, 66], [63, 65]])
     rest = model.landmarks(model.mean)
     assert (np.abs(rest[pairs[:, 0]] - rest[pairs[:, 1]])[:, 1] < 2.0).all()
-    opened = np.zeros(51)
-    opened[model.expression_names.index("jawOpen")] = 2.5
-    apart = model.landmarks(model.vertices(None, opened))
+    apart = model.landmarks(model.vertices(None, units.coefficients(jawOpen=0.8)))
     assert (apart[pairs[:, 0], 1] - apart[pairs[:, 1], 1] > 15).all()
 
 
-def test_blinking_closes_the_lids(model: MorphableModel) -> None:
-    blink = np.zeros(51)
-    blink[model.expression_names.index("eyeBlinkLeft")] = 2.5
+def test_blinking_closes_the_lids(model: MorphableModel, units: Units) -> None:
+    blink = units.coefficients(eyeBlinkLeft=1.0)
     closed, rest = model.landmarks(model.vertices(None, blink)), model.landmarks(model.mean)
 
     def gap(points: NDArray[np.float64], upper: list[int], lower: list[int]) -> float:
@@ -296,7 +350,7 @@ def test_sockets_surround_the_eyes(model: MorphableModel, landmarks: NDArray[np.
 @pytest.mark.parametrize("seed", range(4))
 def test_random_faces_stay_within_bounds(model: MorphableModel, seed: int) -> None:
     random = np.random.default_rng(seed)
-    surface = model.vertices(random.normal(size=60), 0.5 * random.normal(size=51))
+    surface = model.vertices(random.normal(size=100), random.normal(size=52))
     assert np.linalg.norm(surface - model.mean, axis=1).max() < 60
     face = np.unique(model.triangles[model.face_mask])
     assert np.sqrt(((surface - model.mean)[face] ** 2).sum(axis=1).mean()) < 15

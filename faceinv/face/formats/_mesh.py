@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 __all__ = [
     "Surface",
     "SurfacePoints",
+    "closest_weights",
     "cylindrical_uv",
     "mirror_vertices",
     "quads_to_triangles",
@@ -118,7 +119,7 @@ class Surface:
                 rows = np.flatnonzero(degree > turn)
                 candidate = self._order[self._starts[column[rows]] + turn] // 3
                 corners = self.vertices[self.triangles[candidate]]
-                weights = _closest_weights(queries[rows], corners)
+                weights = closest_weights(queries[rows], corners)
                 position = np.einsum("qk,qkd->qd", weights, corners)
                 distance = np.linalg.norm(position - queries[rows], axis=1)
                 nearer = distance < best.distance[rows]
@@ -130,7 +131,7 @@ class Surface:
         return best
 
 
-def _closest_weights(points: Points, corners: Points) -> Points:
+def closest_weights(points: Points, corners: Points) -> Points:
     """(Q, 3) barycentric weights of the point of each triangle (Q, 3, 3) nearest to each point (Q, 3)."""
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     ap = points - a

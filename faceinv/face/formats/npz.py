@@ -9,6 +9,7 @@ Fields are those of `MorphableModel`, under the same names, plus
 - optionally `subdivision_data`, `subdivision_indices`, `subdivision_indptr`, `subdivision_shape`: a sparse matrix
   (compressed rows) that takes a coarse mesh to the full one. Per-vertex fields with as many rows as the matrix has
   columns are multiplied by it on loading, which keeps smooth models small; indices always mean the full mesh.
+- optionally `part_names` and `triangle_parts`.
 
 `jaw_band` may be missing: it is derived from the mean surface then. A `jaw_contour`, which files of faceinv 0.1 hold
 in its place, is not read.
@@ -72,6 +73,7 @@ def load_npz_model(path: str | Path) -> MorphableModel:
         stored["occlusion"] = numeric(stored["occlusion"], path, "occlusion").astype(np.float32)
     texts: dict[str, Any] = {key: str(stored[key]) for key in _TEXT_FIELDS}
     names = tuple(str(name) for name in np.atleast_1d(stored["expression_names"]))
+    parts = tuple(str(name) for name in np.atleast_1d(stored.get("part_names", ())))
     arrays: dict[str, Any] = {
         _attribute(key): stored[key] for key in _FIELDS if key not in (*_TEXT_FIELDS, "expression_names")
     }
@@ -81,6 +83,8 @@ def load_npz_model(path: str | Path) -> MorphableModel:
         expression_names=names,
         expression_units=_units(stored, path),
         occlusion=stored.get("occlusion"),
+        part_names=parts,
+        triangle_parts=stored.get("triangle_parts") if parts else None,
     )
 
 
@@ -110,6 +114,8 @@ def save_npz_model(
     if model.expression_units is not None:
         fields["expression_unit_names"] = np.array(model.expression_units.names, np.str_)
         fields["expression_units"] = model.expression_units.matrix
+    if model.triangle_parts is not None:
+        fields |= {"part_names": np.array(model.part_names, np.str_), "triangle_parts": model.triangle_parts}
     for key in _VERTEX_FIELDS:
         fields[key] = np.asarray(fields[key], dtype if np.ndim(fields[key]) == 3 else np.float32)
     with write_whole(Path(path)) as temporary, temporary.open("wb") as stream:
