@@ -122,7 +122,7 @@ def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: A
     """
     model, layout, config = fitter.model, fitter.layout, fitter.config
     photo = fitter.prepare(stranger.image, landmarks)
-    problem = stages.problem_at(config, [photo], len(stages.level_sizes(config)) - 1)
+    problem = stages.problem_at(config, fitter.engine.renderer.model, [photo], len(stages.level_sizes(config)) - 1)
     chi = np.zeros((1, layout.count))
     chi[0, layout.shape] = truth.bent.coefficients
     vertices = model.vertices(chi[0, layout.identity], chi[0, layout.expression])

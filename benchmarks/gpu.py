@@ -422,7 +422,7 @@ def fits_table(
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
         photos = [fitter.prepare(photo, points) for points in sets]
-        problem = stages.problem_at(fitter.config, photos, -1)
+        problem = stages.problem_at(fitter.config, fitter.model, photos, -1)
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
         try:
             start = stages.start_from_landmarks(engine, fitter.config, problem)

@@ -232,7 +232,7 @@ class Measure:
 
 def landmark_fit(fitter: Fitter, photo: Prepared) -> Array:
     """(N, 3) the surface after the first stage of a fit, which sees the 68 points only."""
-    problem = stages.problem_at(fitter.config, [photo], 0)
+    problem = stages.problem_at(fitter.config, fitter.model, [photo], 0)
     lenses = Lenses(fitter.layout, fitter.config, [photo])
     chi = stages.start_from_landmarks(fitter.engine, fitter.config, problem, lenses)[0]
     return fitter.model.vertices(chi[fitter.layout.identity], chi[fitter.layout.expression])

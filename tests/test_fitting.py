@@ -300,8 +300,8 @@ def test_landmarks_weigh_by_where_they_come_from() -> None:
     fitter = Fitter(few_modes(), config=config)
     found = fitter.prepare(sample())
     given = fitter.prepare(sample(), found.landmarks)
-    assert (found.detected, given.detected) == (True, False)
-    sigma = problem_at(config, [given, found], 0).landmark_sigma
+    assert (found.source, given.source) == ("face mesh", "annotated")
+    sigma = problem_at(config, few_modes(), [given, found], 0).landmark_sigma
     for item, own in ((0, 0.02), (1, 0.05)):
         assert sigma[item, :17] == pytest.approx(np.full(17, 3 * own))
         assert sigma[item, 17:27] == pytest.approx(np.full(10, 2 * own))
@@ -311,7 +311,7 @@ def test_landmarks_weigh_by_where_they_come_from() -> None:
 def test_the_unit_of_landmark_distances() -> None:
     def problem(units: str, level: int) -> Problem:
         config = FitConfig.from_dict({"size": 96, "levels": 2, "units": units})
-        return problem_at(config, [Fitter(few_modes(), config=config).prepare(sample())], level)
+        return problem_at(config, few_modes(), [Fitter(few_modes(), config=config).prepare(sample())], level)
 
     corners = problem("eyes", 1).landmarks[0, [36, 45]]
     eyes = np.linalg.norm(corners[0] - corners[1])
@@ -325,7 +325,7 @@ def test_the_unit_of_landmark_distances() -> None:
 def test_the_energy_does_not_depend_on_the_resolution() -> None:
     config = FitConfig(size=96, levels=2)
     photo = Fitter(few_modes(), config=config).prepare(sample())
-    coarse, fine = (problem_at(config, [photo], level) for level in (0, 1))
+    coarse, fine = (problem_at(config, few_modes(), [photo], level) for level in (0, 1))
     assert coarse.energy == fine.energy
     assert coarse.energy.photometric == pytest.approx(config.photometric_samples / config.photometric_sigma**2)
     assert np.array_equal(coarse.landmark_sigma, fine.landmark_sigma)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from faceinv.face.landmarks68 import LANDMARK_COUNT, OUTER_EYES
+from faceinv.face.landmarks68 import BROWS, JAW, LANDMARK_COUNT, OUTER_EYES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +50,12 @@ class LandmarkSource:
     """(68,) standard deviation of a coordinate in the image, for a frontal face."""
     yaw_scale: float
     """Degrees; at a yaw (or pitch) of so many standard deviations have doubled."""
+
+    @property
+    def usual_sigma(self) -> float:
+        """Of a source of this kind: the mean of the inner points but brows - of the face mesh, for all networks."""
+        best = self if self.name == "annotated" else landmark_source("face mesh")
+        return float(np.delete(best.sigma, np.r_[JAW, BROWS]).mean())
 
     def sigma_at(self, yaw: float, disagreement: float | None = None) -> NDArray[np.float64]:
         """(68,) standard deviations for a face turned by some degrees.

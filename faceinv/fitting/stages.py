@@ -12,7 +12,8 @@ import numpy as np
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.records import Energy, LandmarkPoints, Problem
 from faceinv.face.camera import fit_weak_perspective
-from faceinv.face.landmarks68 import BROWS, INNER, JAW, LANDMARK_COUNT
+from faceinv.face.landmark_sources import landmark_source
+from faceinv.face.landmarks68 import BROWS, INNER, JAW, JAW_COUNT, LANDMARK_COUNT
 from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.fitting.lenses import Lenses
 from faceinv.fitting.objective import FaceObjective
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.engine.interface import Engine
+    from faceinv.face.model import MorphableModel
     from faceinv.fitting.config import FitConfig
     from faceinv.photo.prepare import Prepared
 
@@ -101,7 +103,7 @@ def level_sizes(config: FitConfig) -> tuple[int, ...]:
 def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], tell: Progress) -> Fitted:
     """Fit a batch of prepared photos."""
     clock, sizes, layout = _Clock(), level_sizes(config), engine.renderer.layout
-    problems = [problem_at(config, photos, level) for level in range(len(sizes))]
+    problems = [problem_at(config, engine.renderer.model, photos, level) for level in range(len(sizes))]
     lenses = Lenses(layout, config, photos)
     chi = start_from_landmarks(engine, config, problems[0], lenses)
     clock.lap("landmark fit")
@@ -146,20 +148,20 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
     return Fitted(solution, tuple(map(tuple, history)), landmarks3d, hessian, rmse, clock.seconds)
 
 
-def problem_at(config: FitConfig, photos: Sequence[Prepared], level: int) -> Problem:
+def problem_at(config: FitConfig, model: MorphableModel, photos: Sequence[Prepared], level: int) -> Problem:
     """The photos at a level, 0 being the coarsest."""
     size = level_sizes(config)[level]
     points = [photo.crop.at(size).to_crop(photo.landmarks) for photo in photos]
-    each = [config.detected_landmark_sigma if photo.detected else config.landmark_sigma for photo in photos]
-    sigma = np.tile(np.array(each)[:, None], (1, LANDMARK_COUNT))
-    sigma[:, JAW] *= config.jaw_factor
-    sigma[:, BROWS] *= config.brow_factor
+    mean_points = model.landmarks(model.mean)
+    sigma = np.stack([_landmark_sigma(config, photo, mean_points) for photo in photos])
+    offsets = [landmark_source(photo.source).offsets_on(model) for photo in photos]
     unit = [{"eyes": eye_distance(p), "image": float(size), "pixels": 1.0}[config.units] for p in points]
     return Problem(
         image=np.stack([photo.levels[level][0] for photo in photos]),
         mask=np.stack([photo.levels[level][1] for photo in photos]),
         landmarks=np.stack(points),
         landmark_sigma=sigma,
+        landmark_offsets=np.stack(offsets),
         eye_distance=np.array(unit),
         energy=Energy(
             photometric=config.photometric_samples / config.photometric_sigma**2,
@@ -172,6 +174,21 @@ def problem_at(config: FitConfig, photos: Sequence[Prepared], level: int) -> Pro
         ),
         white=white_of(config),
     )
+
+
+def _landmark_sigma(config: FitConfig, photo: Prepared, mean_points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(68,) in the configuration's units. By the source's table where these are eye distances; all alike in others,
+    which belong to other people's settings."""
+    source = landmark_source(photo.source)
+    usual = config.landmark_sigma if photo.source == "annotated" else config.detected_landmark_sigma
+    sigma = np.full(LANDMARK_COUNT, usual)
+    if config.units == "eyes":
+        pose = fit_weak_perspective(mean_points[INNER], photo.landmarks[INNER], np.ones(LANDMARK_COUNT - JAW_COUNT))
+        toward = np.clip(pose.rotation[2, 2], -1.0, 1.0)
+        sigma *= source.sigma_at(float(np.degrees(np.arccos(toward))), photo.disagreement) / source.usual_sigma
+    sigma[JAW] *= config.jaw_factor
+    sigma[BROWS] *= config.brow_factor
+    return sigma
 
 
 def start_from_landmarks(engine: Engine, config: FitConfig, problem: Problem, lenses: Lenses) -> NDArray[np.float64]:

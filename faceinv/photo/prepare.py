@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceinv.errors import NoFaceError
+from faceinv.face.landmark_sources import SourceName
 from faceinv.photo.color import srgb_to_linear
 from faceinv.photo.crop import FaceCrop, eye_distance
-from faceinv.photo.detector import detect_faces, smallest_face
+from faceinv.photo.detector import Detection, detect_faces, smallest_face
 from faceinv.photo.lens import Lens, lens_of
 from faceinv.photo.plausibility import Doubt, doubts, mask_doubts
 from faceinv.photo.pts import LandmarksLike, load_landmarks
@@ -59,8 +60,10 @@ class Prepared:
     """The finest."""
     lens: Lens
     """Of the photo's camera."""
-    detected: bool
-    """Whether the landmarks were found rather than given."""
+    source: SourceName
+    """Who marked the landmarks; `annotated` where they were given."""
+    disagreement: float | None
+    """Of the views in which they were found, as `Detection.disagreement` has it; None where they were given."""
     seconds: float
     """What it took, landmarks found included."""
     warnings: tuple[str, ...] = ()
@@ -94,12 +97,12 @@ def prepare(
     chosen = None if mask is None else load_mask(mask, loaded.size)
     if landmarks is None:
         faces = _detected(loaded)
-        points = faces[0]
+        points, found = faces[0].landmarks, faces[0]
         remarks = _several(len(faces)) + (() if chosen is None else mask_doubts(chosen, points))
     else:
-        points = load_landmarks(landmarks, loaded.size)
+        points, found = load_landmarks(landmarks, loaded.size), None
         remarks = doubts(points, mean_points, loaded.pixels, chosen)
-    return _cut(loaded, points, chosen, settings, remarks, began, intrinsics, detected=landmarks is None)
+    return _cut(loaded, points, chosen, settings, remarks, began, intrinsics, found)
 
 
 def prepare_faces(image: ImageLike, mask: MaskLike | None, settings: CropSettings) -> list[Prepared]:
@@ -108,14 +111,14 @@ def prepare_faces(image: ImageLike, mask: MaskLike | None, settings: CropSetting
     loaded = load_image(image)
     chosen = None if mask is None else load_mask(mask, loaded.size)
     every: list[Prepared] = []
-    for points in _detected(loaded, every=True):
-        remarks = () if chosen is None else mask_doubts(chosen, points)
-        every.append(_cut(loaded, points, chosen, settings, remarks, began, detected=True))
+    for found in _detected(loaded, every=True):
+        remarks = () if chosen is None else mask_doubts(chosen, found.landmarks)
+        every.append(_cut(loaded, found.landmarks, chosen, settings, remarks, began, found=found))
         began = time.perf_counter()
     return every
 
 
-def _detected(loaded: LoadedImage, *, every: bool = False) -> Sequence[NDArray[np.float64]]:
+def _detected(loaded: LoadedImage, *, every: bool = False) -> Sequence[Detection]:
     faces = detect_faces(loaded.pixels, every=every)
     if not faces:
         width, height = loaded.size
@@ -124,7 +127,7 @@ def _detected(loaded: LoadedImage, *, every: bool = False) -> Sequence[NDArray[n
             f"half profile (turned by 45 degrees), and at least {smallest_face(loaded.size)} px from brows to chin in "
             f"a photo of {width} x {height} px; or give its 68 landmarks."
         )
-    return [face.landmarks for face in faces]
+    return faces
 
 
 def _several(count: int) -> tuple[Doubt, ...]:
@@ -142,8 +145,7 @@ def _cut(
     remarks: tuple[Doubt, ...],
     began: float,
     intrinsics: Any | None = None,
-    *,
-    detected: bool,
+    found: Detection | None = None,
 ) -> Prepared:
     lens = lens_of(loaded.size, intrinsics, settings.focal_length, loaded.focal_length)
     if lens.source == "exif" and (doubt := _lens_doubt(lens, landmarks)) is not None:
@@ -159,7 +161,17 @@ def _cut(
     for _ in settings.sizes[1:]:
         levels.insert(0, _halved(*levels[0]))
     warnings = tuple(map(str, remarks))
-    return Prepared(loaded.pixels, tuple(levels), landmarks, crop, lens, detected, time.perf_counter() - began, warnings)
+    return Prepared(
+        loaded.pixels,
+        tuple(levels),
+        landmarks,
+        crop,
+        lens,
+        "annotated" if found is None else found.source,
+        None if found is None else found.disagreement,
+        time.perf_counter() - began,
+        warnings,
+    )
 
 
 def _lens_doubt(lens: Lens, landmarks: NDArray[np.float64]) -> Doubt | None:
