@@ -123,8 +123,8 @@ def _detected(loaded: LoadedImage, *, every: bool = False) -> Sequence[Detection
     if not faces:
         width, height = loaded.size
         raise NoFaceError(
-            f"no face was found in '{loaded.name}'. Give a photo in which the face is in view, upright, frontal to "
-            f"half profile (turned by 45 degrees), and at least {smallest_face(loaded.size)} px from brows to chin in "
+            f"no face was found in '{loaded.name}'. Give a photo in which the face is in view, upright, turned by "
+            f"at most 60 degrees, and at least {smallest_face(loaded.size)} px from brows to chin in "
             f"a photo of {width} x {height} px; or give its 68 landmarks."
         )
     return faces
