@@ -64,6 +64,7 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
     basis = harmonics(mesh, mask, HARMONICS)
     face_mean, face_identity = identity_modes(mesh, basis, ScanStatistics.read(STATISTICS_FILE, mesh))
     head = whole_head(sources, mesh, origin, face_mean)
+    face_identity = head.settled(sources, face_identity)
     identity = np.concatenate([face_identity, head.parts_basis(face_identity)])
     expression = expression_columns(*head.units(sources))
     vertices = head.matrix @ head.mean

@@ -20,6 +20,7 @@ from lids import clear_of_eyes, closed_blink, eye_motion, rested_lids
 from lips import closed_lips
 from mouth import clear_of_teeth
 from part import Part, mirrored, symmetric_pairs
+from rims import settled
 from scipy import sparse
 from mesh import MOUTH_RINGS
 from shell import Skin, neutral_body, whole_skin
@@ -131,6 +132,12 @@ class Head:
         Linear, and symmetric: what mirrors on the face mirrors on the whole head.
         """
         return _follow(self.shell_map, self.rigid, tongue_places(self.body, self.tongue_rows), self.fringes, face)
+
+    def settled(self, sources: Sources, face: Floats) -> Floats:
+        """Displacements (M, 3, K) of the face with lids that stay on the eyeballs and lips that stay together; linear."""
+        jaw_open = _symmetric_unit(sources, "jawOpen")[self.skin.kept]
+        right, left = self.eyes
+        return settled(self.skin, face, self.shell_map.sockets, (right.centre, left.centre), jaw_open)
 
     def units(self, sources: Sources) -> tuple[Floats, tuple[str, ...]]:
         """(C, 3, 52) mm: the rows' full offset in each facial unit, and the units' names. Left and right mirror each other."""

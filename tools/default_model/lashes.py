@@ -19,7 +19,7 @@ __all__ = ["Fringe", "lashes", "mirrored_fringe"]
 COLOUR: Final = (0.022, 0.016, 0.013)
 TILT: Final = {"upper": 0.55, "lower": -0.75}
 """How far lashes rise, over how far they stand out from the eye."""
-LENGTH_MM: Final = {"upper": 4.2, "lower": 2.0}
+LENGTH_MM: Final = {"upper": 4.2, "lower": 1.5}
 POINTS: Final = {"upper": 38, "lower": 26}
 STEM: Final = 0.22
 """How far the fringe is whole, over the length of a lash."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from arrays import Bools, Floats, Ints
     from shell import Skin
 
-__all__ = ["closed_lips", "lower_lip"]
+__all__ = ["CORNER_MM", "closed_lips", "lip_share", "lower_lip"]
 
 GAP_MM: Final = 0.0
 CORNER: Final = 0.325
@@ -37,19 +37,13 @@ def closed_lips(skin: Skin, mean: Floats, jaw_open: Floats) -> Floats:
     """
     moved = mean.copy()
     low = lower_lip(skin, jaw_open)
-    lips = (skin.mouth_ring <= 4) & (np.abs(mean[:, 1] + 66) < 12) & (mean[:, 2] > 74) & (np.abs(mean[:, 0]) < 24)
-    inner = lips & (skin.mouth_ring > 0)
+    inner = _lips(skin, mean) & (skin.mouth_ring > 0)
     edges = np.unique(
         np.sort(np.concatenate([skin.triangles[:, [0, 1]], skin.triangles[:, [1, 2]], skin.triangles[:, [0, 2]]]), 1), axis=0
     )
     side = np.array([low[list(key)].mean() if inner[list(key)].all() else -1 for key in skin.parents])[edges]
     upper, lower = edges[(side == 0).all(axis=1)], edges[(side == 1).all(axis=1)]
-    share = np.select([skin.mouth_ring == 0, skin.mouth_ring == 4], [0.35, 0.5], 1.0)
-    beside = skin.mouth_ring == 0
-    for quad in skin.quads:
-        if (skin.mouth_ring[quad] == 1).any():
-            beside[quad] = False
-    share = np.where(beside, 0.0, share) * lips
+    share = lip_share(skin, mean)
     centres = np.arange(-22.0, 22.25, 0.25)
     for _ in range(ROUNDS):
         surface = skin.subdivision @ moved
@@ -62,6 +56,24 @@ def closed_lips(skin: Skin, mean: Floats, jaw_open: Floats) -> Floats:
         half = 0.5 * np.interp(moved[:, 0], centres, gaps) * share
         moved[:, 1] += np.where(low, half, -half)
     return np.round(moved, 4)
+
+
+def _lips(skin: Skin, mean: Floats) -> Bools:
+    """(M + H,) the lips, by where they are on a mean (M + H, 3)."""
+    x, y, z = mean.T
+    lips: Bools = (skin.mouth_ring <= 4) & (np.abs(y + 66) < 12) & (z > 74) & (np.abs(x) < 24)
+    return lips
+
+
+def lip_share(skin: Skin, mean: Floats) -> Floats:
+    """(M + H,) how far each vertex goes along when the lips are moved: their inner edges wholly, what is beside less."""
+    share = np.select([skin.mouth_ring == 0, skin.mouth_ring == 4], [0.35, 0.5], 1.0)
+    beside = skin.mouth_ring == 0
+    for quad in skin.quads:
+        if (skin.mouth_ring[quad] == 1).any():
+            beside[quad] = False
+    whole: Floats = np.where(beside, 0.0, share) * _lips(skin, mean)
+    return whole
 
 
 def _border(surface: Floats, edges: Ints, x: Floats, extreme: Callable[..., Floats]) -> Floats:
