@@ -15,6 +15,7 @@ import numpy as np
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine, parse_engine
 from faceinv.errors import FaceinvError, InputError
+from faceinv.face.fit_mesh import fit_mesh
 from faceinv.face.formats import DEFAULT, load_model
 from faceinv.face.landmarks68 import INNER, OUTER_EYES
 from faceinv.face.layout import ParameterLayout
@@ -60,7 +61,7 @@ class Fitter:
         self.model_source = self.model.name if isinstance(model, MorphableModel) else _source_of(model)
         self.backend = str(spec)
         settings = EngineSettings(normals=self.config.normals, assembly=self.config.assembly)
-        self.engine: Engine = build_engine(spec, self.model, settings)
+        self.engine: Engine = build_engine(spec, fit_mesh(self.model), settings)
         self.layout = ParameterLayout.of(self.model)
 
     def __reduce__(self) -> tuple[Callable[..., Fitter], tuple[object, ...]]:

@@ -176,7 +176,9 @@ class Head:
             jaws = []
             for here, rigid in zip(range(count, count + 4 * len(self.rigid), 4), self.rigid, strict=True):
                 if rigid.part.name.endswith("teeth"):
-                    jaws.append((rigid.weights @ self.mean[here : here + 4], rigid.weights @ rows[1 + (here - count) // 4]))
+                    jaws.append(
+                        (rigid.weights @ self.mean[here : here + 4], rigid.weights @ rows[1 + (here - count) // 4])
+                    )
             rows[0] = clear_of_teeth(skin, mean, offset, jaws)
         return np.round(np.concatenate(rows), 4)
 
@@ -311,7 +313,9 @@ def _evened(values: Floats, triangles: Ints, where: Bools) -> Floats:
     sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     graph = sparse.coo_array((np.ones(len(sides)), (sides[:, 0], sides[:, 1])), shape=(len(values),) * 2).tocsr()
     graph = sparse.csr_array(graph + graph.T)
-    mean = sparse.csr_array(sparse.diags_array(1 / np.asarray(graph.sum(axis=1)).ravel()) @ graph)[np.flatnonzero(where)]
+    mean = sparse.csr_array(sparse.diags_array(1 / np.asarray(graph.sum(axis=1)).ravel()) @ graph)[
+        np.flatnonzero(where)
+    ]
     flat = values.reshape(len(values), -1).copy()
     for _ in range(EVEN_ROUNDS):
         flat[where] = mean @ flat

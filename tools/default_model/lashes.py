@@ -94,7 +94,9 @@ def lashes(skin: Skin, mean: Floats, eye: Eyeball, lid: str) -> Fringe:
     spread = sparse.vstack([rows] * 4 + [rows[[0]], rows[[-1]]])
 
     def flat(values: Floats) -> Floats:
-        return np.concatenate([values.reshape(-1, 3), values[:, 0].mean(axis=0)[None], values[:, -1].mean(axis=0)[None]])
+        return np.concatenate(
+            [values.reshape(-1, 3), values[:, 0].mean(axis=0)[None], values[:, -1].mean(axis=0)[None]]
+        )
 
     offset = np.round(flat(rest), 4)
     return Fringe(part, sparse.csr_array(spread), offset, np.round(flat(shut), 4) - offset)

@@ -77,7 +77,9 @@ class _Samples:
         near = np.linalg.norm(surface - eye.centre, axis=1) < eye.radius + REACH_MM
         near &= surface[:, 2] > eye.centre[2] + 3
         triangles = skin.triangles[near[skin.triangles].all(axis=1)]
-        edges = np.unique(np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]]), 1), axis=0)
+        edges = np.unique(
+            np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]]), 1), axis=0
+        )
         points = [np.unique(triangles)[:, None], edges, triangles]
         rows = [sum(skin.subdivision[p[:, k]] for k in range(p.shape[1])) / p.shape[1] for p in points]
         return cls(sparse.csr_array(sparse.vstack(rows)))

@@ -39,7 +39,8 @@ def closed_lips(skin: Skin, mean: Floats, jaw_open: Floats) -> Floats:
     low = lower_lip(skin, jaw_open)
     inner = _lips(skin, mean) & (skin.mouth_ring > 0)
     edges = np.unique(
-        np.sort(np.concatenate([skin.triangles[:, [0, 1]], skin.triangles[:, [1, 2]], skin.triangles[:, [0, 2]]]), 1), axis=0
+        np.sort(np.concatenate([skin.triangles[:, [0, 1]], skin.triangles[:, [1, 2]], skin.triangles[:, [0, 2]]]), 1),
+        axis=0,
     )
     side = np.array([low[list(key)].mean() if inner[list(key)].all() else -1 for key in skin.parents])[edges]
     upper, lower = edges[(side == 0).all(axis=1)], edges[(side == 1).all(axis=1)]

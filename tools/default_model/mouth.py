@@ -25,9 +25,7 @@ DEEPEST_MM: Final = 5.0
 ROUNDS: Final = 12
 
 
-def clear_of_teeth(
-    skin: Skin, mean: Floats, offset: Floats, teeth: Sequence[tuple[Floats, Floats]]
-) -> Floats:
+def clear_of_teeth(skin: Skin, mean: Floats, offset: Floats, teeth: Sequence[tuple[Floats, Floats]]) -> Floats:
     """A unit's full offset (M + H, 3), corrected so that teeth stay in the mouth at any activation from 0 to 1.
 
     Args:

@@ -102,9 +102,13 @@ def tube(name: str, rings: Floats, colours: Floats, ends: Floats, *, inward: boo
         start += count + 1
     return Part(
         name=name,
-        vertices=np.concatenate([rings.reshape(-1, 3), rings[:, 0].mean(axis=0)[None], rings[:, -1].mean(axis=0)[None]]),
+        vertices=np.concatenate(
+            [rings.reshape(-1, 3), rings[:, 0].mean(axis=0)[None], rings[:, -1].mean(axis=0)[None]]
+        ),
         triangles=np.concatenate([grid_triangles(closed), *caps]),
         uv=np.concatenate(uv),
-        uv_triangles=np.concatenate([grid_triangles(np.arange((count + 1) * width).reshape(count + 1, width)), *uv_caps]),
+        uv_triangles=np.concatenate(
+            [grid_triangles(np.arange((count + 1) * width).reshape(count + 1, width)), *uv_caps]
+        ),
         albedo=np.concatenate([colours.reshape(-1, 3), np.tile(ends, (2, 1))]),
     )

@@ -67,7 +67,9 @@ def _settle_lids(skin: Skin, moved: Floats, frame: Frame, centre: Floats, side: 
         distance[reached] = step
     free = np.flatnonzero(distance < LID_REACH)
     near = np.flatnonzero(distance <= LID_REACH)
-    bend = sparse.csr_array(sparse.diags_array(1 / np.asarray(graph.sum(axis=1)).ravel()) @ graph - sparse.eye_array(count))
+    bend = sparse.csr_array(
+        sparse.diags_array(1 / np.asarray(graph.sum(axis=1)).ravel()) @ graph - sparse.eye_array(count)
+    )
     bend = bend[free][:, near].toarray()
     inner = np.isin(near, free)
     given = moved[near]

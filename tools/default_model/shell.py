@@ -236,7 +236,9 @@ def _joined_uv(mesh: Mesh, triangles: Ints, uv: Floats, uv_triangles: Ints) -> t
         known[vertex, *np.round(mesh.uv[corner], 6).tolist()] = corner
     coordinates = list(mesh.uv)
     joined = np.empty(triangles.size, dtype=np.int64)
-    for place, (vertex, corner) in enumerate(zip(triangles.ravel().tolist(), uv_triangles.ravel().tolist(), strict=True)):
+    for place, (vertex, corner) in enumerate(
+        zip(triangles.ravel().tolist(), uv_triangles.ravel().tolist(), strict=True)
+    ):
         key = (vertex, *np.round(uv[corner], 6).tolist())
         if key not in known:
             known[key] = len(coordinates)
