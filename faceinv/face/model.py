@@ -71,7 +71,8 @@ class MorphableModel:
     expression_names: tuple[str, ...] = ()
     """Ke names, or none."""
     part_names: tuple[str, ...] = ()
-    """Names of the surface's parts, as `skin`, `left_eye` (the subject's own left), `upper_teeth`, `tongue`; or none."""
+    """Names of the surface's parts, as `skin`, `left_eye` (the subject's own left), `upper_teeth`, `tongue`; or
+    none."""
     triangle_parts: NDArray[np.uint8] | None = None
     """(T,) each triangle's part, an index into `part_names`; None where these are none."""
 
@@ -135,8 +136,8 @@ class MorphableModel:
             convert("triangle_parts", np.uint8, t)
             if int(self.triangle_parts.max()) >= len(self.part_names):
                 raise ModelError(
-                    f"model '{self.name}': field 'triangle_parts' names part {self.triangle_parts.max()}, but there are "
-                    f"{len(self.part_names)} part names."
+                    f"model '{self.name}': field 'triangle_parts' has indices up to {self.triangle_parts.max()}, but "
+                    f"there are {len(self.part_names)} part names."
                 )
         elif self.part_names or self.triangle_parts is not None:
             raise ModelError(f"model '{self.name}': 'part_names' and 'triangle_parts' come together or not at all.")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from arrays import Bools, Floats
     from mesh import Mesh
     from paint import Paint
+    from shell import Skin
     from sources import Sources
 
 __all__ = ["albedo_modes"]
@@ -23,7 +24,9 @@ ALBEDO_REACH: Final = 2.4
 """Standard deviations of an albedo mode to the farthest skin, on the side where that is nearer."""
 
 
-def albedo_modes(sources: Sources, mesh: Mesh, mask: Bools, areas: dict[str, Floats]) -> tuple[Floats, Floats, Floats]:
+def albedo_modes(
+    sources: Sources, mesh: Mesh | Skin, mask: Bools, areas: dict[str, Floats]
+) -> tuple[Floats, Floats, Floats]:
     """The mean (N, 3), the modes (N, 3, K) in linear RGB, and cumulative variance (K,) among the skins.
 
     Dark and light skins count alike, whatever their number. A mode's standard deviation is that of the skins, but

@@ -20,13 +20,14 @@ CORNEA_MM: Final = 0.7
 """How far the cornea stands out of the sphere, and over which multiple of the iris's radius it fades into it."""
 CORNEA_REACH: Final = 1.15
 GAZE_DOWN: Final = np.deg2rad(3.0)
-"""MakeHuman's eyes are set a little high between its lids; looking down by this puts the iris where relaxed lids have it."""
+"""MakeHuman's eyes are set a little high between its lids; looking down by this puts the iris where relaxed lids have
+it."""
 MERIDIANS: Final = 32
 LOOK: Final = {"Up": 20.0, "Down": 25.0, "In": 28.0, "Out": 28.0}
 """Degrees by which a full `eyeLook...` unit turns an eye: the range that face tracking reports."""
 BLINK_RETREAT_MM: Final = 1.5
-"""How far an eye sinks back while its lid closes. Eyes do so by one to two millimetres; and a lid that moves on a straight
-line, as the vertices of a linear model do, needs the room half-way."""
+"""How far an eye sinks back while its lid closes. Eyes do so by one to two millimetres; and a lid that moves on a
+straight line, as the vertices of a linear model do, needs the room half-way."""
 
 SCLERA: Final = (0.66, 0.60, 0.55)
 SCLERA_RIM: Final = (0.50, 0.30, 0.25)
@@ -52,7 +53,8 @@ class Eyeball:
         angle = np.arccos(np.clip(directions @ self.gaze, -1, 1))
         reach = CORNEA_REACH * np.arcsin(IRIS_MM / self.radius)
         bulge = np.maximum(1 - (angle / reach) ** 2, 0) ** 2
-        return self.radius + CORNEA_MM * bulge
+        radius: Floats = self.radius + CORNEA_MM * bulge
+        return radius
 
 
 def eyeball(sources: Sources, body: Floats) -> Eyeball:

@@ -4,7 +4,8 @@ Statistics of identity exist for the face's vertices alone. Everything else foll
 displacement, so they hold for a mean, for a mode and for a whole face alike:
 
 - an eyeball moves and grows with the lids and the skin around its socket, but does not turn: people look ahead;
-- teeth, tongue and the depth of the mouth move and grow with the lower half of the face, as one, so that bites stay bites;
+- teeth, tongue and the depth of the mouth move and grow with the lower half of the face, as one, so that bites stay
+  bites;
 - cranium, neck and the mouth's walls continue the displacement at their border as a plate under tension does: without a
   fold where it begins, and ever more evenly away from it.
 """
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 if TYPE_CHECKING:
     from arrays import Bools, Floats, Ints
@@ -103,7 +104,7 @@ class ShellMap:
         solver, coupling = self._plate
         right = -(coupling @ whole[self._bound].reshape(int(self._bound.sum()), -1))
         whole[free] = solver.solve(np.asarray(right)).reshape(len(free), *displacement.shape[1:])
-        return np.round(whole[face:], 4)
+        return np.asarray(np.round(whole[face:], 4), np.float64)
 
     def _between(self, whole: Floats, vertices: Ints) -> None:
         """A ring's displacement, half-way between the rings on its two sides."""
@@ -118,7 +119,7 @@ class ShellMap:
             whole[vertex] = whole[two].mean(axis=0)
 
     @cached_property
-    def _plate(self) -> tuple[object, sparse.csr_array]:
+    def _plate(self) -> tuple[SuperLU, sparse.csr_array]:
         skin, count = self.skin, len(self.skin.kept)
         sides = np.concatenate([skin.quads[:, [k, (k + 1) % 4]] for k in range(4)])
         edges = np.unique(np.sort(sides, axis=1), axis=0)

@@ -1,14 +1,14 @@
 """The whole head: the face, its shell, and eyes, teeth, tongue and lashes, as rows of one linear model.
 
-Rows of the coarse model are, in this order: the face's M vertices (whose statistics others make), the shell's H, and handles
-of the parts. A matrix takes them to all vertices: skin by subdivision; rigid parts (eyeballs, teeth) from four handles each,
-of which their vertices are affine combinations; the tongue from its own coarse mesh; lashes from the lid they stand on and
-an offset of their own. So every motion that is linear in the rows is one of the whole head.
+Rows of the coarse model are, in this order: the face's M vertices (whose statistics others make), the shell's H, and
+handles of the parts. A matrix takes them to all vertices: skin by subdivision; rigid parts (eyeballs, teeth) from four
+handles each, of which their vertices are affine combinations; the tongue from its own coarse mesh; lashes from the lid
+they stand on and an offset of their own. So every motion that is linear in the rows is one of the whole head.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -18,12 +18,12 @@ from follow import Frame, ShellMap, mouth_frame, socket_frame
 from lashes import Fringe, lashes, mirrored_fringe
 from lids import clear_of_eyes, closed_blink, eye_motion, rested_lids
 from lips import closed_lips
+from mesh import MOUTH_RINGS
 from mouth import clear_of_teeth
 from part import Part, mirrored, symmetric_pairs
 from rims import settled
 from scipy import sparse
-from mesh import MOUTH_RINGS
-from shell import Skin, neutral_body, whole_skin
+from shell import Skin, in_a_plane, neutral_body, whole_skin
 from sources import MILLIMETRES
 from subdivision import sorted_triangles
 from teeth import LOWER, UPPER, teeth
@@ -55,7 +55,9 @@ SHEET: Final = (0.02, 0.60, 0.16, 0.84)
 """Where the texture has room for the parts: from and to, along u and along v."""
 DENSITY: Final = {"eye": 0.0034, "teeth": 0.0022, "tongue": 0.0017, "lashes": 0.0022}
 """Texture coordinates for each millimetre; the face has about .0023."""
-TONGUE_SIDEWAYS: Final = 0.5
+ONE_WAY: Final = ("jawLeft", "mouthLeft")
+"""Units that are never there together with their twin."""
+TONGUE_SIDEWAYS: Final = 0.4
 """How far the tongue goes along when the jaw moves to a side."""
 EVEN_ROUNDS: Final = 80
 FLIP: Final = np.array([-1.0, 1.0, 1.0])
@@ -134,13 +136,15 @@ class Head:
         return _follow(self.shell_map, self.rigid, tongue_places(self.body, self.tongue_rows), self.fringes, face)
 
     def settled(self, sources: Sources, face: Floats) -> Floats:
-        """Displacements (M, 3, K) of the face with lids that stay on the eyeballs and lips that stay together; linear."""
+        """Displacements (M, 3, K) of the face with lids that stay on the eyeballs and lips that stay together;
+        linear."""
         jaw_open = _symmetric_unit(sources, "jawOpen")[self.skin.kept]
         right, left = self.eyes
         return settled(self.skin, face, self.shell_map.sockets, (right.centre, left.centre), jaw_open)
 
     def units(self, sources: Sources) -> tuple[Floats, tuple[str, ...]]:
-        """(C, 3, 52) mm: the rows' full offset in each facial unit, and the units' names. Left and right mirror each other."""
+        """(C, 3, 52) mm: the rows' full offset in each facial unit, and the units' names. Left and right mirror each
+        other."""
         names = tuple(sorted(sources.units))
         offsets = {name: self._unit(sources, name) for name in names if not name.endswith("Right")}
         for name in names:
@@ -179,11 +183,12 @@ class Head:
                     jaws.append(
                         (rigid.weights @ self.mean[here : here + 4], rigid.weights @ rows[1 + (here - count) // 4])
                     )
-            rows[0] = clear_of_teeth(skin, mean, offset, jaws)
-        return np.round(np.concatenate(rows), 4)
+            rows[0] = clear_of_teeth(skin, mean, offset, jaws, paired=name.endswith("Left") and name not in ONE_WAY)
+        return np.asarray(np.round(np.concatenate(rows), 4), np.float64)
 
     def widened(self, areas: dict[str, Floats]) -> dict[str, Floats]:
-        """Painted areas (N of the face,) carried over to the whole skin: the inside of the mouth is lips, the rest bare."""
+        """Painted areas (N of the face,) carried over to the whole skin: the inside of the mouth is lips, the rest
+        bare."""
         inside = np.array([float(max(self.skin.mouth_ring[list(key)]) > 0) for key in self.skin.parents])
         whole = {}
         for name, area in areas.items():
@@ -262,6 +267,7 @@ def whole_head(sources: Sources, mesh: Mesh, origin: Floats, face_mean: Floats) 
     count = len(skin.kept)
     eyes = tuple(_moved_eye(eye, rows[count + 4 * k : count + 4 * k + 4]) for eye, k in ((right, 1), (left, 0)))
     rows[:count] = rested_lids(skin, rows[:count], (eyes[0], eyes[1]))
+    rows[skin.neck] = in_a_plane(rows[skin.neck])
     rows[:count] = closed_lips(skin, rows[:count], _symmetric_unit(sources, "jawOpen")[skin.kept])
     rows[:count] = (rows[:count] + rows[:count][skin.coarse_mirror] * FLIP) / 2
 
@@ -272,7 +278,7 @@ def whole_head(sources: Sources, mesh: Mesh, origin: Floats, face_mean: Floats) 
     handles = sparse.block_diag([sparse.csr_array(r.weights) for r in rigid], format="csr")
     offsets = sparse.eye_array(sum(len(fringe.offset) for fringe in fringes), format="csr")
     matrix = sparse.csr_array(
-        sparse.bmat(
+        sparse.block_array(
             [
                 [skin.subdivision, None, None, None],
                 [None, handles, None, None],
@@ -330,7 +336,7 @@ def _follow(
     parts += [r.frame.moves(face, r.handles) for r in rigid]
     parts.append(shell_map.mouth.moves(face, tongue_places))
     parts += [np.zeros((len(fringe.offset), *face.shape[1:])) for fringe in fringes]
-    return np.round(np.concatenate(parts), 4)
+    return np.asarray(np.round(np.concatenate(parts), 4), np.float64)
 
 
 def _all_parts(rigid: Sequence[Rigid], tongue_part: Part, fringes: Sequence[Fringe]) -> list[Part]:

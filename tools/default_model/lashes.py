@@ -132,4 +132,5 @@ def _edge(skin: Skin, surface: Floats, lid: str) -> Ints:
     height = np.interp(surface[vertices, 0], np.abs(line[:, 0]), line[:, 1])
     above = surface[vertices, 1] > height
     chosen = vertices[(above if lid == "upper" else ~above) | (vertices == inner) | (vertices == outer)]
-    return chosen[np.argsort(surface[chosen, 0])]
+    ordered: Ints = chosen[np.argsort(surface[chosen, 0])]
+    return ordered

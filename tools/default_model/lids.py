@@ -93,8 +93,8 @@ class _Samples:
 
 
 def rested_lids(skin: Skin, mean: Floats, eyes: tuple[Eyeball, Eyeball]) -> Floats:
-    """The mean (M + H, 3) with the margins of the lids laid onto the eyeballs: the innermost ring touches, the others do
-    not enter."""
+    """The mean (M + H, 3) with the margins of the lids laid onto the eyeballs: the innermost ring touches, the others
+    do not enter."""
     moved = mean.copy()
     last = skin.lid_ring.max()
     for eye, side in zip(eyes, (-1, 1), strict=True):
@@ -142,8 +142,8 @@ def clear_of_eyes(skin: Skin, mean: Floats, offset: Floats, unit: str, eyes: tup
 def closed_blink(skin: Skin, mean: Floats, offset: Floats, side: int) -> Floats:
     """The full offset (M + H, 3) of an `eyeBlink` unit, so that the upper lid ends on the lower one.
 
-    MakeHuman's lid runs past the lower lid. The movement is shortened, by what its edge needs, along the whole lid; then
-    each ring of the upper margin is laid onto the same ring of the lower margin.
+    MakeHuman's lid runs past the lower lid. The movement is shortened, by what its edge needs, along the whole lid;
+    then each ring of the upper margin is laid onto the same ring of the lower margin.
     """
     corrected = offset.copy()
     on_side = side * mean[:, 0] > 0
@@ -173,4 +173,5 @@ def _lower_margin(skin: Skin, mean: Floats, offset: Floats, side: int, ring: int
     """Vertices of a ring of the lower lid, by x, with those of the corners of the eye."""
     vertices = np.flatnonzero((skin.lid_ring == ring) & (side * mean[:, 0] > 0))
     lower = vertices[offset[vertices, 1] >= -1.5]
-    return lower[np.argsort((mean + offset)[lower, 0])]
+    ordered: Ints = lower[np.argsort((mean + offset)[lower, 0])]
+    return ordered

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CORNER_MM", "closed_lips", "lip_share", "lower_lip"]
 
-GAP_MM: Final = 0.0
+GAP_MM: Final = -0.06
+"""They overlap a little, seen from the front, one behind the other."""
 CORNER: Final = 0.325
 """How far the corners of the mouth go along when the jaw opens, over how far the chin does."""
 ROUNDS: Final = 40
@@ -67,7 +68,8 @@ def _lips(skin: Skin, mean: Floats) -> Bools:
 
 
 def lip_share(skin: Skin, mean: Floats) -> Floats:
-    """(M + H,) how far each vertex goes along when the lips are moved: their inner edges wholly, what is beside less."""
+    """(M + H,) how far each vertex goes along when the lips are moved: their inner edges wholly, what is beside
+    less."""
     share = np.select([skin.mouth_ring == 0, skin.mouth_ring == 4], [0.35, 0.5], 1.0)
     beside = skin.mouth_ring == 0
     for quad in skin.quads:
@@ -78,7 +80,8 @@ def lip_share(skin: Skin, mean: Floats) -> Floats:
 
 
 def _border(surface: Floats, edges: Ints, x: Floats, extreme: Callable[..., Floats]) -> Floats:
-    """The height (n,) of the outermost of some edges (E, 2), seen from the front, at widths x (n,); NaN where there is none."""
+    """The height (n,) of the outermost of some edges (E, 2), seen from the front, at widths x (n,); NaN where there is
+    none."""
     heights = np.full(len(x), np.nan)
     a, b = surface[edges[:, 0]], surface[edges[:, 1]]
     for k, at in enumerate(x):

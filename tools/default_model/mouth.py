@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,7 +26,9 @@ DEEPEST_MM: Final = 5.0
 ROUNDS: Final = 12
 
 
-def clear_of_teeth(skin: Skin, mean: Floats, offset: Floats, teeth: Sequence[tuple[Floats, Floats]]) -> Floats:
+def clear_of_teeth(
+    skin: Skin, mean: Floats, offset: Floats, teeth: Sequence[tuple[Floats, Floats]], *, paired: bool
+) -> Floats:
     """A unit's full offset (M + H, 3), corrected so that teeth stay in the mouth at any activation from 0 to 1.
 
     Args:
@@ -33,6 +36,7 @@ def clear_of_teeth(skin: Skin, mean: Floats, offset: Floats, teeth: Sequence[tup
         mean: (M + H, 3) mm.
         offset: (M + H, 3) mm.
         teeth: points (P, 3) of each jaw's at rest, and their full offset (P, 3).
+        paired: whether the unit is of one side, so that it also comes together with its twin of the other side.
     """
     corrected = offset.copy()
     rows = skin.subdivision
@@ -42,8 +46,9 @@ def clear_of_teeth(skin: Skin, mean: Floats, offset: Floats, teeth: Sequence[tup
     spread = rows.T.tocsr()
     for _ in range(ROUNDS):
         push, size = np.zeros((rows.shape[0], 3)), np.zeros(rows.shape[0])
-        for t in STEPS:
-            surface = rows @ (mean + t * corrected)
+        twin = corrected[skin.coarse_mirror] * np.array([-1.0, 1.0, 1.0])
+        for t, moved in product(STEPS, (corrected, corrected + twin) if paired else (corrected,)):
+            surface = rows @ (mean + t * moved)
             for points, motion in teeth:
                 depth, corners, normal = depth_below(surface, triangles, points + t * motion)
                 inside = (depth > 0.02) & (depth < DEEPEST_MM)

@@ -71,7 +71,8 @@ def tube(name: str, rings: Floats, colours: Floats, ends: Floats, *, inward: boo
 
     Args:
         name: of the part.
-        rings: (P, C, 3) mm: C columns of P points each, around the tube; the tube is open between the last and the first.
+        rings: (P, C, 3) mm: C columns of P points each, around the tube; the texture is cut between the last and the
+            first point.
         colours: (P, C, 3).
         ends: (3,) colour of the middle of both ends.
         inward: whether points run clockwise, seen from the last column.

@@ -1,9 +1,9 @@
 """Modes that keep lids on eyeballs and lips together: what statistics leave uncertain about the rims, settled.
 
 Registration sees little of the edges of lids and lips: their vertices wander by a millimetre from one to the next, in
-statistics as in single faces. Here a displacement of the face is changed, linearly, at these edges alone: along the lids it is
-made smooth and goes along with the eyeball in the direction away from it; and both lips are moved together by the gap
-between them.
+statistics as in single faces. Here a displacement of the face is changed, linearly, at these edges alone: along the
+lids it is made smooth and goes along with the eyeball in the direction away from it; and both lips are moved together
+by the gap between them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lips import CORNER_MM, lip_share, lower_lip
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from arrays import Bools, Floats, Ints
+    from arrays import Floats, Ints
     from follow import Frame
     from shell import Skin
 
@@ -70,10 +70,10 @@ def _settle_lids(skin: Skin, moved: Floats, frame: Frame, centre: Floats, side: 
     bend = sparse.csr_array(
         sparse.diags_array(1 / np.asarray(graph.sum(axis=1)).ravel()) @ graph - sparse.eye_array(count)
     )
-    bend = bend[free][:, near].toarray()
+    rows = bend[free][:, near].toarray()
     inner = np.isin(near, free)
     given = moved[near]
-    flexible, fixed = bend[:, inner], bend[:, ~inner]
+    flexible, fixed = rows[:, inner], rows[:, ~inner]
     away = points[free] - centre
     away /= np.linalg.norm(away, axis=1, keepdims=True)
     radial = RADIAL * np.where(distance[free] == 0, 1.0, np.where(distance[free] == 1, 1 / 3, 0.0))

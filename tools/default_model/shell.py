@@ -1,8 +1,8 @@
 """What the skin needs to become a closed head: cranium, neck, lid margins and the inside of the mouth.
 
-The face mesh (`mesh.py`) ends before the back of the head, at the lids and behind the lips. The shell is what MakeHuman's
-body adds there: the cranium and the neck down to one loop of edges, which is laid into a plane; rings inside the lids; and
-the whole bag of the mouth. Vertices of the face keep their numbers; those of the shell follow.
+The face mesh (`mesh.py`) ends before the back of the head, at the lids and behind the lips. The shell is what
+MakeHuman's body adds there: the cranium and the neck down to one loop of edges, which is laid into a plane; rings
+inside the lids; and the whole bag of the mouth. Vertices of the face keep their numbers; those of the shell follow.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mesh import Mesh
     from sources import Sources
 
-__all__ = ["Skin", "neutral_body", "whole_skin"]
+__all__ = ["Skin", "in_a_plane", "neutral_body", "whole_skin"]
 
 NECK_VERTEX: Final = 858
 """A vertex of MakeHuman's body at the back of the neck; the loop of edges around the neck through it ends the mesh."""
@@ -82,7 +82,7 @@ def whole_skin(sources: Sources, mesh: Mesh, body: Floats) -> Skin:
     ring, in_mouth = _cavity_rings(quads, sources.cavities, len(body))
     loop = _edge_loop(quads, body, NECK_VERTEX)
     of_face = _rows_of(np.sort(mesh.kept[mesh.coarse_quads], axis=1), np.sort(quads, axis=1))
-    wanted = np.where(in_mouth, True, ring <= LID_RINGS)[quads].all(axis=1)
+    wanted: Bools = (in_mouth | (ring <= LID_RINGS))[quads].all(axis=1)
     above = _flood(quads, of_face, wanted, loop)
     added = np.setdiff1d(np.flatnonzero(above), of_face)
 
@@ -128,7 +128,7 @@ def whole_skin(sources: Sources, mesh: Mesh, body: Floats) -> Skin:
     coarse_ring, coarse_mouth = ring[kept], in_mouth[kept]
     mean = body[kept]
     neck = where[loop]
-    mean[neck] = _flattened(mean[neck])
+    mean[neck] = in_a_plane(mean[neck])
     return Skin(
         kept=kept,
         face_count=len(mesh.kept),
@@ -148,7 +148,8 @@ def whole_skin(sources: Sources, mesh: Mesh, body: Floats) -> Skin:
 
 
 def _cavity_rings(quads: Ints, cavities: Bools, count: int) -> tuple[Ints, Bools]:
-    """(count,) rings of edges between a cavity's vertex and the outer skin, 0 outside; and whether it is the mouth's."""
+    """(count,) rings of edges between a cavity's vertex and the outer skin, 0 outside; and whether it is the
+    mouth's."""
     edges = np.concatenate([quads[:, [k, (k + 1) % 4]] for k in range(4)])
     graph = sparse.coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)).tocsr()
     inner = np.flatnonzero(cavities)
@@ -247,7 +248,7 @@ def _joined_uv(mesh: Mesh, triangles: Ints, uv: Floats, uv_triangles: Ints) -> t
     return np.array(coordinates), np.concatenate([mesh.uv_triangles, joined.reshape(-1, 3)])
 
 
-def _flattened(points: Floats) -> Floats:
+def in_a_plane(points: Floats) -> Floats:
     """A symmetric loop (n, 3) moved along y into the plane that fits it best."""
     design = np.stack([np.ones(len(points)), points[:, 2]], axis=1)
     level, slope = np.linalg.lstsq(design, points[:, 1], rcond=None)[0].round(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -135,8 +136,8 @@ def teeth(sources: Sources, body: Floats, jaw: Jaw) -> Part:
 
 
 def _arch(sources: Sources, body: Floats, jaw: Jaw) -> tuple[Floats, tuple[float, float], tuple[float, float]]:
-    """The arch's front (n, 2) in x and z from the middle to the back of the left side; the heights of its biting edge and
-    of the gum's far border, in front and at the back."""
+    """The arch's front (n, 2) in x and z from the middle to the back of the left side; the heights of its biting edge
+    and of the gum's far border, in front and at the back."""
     points = body[np.unique(sources.helpers[jaw.helper])]
     points = points[points[:, 0] > -0.01]
     middle = points[points[:, 0] < 0.01]
@@ -147,7 +148,7 @@ def _arch(sources: Sources, body: Floats, jaw: Jaw) -> tuple[Floats, tuple[float
     reach = np.hypot(points[:, 0], points[:, 2] - centre[1])
     bins = np.linspace(0.0, polar.max(), 13)
     angles, radii = [], []
-    for low, high in zip(bins[:-1], bins[1:], strict=True):
+    for low, high in pairwise(bins):
         here = np.flatnonzero((polar >= low - 1e-6) & (polar <= high + 1e-6))
         if len(here):
             best = here[reach[here].argmax()]

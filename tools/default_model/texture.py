@@ -9,11 +9,12 @@ import numpy as np
 if TYPE_CHECKING:
     from arrays import Floats
     from mesh import Mesh
+    from shell import Skin
 
 __all__ = ["sample"]
 
 
-def sample(image: Floats, mesh: Mesh) -> Floats:
+def sample(image: Floats, mesh: Mesh | Skin) -> Floats:
     """(N, C) of an image (H, W, C) at the vertices; the mean over the copies of a vertex at a seam. Bilinear."""
     height, width = image.shape[:2]
     x = np.clip(mesh.uv[:, 0] * width - 0.5, 0, width - 1.001)

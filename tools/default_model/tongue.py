@@ -9,7 +9,7 @@ from part import Part
 from subdivision import catmull_clark
 
 if TYPE_CHECKING:
-    from arrays import Floats, Ints
+    from arrays import Bools, Floats, Ints
     from scipy import sparse
     from sources import Sources
 
@@ -62,7 +62,8 @@ def tongue(sources: Sources, body: Floats) -> tuple[Part, Ints, sparse.csr_array
     return part, kept, step
 
 
-def _normals_up(vertices: Floats, triangles: Ints) -> Floats:
+def _normals_up(vertices: Floats, triangles: Ints) -> Bools:
+    """(T,) which triangles are seen from above."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    up: Floats = np.cross(b - a, c - a)[:, 1] >= 0
+    up: Bools = np.cross(b - a, c - a)[:, 1] >= 0
     return up
