@@ -57,8 +57,9 @@ def borrowed_albedo(
         )
         return _plain(len(vertices), modes)
     count = default.albedo_count if modes is None else min(modes, default.albedo_count)
-    points = Surface(laid.vertices, default.triangles.astype(np.int64)).closest(vertices)
-    corners, weights = default.triangles[points.triangle], points.weights.astype(np.float32)
+    skin = default.triangles[default.part("skin")]
+    points = Surface(laid.vertices, skin.astype(np.int64)).closest(vertices)
+    corners, weights = skin[points.triangle], points.weights.astype(np.float32)
     mean = np.einsum("nk,nkd->nd", weights, default.mean_albedo[corners])
     albedo = np.zeros((len(vertices), 3, count), np.float32)
     for k in range(3):
