@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import io, sparse
 from scipy.spatial import cKDTree
 
+from faceinv.face.fit_mesh import fit_mesh
 from faceinv.face.formats import load_model
 from faceinv.photo.color import linear_to_srgb
 
@@ -132,7 +133,7 @@ def write_standin(
 ) -> None:
     """Write `01_MorphableModel.mat`, `model_info.mat`, `Exp_Pca.bin` and `std_exp.txt` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = load_model("default")
+    model = fit_mesh(load_model("default"))
     take, faces = refine(model.mean.astype(np.float64), model.triangles.astype(np.int64), vertices, triangles)
     mean = take @ model.mean.astype(np.float64)
     full = vertices + TRIMMED

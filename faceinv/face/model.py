@@ -234,10 +234,9 @@ class MorphableModel:
         used = np.unique(self.triangles[kept])
         place = np.full(self.vertex_count, -1, np.int32)
         place[used] = np.arange(len(used), dtype=np.int32)
-        needed = np.concatenate([self.landmark_vertices[self.landmark_weights != 0], self.jaw_contour.ravel()])
+        needed = np.concatenate([self.landmark_vertices.ravel(), self.jaw_contour.ravel()])
         if (place[needed] < 0).any():
             raise ModelError(f"model '{self.name}': landmarks need triangles that are to be left out.")
-        main = np.take_along_axis(self.landmark_vertices, self.landmark_weights.argmax(axis=1)[:, None], axis=1)
         mirror = place[self.mirror[used]]
         corners, flat = np.unique(self.uv_triangles[kept], return_inverse=True)
         return dataclasses.replace(
@@ -248,7 +247,7 @@ class MorphableModel:
             mean_albedo=self.mean_albedo[used],
             albedo_basis=self.albedo_basis[used],
             triangles=place[self.triangles[kept]],
-            landmark_vertices=place[np.where(self.landmark_weights != 0, self.landmark_vertices, main)],
+            landmark_vertices=place[self.landmark_vertices],
             face_mask=self.face_mask[kept],
             jaw_contour=place[self.jaw_contour],
             uv=self.uv[corners],
