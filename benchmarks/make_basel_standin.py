@@ -117,7 +117,7 @@ def principal(basis: Points, points: Points, count: int, seed: int) -> tuple[Poi
     extra = count - kept
     waves = random.normal(scale=1 / 25, size=(extra, 3, 3))
     phases = random.uniform(0, 2 * np.pi, size=(extra, 1, 3))
-    fields = np.sin(np.einsum("nd,kdc->knc", points, waves) + phases).reshape(extra, -1).T
+    fields = np.sin(np.einsum("nd,kdc->knc", points, waves) + phases).reshape(extra, 3 * len(points)).T
     modes = np.linalg.qr(np.concatenate([left[:, :kept], fields], axis=1))[0]
     smaller = deviation[kept - 1] * 0.98 ** np.arange(1, extra + 1)
     return modes, np.concatenate([deviation[:kept], smaller])
