@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import io, sparse
 from scipy.spatial import cKDTree
 
+from faceinv.face.fit_mesh import fit_mesh
 from faceinv.face.formats import load_model
 from faceinv.photo.color import linear_to_srgb
 
@@ -116,7 +117,7 @@ def principal(basis: Points, points: Points, count: int, seed: int) -> tuple[Poi
     extra = count - kept
     waves = random.normal(scale=1 / 25, size=(extra, 3, 3))
     phases = random.uniform(0, 2 * np.pi, size=(extra, 1, 3))
-    fields = np.sin(np.einsum("nd,kdc->knc", points, waves) + phases).reshape(extra, -1).T
+    fields = np.sin(np.einsum("nd,kdc->knc", points, waves) + phases).reshape(extra, 3 * len(points)).T
     modes = np.linalg.qr(np.concatenate([left[:, :kept], fields], axis=1))[0]
     smaller = deviation[kept - 1] * 0.98 ** np.arange(1, extra + 1)
     return modes, np.concatenate([deviation[:kept], smaller])
@@ -132,7 +133,7 @@ def write_standin(
 ) -> None:
     """Write `01_MorphableModel.mat`, `model_info.mat`, `Exp_Pca.bin` and `std_exp.txt` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = load_model("default")
+    model = fit_mesh(load_model("default"))
     take, faces = refine(model.mean.astype(np.float64), model.triangles.astype(np.int64), vertices, triangles)
     mean = take @ model.mean.astype(np.float64)
     full = vertices + TRIMMED

@@ -110,7 +110,8 @@ def test_lid_rims_meet_lid_rims() -> None:
         unique, uses = np.unique(edges, axis=0, return_counts=True)
         open_vertices = np.unique(unique[uses == 1])
         near = np.abs(np.abs(head.vertices[open_vertices, 0]) - 33) < 17
-        return places[open_vertices[near & (np.abs(head.vertices[open_vertices, 1] - 33) < 12)]]
+        found: Points = places[open_vertices[near & (np.abs(head.vertices[open_vertices, 1] - 33) < 12)]]
+        return found
 
     gap = np.linalg.norm(rim(mine, laid.vertices)[:, None] - rim(other, other.vertices)[None], axis=2).min(axis=1)
     before = np.linalg.norm(rim(mine, mine.vertices)[:, None] - rim(other, other.vertices)[None], axis=2).min(axis=1)

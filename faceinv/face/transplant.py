@@ -36,8 +36,8 @@ _FAR_MM2: Final = 1e-4
 """What smoothness a mode keeps where it has no counterpart: of its second derivatives, against the rest."""
 _OFF_MM: Final = 3.0
 """Median distance of the face from the other surface beyond which it is no registration."""
-_BORROWED: Final = 0.03
-"""Reflectance, RMS: an albedo this near to the other model's own was borrowed from it."""
+_BORROWED: Final = 0.8
+"""Cosine between each mode of a borrowed albedo and the same mode of its owner, at least."""
 _PART_MM: Final = (4.0, 8.0, 15.0, 30.0)
 """Skin within one of these distances of a loose part carries it."""
 
@@ -178,7 +178,8 @@ class _LooseParts:
         """Vertices of a part; the skin's vertices that carry it as a whole, or None; and the nearest of each vertex."""
         for label in np.setdiff1d(np.unique(labels), labels[skin[:1]]):
             vertices = np.flatnonzero(labels == label)
-            distance, nearest = tree.query(self.places[vertices])
+            found = tree.query(self.places[vertices])
+            distance, nearest = np.asarray(found[0]), np.asarray(found[1], np.int64)
             choices: list[NDArray[np.int64] | None] = [None]
             for reach in _PART_MM:
                 near = tree.query_ball_point(self.places[vertices], float(distance.min()) + reach)
@@ -222,9 +223,7 @@ def _albedo(
     """Whether albedo is carried over, its colour space, the mean (N, 3) and the modes (N, 3, K)."""
     corners, weights = source.triangles[laid.counterparts.triangle], laid.counterparts.weights
     mean = np.einsum("nk,nkc->nc", weights, source.mean_albedo[corners])
-    sure = laid.trust > 0.5
-    difference = np.sqrt(((mean - onto.mean_albedo[skin])[sure] ** 2).mean())
-    if source.albedo_space == onto.albedo_space and difference < _BORROWED:
+    if source.albedo_space == onto.albedo_space and _borrowed(source, onto, corners, weights, skin, laid.trust > 0.5):
         kept = onto.mean_albedo.astype(np.float64), onto.albedo_basis.astype(np.float64)
         return False, onto.albedo_space, *kept
     modes = np.einsum("nk,nkcm->ncm", weights, source.albedo_basis[corners], optimize=True)
@@ -236,6 +235,27 @@ def _albedo(
     whole = np.zeros((onto.vertex_count, 3, modes.shape[2]))
     whole_mean[skin], whole[skin] = carried[..., 0], carried[..., 1:]
     return True, source.albedo_space, np.clip(whole_mean, 0.0, 1.0), whole
+
+
+def _borrowed(
+    source: MorphableModel,
+    onto: MorphableModel,
+    corners: NDArray[np.int32],
+    weights: Points,
+    skin: NDArray[np.int64],
+    sure: NDArray[np.bool_],
+) -> bool:
+    """Whether the albedo of `source` is that of `onto`, as models without one borrow it from the default model: every
+    mode is the same picture, but for where the face's parts were thought to be."""
+    count = source.albedo_count
+    if not 0 < count <= onto.albedo_count:
+        return False
+    for k in range(count):
+        other = np.einsum("nk,nkc->nc", weights, source.albedo_basis[corners, :, k])[sure].ravel()
+        own = onto.albedo_basis[skin[sure], :, k].astype(np.float64).ravel()
+        if other @ own < _BORROWED * float(np.linalg.norm(other) * np.linalg.norm(own)):
+            return False
+    return True
 
 
 def _recoded(albedo: Points, space: str) -> Points:

@@ -35,7 +35,7 @@ SCLERA_RIM: Final = (0.50, 0.30, 0.25)
 IRIS_INNER: Final = (0.16, 0.085, 0.040)
 IRIS_OUTER: Final = (0.075, 0.038, 0.020)
 LIMBUS: Final = (0.030, 0.020, 0.015)
-PUPIL: Final = (0.006, 0.005, 0.005)
+PUPIL: Final = (0.009, 0.008, 0.008)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ HANDLES_MM: Final = 20.0
 """Of a rigid part: its middle, and points at this distance along x, y and z."""
 SHEET: Final = (0.02, 0.60, 0.16, 0.84)
 """Where the texture has room for the parts: from and to, along u and along v."""
-DENSITY: Final = {"eye": 0.0034, "teeth": 0.0022, "tongue": 0.0017, "lashes": 0.0022}
+DENSITY: Final = {"eye": 0.0034, "teeth": 0.0022, "tongue": 0.0017, "lashes": 0.0060}
 """Texture coordinates for each millimetre; the face has about .0023."""
 ONE_WAY: Final = ("jawLeft", "mouthLeft")
 """Units that are never there together with their twin."""

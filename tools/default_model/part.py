@@ -99,7 +99,8 @@ def tube(name: str, rings: Floats, colours: Floats, ends: Floats, *, inward: boo
         disc = centre + size * np.stack([np.cos(turn), np.sin(turn)], axis=1)
         uv.append(np.concatenate([centre[None], disc]))
         here = start + 1 + np.arange(count)
-        uv_caps.append(np.stack([np.full(count, start), here, np.roll(here, -1)], -1))
+        pair = (np.roll(here, -1), here) if number else (here, np.roll(here, -1))
+        uv_caps.append(np.stack([np.full(count, start), *pair], -1))
         start += count + 1
     return Part(
         name=name,

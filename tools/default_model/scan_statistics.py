@@ -166,7 +166,7 @@ def compute(wheel: Path, tarball: Path, source: Path, output: Path) -> None:
     statistics = ScanStatistics(mean.astype(np.float32), chosen.astype(np.float16), mesh_digest(mesh))
     statistics.write(output)
     random = np.random.default_rng(SEED + 1)
-    strangers = [laid.face(random.standard_normal(draws.shape[1])) for _ in range(60)]
+    strangers = [laid.face(draw) for draw in random.standard_normal((60, draws.shape[1]))]
     report_generality("identities not drawn", strangers, laid, projection, statistics, face)
     faces = [laid.aligned(mesh.subdivision @ character) for character in characters[::8]]
     report_generality("characters of the sliders", faces, laid, projection, statistics, face)

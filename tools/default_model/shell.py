@@ -82,7 +82,7 @@ def whole_skin(sources: Sources, mesh: Mesh, body: Floats) -> Skin:
     ring, in_mouth = _cavity_rings(quads, sources.cavities, len(body))
     loop = _edge_loop(quads, body, NECK_VERTEX)
     of_face = _rows_of(np.sort(mesh.kept[mesh.coarse_quads], axis=1), np.sort(quads, axis=1))
-    wanted: Bools = (in_mouth | (ring <= LID_RINGS))[quads].all(axis=1)
+    wanted = np.asarray((in_mouth | (ring <= LID_RINGS))[quads].all(axis=1))
     above = _flood(quads, of_face, wanted, loop)
     added = np.setdiff1d(np.flatnonzero(above), of_face)
 

@@ -144,7 +144,8 @@ def stream_order(triangles: Ints, count: int) -> Ints:
     start = np.searchsorted(sides[:, 0], np.arange(count + 1)).tolist()
     neighbours = sides[:, 1].tolist()
 
-    seen, order = [False] * count, []
+    seen = [False] * count
+    order: list[int] = []
     for first in np.lexsort((np.arange(count), degree)).tolist():
         if seen[first]:
             continue

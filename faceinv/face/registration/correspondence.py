@@ -72,9 +72,9 @@ class FacingSurface:
             cost = gap + _NORMAL_MM**2 * (2 - 2 * (self._normal[candidate] * normals).sum(axis=1))
             better = cost < best
             best[better], triangle[better], weights[better] = cost[better], candidate[better], share[better]
-        corners = self.triangles[triangle]
-        position = np.einsum("mk,mkd->md", weights, self.vertices[corners])
-        normal = np.einsum("mk,mkd->md", weights, self.normals[corners])
+        chosen = self.triangles[triangle]
+        position = np.einsum("mk,mkd->md", weights, self.vertices[chosen])
+        normal = np.einsum("mk,mkd->md", weights, self.normals[chosen])
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
         return Correspondence(
             triangle=triangle,
@@ -83,7 +83,7 @@ class FacingSurface:
             normal=normal,
             distance=np.linalg.norm(position - points, axis=1),
             agreement=(normal * normals).sum(axis=1),
-            inner=(weights * self._open[corners]).sum(axis=1) < 1 - 1e-6,
+            inner=(weights * self._open[chosen]).sum(axis=1) < 1 - 1e-6,
         )
 
 

@@ -261,7 +261,7 @@ class _Laying:
         share = stage.landmark_mm2 * self.how.landmark_shares
         marking = self.marking.T @ sparse.diags_array(share)
         even = resistance + marking @ self.marking
-        right += marking @ self.marks
+        right += np.asarray(marking @ self.marks)
         for rim, curve in self.rims:
             length = self.how.rim * 1.5
             goal = curve[cKDTree(curve).query(placed[rim])[1]]
@@ -340,7 +340,8 @@ def _outside_sockets(vertices: Points, triangles: Triangles, marks: Points) -> N
     )
     _, part = csgraph.connected_components(graph, directed=False)
     own = part[triangles[:, 0]]
-    return kept & (own == np.bincount(own[kept]).argmax())
+    on_face: NDArray[np.bool_] = kept & (own == np.bincount(own[kept]).argmax())
+    return on_face
 
 
 def _solution(matrix: sparse.csr_array, even: sparse.csr_array, right: Points, start: Points) -> Points:
@@ -371,4 +372,5 @@ def _open_edges(vertices: Points, triangles: Triangles, eye: Points) -> NDArray[
     edges = edges[uses == 1]
     width = float(np.linalg.norm(eye[3] - eye[0]))
     distance = np.linalg.norm(vertices[edges] - eye.mean(axis=0), axis=2).max(axis=1)
-    return edges[distance < 0.75 * width]
+    near: NDArray[np.int64] = edges[distance < 0.75 * width]
+    return near

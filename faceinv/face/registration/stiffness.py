@@ -48,7 +48,7 @@ def vertex_areas(vertices: Points, triangles: Triangles) -> Points:
     """(N,) a third of the area of each vertex's triangles."""
     corners = vertices[triangles]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
-    return np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices))
+    return np.asarray(np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices)), np.float64)
 
 
 class Stiffness:
