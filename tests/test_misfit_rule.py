@@ -29,7 +29,7 @@ def weights(problem: Problem, chi: NDArray[np.float64], share: float = 0.05) -> 
     return engine.differentiator(problem).without_occluders(chi, share).problem.weights
 
 
-@pytest.mark.parametrize("size", [72, 88])  # windows of 3 and 4 px
+@pytest.mark.parametrize("size", [48, 72])
 def test_weights_follow_the_rule(size: int) -> None:
     problem, chi = some_problem(size, batch=2), np.stack([posed(size), posed(size, yaw=0.4)])
     share = 0.1
@@ -56,7 +56,7 @@ def test_weights_follow_the_rule(size: int) -> None:
             spread = (sure * inside).sum() / sure.sum()
             covered = np.clip(1 - sure.mean(), rule.LEAST_COVERED, rule.MOST_COVERED)
         expected = np.where(problem.hull[item], within, beyond)
-        assert found[item] == pytest.approx(np.where(face[item], expected, 1.0), abs=1e-5)
+        assert np.allclose(found[item], expected, atol=1e-5)
     assert 0.02 < 1 - found.mean() < 0.9
 
 
@@ -84,7 +84,7 @@ def test_a_dark_stripe_does_not_count(
     problem, chi, face = clean
     marks = problem.landmarks[0]
     first = {"forehead": marks[17:27, 1].min() - 14, "mouth": marks[62, 1] - 4, "eyes": marks[36:48, 1].mean() - 4}
-    stripe = slice(int(first[place]), int(first[place]) + 8)
+    stripe = slice(int(first[place]), int(first[place]) + 12)
     image = problem.image.copy()
     image[:, stripe] = 0.02
     found = weights(replace(problem, image=image), chi)[0]
@@ -92,4 +92,7 @@ def test_a_dark_stripe_does_not_count(
     covered[stripe] = True
     assert (face & covered).sum() > 100
     assert found[face & covered].max() < 0.1
-    assert found[face & ~covered].mean() > 0.85
+    far = np.ones_like(face)
+    window = rule.occlusion_window(len(face))
+    far[max(0, stripe.start - window) : stripe.stop + window] = False
+    assert found[face & far].mean() > 0.95

@@ -68,12 +68,13 @@ def test_turned_moments_are_moments_of_what_is_turned() -> None:
     )
 
 
-def sheet(
-    across: NDArray[np.float64], up: NDArray[np.float64], origin: NDArray[np.float64], n: int = 40
-) -> NDArray[np.float64]:
-    """(n n, 3) points of a parallelogram."""
-    s, t = (axis.ravel()[:, None] for axis in np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n)))
-    points: NDArray[np.float64] = origin + s * across + t * up
+Vector = tuple[float, float, float]
+
+
+def sheet(across: Vector, up: Vector, y: float = 0.0) -> NDArray[np.float64]:
+    """(1600, 3) points of a parallelogram."""
+    s, t = (axis.ravel()[:, None] for axis in np.meshgrid(np.linspace(0, 1, 40), np.linspace(0, 1, 40)))
+    points: NDArray[np.float64] = np.array([0.0, y, 0.0]) + s * np.array(across) + t * np.array(up)
     return points
 
 

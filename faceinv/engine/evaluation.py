@@ -20,7 +20,7 @@ __all__ = ["occlusion_window", "photometric_rmse", "radiance", "responsibilities
 
 DARK: Final = 0.03
 """White is 1. Radiances are compared by their ratio, above this much of either."""
-EVIDENCE: Final = 3.0
+EVIDENCE: Final = 4.0
 """How many independent pixels the window around one is worth: neighbours differ alike."""
 LEAST_SPREAD: Final = 0.02
 """Of logarithms. A face that is met perfectly still differs by noise."""
@@ -32,8 +32,9 @@ LARGEST_EXPONENT: Final = 500.0
 
 
 def occlusion_window(height: int) -> int:
-    """Side of the window over which differences are averaged, px, for an image of so many rows."""
-    return max(3, height // 20)
+    """Side of the window over which differences are averaged, px, for an image of so many rows: larger than folds and
+    nostrils, smaller than a beard or half of a pair of glasses."""
+    return max(3, height // 8)
 
 
 def responsibilities(
@@ -43,15 +44,16 @@ def responsibilities(
 
     A mixture for each photo. The difference of a face pixel is the mean over channels of the logarithm of radiance over
     photo, without its sign and with `DARK` added to both: glasses and beards are dark, and light and shade multiply. It
-    is averaged over the face pixels of the window of `occlusion_window` px around it, since what covers a face does so
-    in patches. Of the face itself it falls off exponentially (Laplace's law); of anything else all differences are
-    alike, with a density of 1 (which is to say: from none to a factor of e). The spread of the former and the share of
-    the latter follow from the pixels inside the landmarks' hull by expectation and maximisation, from their median and
+    is averaged over the face pixels of a window around it (`occlusion_window`), since what covers a face does so in
+    patches. Of the face itself it falls off exponentially (Laplace's law); of anything else all differences are alike,
+    with a density of 1 (which is to say: from none to a factor of e). The spread of the former and the share of the
+    latter follow from the pixels inside the landmarks' hull by expectation and maximisation, from their median and
     `share`; the share stays between `LEAST_COVERED` and `MOST_COVERED`. Outside of the hull, on forehead and temples,
     where hair may be anywhere, the odds of it are `OUTSIDE` times as high.
 
-    The weight is the posterior probability of the face, with the evidence of `EVIDENCE` independent pixels; 1 where the
-    face is not seen.
+    The weight is the posterior probability of the face, with the evidence of `EVIDENCE` independent pixels. Pixels
+    beside the face, onto which a step may move it, have theirs from the face pixels of their windows: with ones there,
+    fits went to and fro at the border of the hair. Where a photo shows no face all are ones.
     """
     picture, face = _drawn(renderer, problem, chi)
     shown, photo = np.maximum(picture / problem.white, 0.0) + DARK, problem.image / problem.white + DARK
@@ -61,21 +63,34 @@ def responsibilities(
     local = uniform_filter(difference, (0, width, width), mode="constant") / np.maximum(counted, 1e-6)
     weights = np.ones(problem.mask.shape, np.float32)
     for item, hull in enumerate(problem.hull):
-        if (face[item] & hull).any():
-            weights[item][face[item]] = _posterior(local[item][face[item]], hull[face[item]], share)
+        sure = local[item][face[item] & hull]
+        if sure.size:
+            odds, spread = _mixture(sure, share)
+            weights[item] = _probability(local[item], np.where(hull, odds, OUTSIDE * odds), spread)
     return weights
 
 
-def _posterior(difference: NDArray[np.float64], inside: NDArray[np.bool_], share: float) -> NDArray[np.float64]:
-    """(F,) the probability of the face at its pixels, of which some are inside the hull."""
-    spread = max(float(np.median(difference[inside])) / np.log(2.0), LEAST_SPREAD)
-    face = np.zeros(len(difference))
+def _mixture(difference: NDArray[np.float64], share: float) -> tuple[float, float]:
+    """The odds, before a difference is known, of what covers the face times its density over the face's greatest; and
+    the face's spread. Of the differences (M,) inside the hull."""
+    spread = max(float(np.median(difference)) / np.log(2.0), LEAST_SPREAD)
+    odds, used = 0.0, spread
     for _ in range(EM_STEPS):
-        odds = np.where(inside, 1.0, OUTSIDE) * share / (1.0 - share) * spread**EVIDENCE
-        face = 1.0 / (1.0 + odds * np.exp(np.minimum(EVIDENCE * difference / spread, LARGEST_EXPONENT)))
-        sure = face[inside]
-        spread = max(float((sure * difference[inside]).sum() / max(sure.sum(), 1.0)), LEAST_SPREAD)
+        used = spread
+        odds = share / (1.0 - share) * spread**EVIDENCE
+        sure = _probability(difference, odds, spread)
+        spread = max(float((sure * difference).sum() / max(sure.sum(), 1.0)), LEAST_SPREAD)
         share = min(max(1.0 - float(sure.mean()), LEAST_COVERED), MOST_COVERED)
+    return odds, used
+
+
+def _probability(
+    difference: NDArray[np.float64], odds: NDArray[np.float64] | float, spread: float
+) -> NDArray[np.float64]:
+    """Of the face, where the difference is so large."""
+    face: NDArray[np.float64] = 1.0 / (
+        1.0 + odds * np.exp(np.minimum(EVIDENCE * difference / spread, LARGEST_EXPONENT))
+    )
     return face
 
 

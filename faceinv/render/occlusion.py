@@ -86,8 +86,8 @@ def _hidden(
     slope: NDArray[np.float64],
     direction: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(M,) from 0 to 1, how much of the light from a direction the mesh keeps off points (M, 3), around which the surface
-    comes nearer to the light by `slope` (M,) for each mm across."""
+    """(M,) from 0 to 1, how much of the light from a direction the mesh keeps off points (M, 3), around which the
+    surface comes nearer to the light by `slope` (M,) for each mm across."""
     across = np.cross(direction, [1.0, 0.0, 0.0] if abs(direction[0]) < 0.6 else [0.0, 1.0, 0.0])
     across /= np.linalg.norm(across)
     axes = np.stack([across, np.cross(direction, across), direction], axis=1)

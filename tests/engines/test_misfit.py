@@ -27,7 +27,6 @@ def test_occluders_are_those_of_the_reference(found: Run, reference: Run, share:
     assert_agrees(got, want, TOLERANCE["float32"], "weights of pixels")
     shown = reference.visibility.triangle
     face = (shown >= 0) & toy_model().face_mask[shown] & reference.differentiator.problem.mask
-    assert (want[~face] == 1).all()
     assert ((want[face] > 0.1) & (want[face] < 0.9)).mean() > 0.01, "the problem should have doubtful pixels"
 
 

@@ -182,9 +182,8 @@ __global__ void weigh_pixels(const WeighPixelsParams p)
         share = fmin(fmax(1.0 - sure / total, LEAST_COVERED), MOST_COVERED);
     }
     for (int k = threadIdx.x; k < pixels; k += blockDim.x)
-        p.weights[at + k] = !total || misfit[k] < 0.0
-            ? 1.0f
-            : static_cast<float>(face_probability(mean[k], hull[k] ? odds : OUTSIDE * odds, used));
+        p.weights[at + k] =
+            total ? static_cast<float>(face_probability(mean[k], hull[k] ? odds : OUTSIDE * odds, used)) : 1.0f;
 }
 
 // One block an item.

@@ -141,13 +141,14 @@ class PhotoMisfit:
     def responsibilities(self, surface: Surface, share: float, white: float, weights: Array) -> None:
         """Fill weights (B, H, W) with how sure it is that each pixel shows the face."""
         device, (batch, height, width) = self.model.device, self.mask.shape
-        misfit, window = self._pixels(surface, squared=False, white=white), occlusion_window(height)
+        misfit = self._pixels(surface, squared=False, white=white)
         row_sum, mean = (device.empty((batch, height, width), np.float64) for _ in range(2))
         row_count = device.empty((batch, height, width), np.int32)
         shared = {"batch": batch, "height": height, "width": width}
         grid = (blocks(height * width, _THREADS), batch, 1)
-        device.launch(_ROW_SUMS, grid, _THREADS, **shared, window=window, misfit=misfit, sum=row_sum, count=row_count)
-        device.launch(_LOCAL_MEANS, grid, _THREADS, **shared, window=window, sum=row_sum, count=row_count, mean=mean)
+        sums = {"window": occlusion_window(height), "sum": row_sum, "count": row_count}
+        device.launch(_ROW_SUMS, grid, _THREADS, **shared, misfit=misfit, **sums)
+        device.launch(_LOCAL_MEANS, grid, _THREADS, **shared, mean=mean, **sums)
         device.launch(
             _WEIGH_PIXELS,
             (batch, 1, 1),
