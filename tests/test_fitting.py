@@ -37,11 +37,13 @@ def rough_fitter() -> Fitter:
 
 
 @cache
-def rough(dx: int = 0, dy: int = 0) -> FitResult:
-    """The packaged photo with `dx` more columns on its left and `dy` more rows on top."""
+def rough(dx: int = 0, dy: int = 0, focal: float | None = None) -> FitResult:
+    """The packaged photo with `dx` more columns on its left and `dy` more rows on top; with a focal length, px, its
+    optical axis stays where it was."""
     padded = np.pad(photo(), ((dy, 0), (dx, 0), (0, 0)), mode="edge")
     landmarks = faceinv.fit(photo(), config=ROUGH, model=few_modes()).landmarks_target
-    return rough_fitter().fit(padded, landmarks + np.array([dx, dy]))
+    lens = None if focal is None else [[focal, 0, 255.5 + dx], [0, focal, 255.5 + dy], [0, 0, 1]]
+    return rough_fitter().fit(padded, landmarks + np.array([dx, dy]), intrinsics=lens)
 
 
 def same_bits(a: FitResult, b: FitResult) -> bool:
@@ -182,7 +184,7 @@ def test_a_batch_equals_its_items_alone() -> None:
 
 @pytest.mark.parametrize(("dx", "dy"), [(37, 0), (5, 64)])
 def test_results_move_with_the_photo(dx: int, dy: int) -> None:
-    plain, moved = rough(), rough(dx, dy)
+    plain, moved = rough(focal=1800.0), rough(dx, dy, focal=1800.0)
     assert moved.image_size == (512 + dx, 512 + dy)
     shift = np.array([dx, dy])
     assert moved.image_xy == pytest.approx(plain.image_xy + shift, abs=0.05)
