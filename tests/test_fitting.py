@@ -238,7 +238,7 @@ def test_a_known_face_is_recovered(yaw: float) -> None:
     """With priors next to nothing, as the data have no noise: the truth, not its shadow."""
     image, landmarks, vertices, albedo, camera = synthetic(yaw)
     priors = dict.fromkeys(("identity_weight", "expression_weight", "albedo_weight", "lighting_weight"), 1e-9)
-    limits = {"size": 96, "levels": 2, "iterations": 15, "coarse_iterations": 6, "jaw_weight": 0.0}
+    limits = {"size": 96, "levels": 2, "iterations": 15, "coarse_iterations": 6, "jaw_weight": 0.0, "camera": "weak"}
     config = FitConfig.from_dict(limits | priors)
     found = faceinv.fit(image, landmarks, model=few_modes(), config=config)
     skin = np.unique(few_modes().triangles[few_modes().face_mask])
@@ -269,7 +269,9 @@ def test_settings_reach_the_fit() -> None:
     plain = fit()
     assert len(plain.history) <= 3
     assert fit(iterations=1).status is Status.MAX_ITERATIONS
-    for changes in ({"normals": "flat"}, {"identity_weight": 1e-2}, {"huber_delta": 0.01}, {"margin": 1.6}):
+    others = ({"normals": "flat"}, {"identity_weight": 1e-2}, {"huber_delta": 0.01}, {"margin": 1.6})
+    cameras = ({"camera": "weak"}, {"distance": 400}, {"focal_length_px": 300}, {"estimate_distance": True})
+    for changes in (*others, *cameras):
         assert not same_bits(plain, fit(**changes)), changes
     stiff = fit(identity_weight=1e3, expression_weight=1e3, albedo_weight=1e3)
     assert np.abs(stiff.identity).max() < 0.01
