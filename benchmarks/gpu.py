@@ -299,7 +299,7 @@ def measure_parts(engine: Engine, model: MorphableModel, batch: int, size: int, 
     """Seconds of each part of a step, with |F| and used vertices of an average item."""
     problem, chi = make_problem(model, batch, size, batch + size)
     differentiator = engine.differentiator(problem)
-    every, count = np.ones(batch, np.bool_), chi.shape[1]
+    every = np.ones(batch, np.bool_)
     frozen = differentiator.freeze(chi)
     linearization = differentiator.linearize(chi, frozen, every)
     damping, free = np.full(batch, 1e-3), differentiator.renderer.layout.unknowns

@@ -41,11 +41,13 @@ def rough_fitter() -> Fitter:
 
 
 @cache
-def rough(dx: int = 0, dy: int = 0) -> FitResult:
-    """The packaged photo with `dx` more columns on its left and `dy` more rows on top."""
+def rough(dx: int = 0, dy: int = 0, focal: float | None = None) -> FitResult:
+    """The packaged photo with `dx` more columns on its left and `dy` more rows on top; with a focal length, px, its
+    optical axis stays where it was."""
     padded = np.pad(photo(), ((dy, 0), (dx, 0), (0, 0)), mode="edge")
     landmarks = faceinv.fit(photo(), config=ROUGH, model=few_modes()).landmarks_target
-    return rough_fitter().fit(padded, landmarks + np.array([dx, dy]))
+    lens = None if focal is None else [[focal, 0, 255.5 + dx], [0, focal, 255.5 + dy], [0, 0, 1]]
+    return rough_fitter().fit(padded, landmarks + np.array([dx, dy]), intrinsics=lens)
 
 
 def same_bits(a: FitResult, b: FitResult) -> bool:
@@ -189,7 +191,7 @@ def test_a_batch_equals_its_items_alone() -> None:
 
 @pytest.mark.parametrize(("dx", "dy"), [(37, 0), (5, 64)])
 def test_results_move_with_the_photo(dx: int, dy: int) -> None:
-    plain, moved = rough(), rough(dx, dy)
+    plain, moved = rough(focal=1800.0), rough(dx, dy, focal=1800.0)
     assert moved.image_size == (512 + dx, 512 + dy)
     shift = np.array([dx, dy])
     assert moved.image_xy == pytest.approx(plain.image_xy + shift, abs=0.05)
@@ -244,7 +246,7 @@ def test_a_known_face_is_recovered(yaw: float) -> None:
     image, landmarks, vertices, albedo, camera = synthetic(yaw)
     limits = {"size": 96, "levels": 2, "iterations": 15, "coarse_iterations": 6, "jaw_factor": math.inf}
     data = {"photometric_samples": 2.5e6, "landmark_sigma": 2e-4, "huber_delta": 0.2, "lighting_sigma": 1.0}
-    config = FitConfig.from_dict(limits | data)
+    config = FitConfig.from_dict(limits | data | {"camera": "weak"})
     found = faceinv.fit(image, landmarks, model=few_modes(), config=config)
     skin = np.unique(few_modes().triangles[few_modes().face_mask])
 
@@ -274,7 +276,9 @@ def test_settings_reach_the_fit() -> None:
     plain = fit()
     assert len(plain.history) <= 3
     assert fit(iterations=1).status is Status.MAX_ITERATIONS
-    for changes in ({"normals": "flat"}, {"identity_sigma": 0.1}, {"huber_delta": 0.01}, {"margin": 1.6}):
+    others = ({"normals": "flat"}, {"identity_sigma": 0.1}, {"huber_delta": 0.01}, {"margin": 1.6})
+    cameras = ({"camera": "weak"}, {"distance": 400}, {"focal_length_px": 300}, {"estimate_distance": False})
+    for changes in (*others, *cameras):
         assert not same_bits(plain, fit(**changes)), changes
     stiff = fit(identity_sigma=1e-4, expression_sigma=1e-4, albedo_sigma=1e-4)
     assert np.abs(stiff.identity).max() < 0.01

@@ -85,7 +85,8 @@ class ParameterLayout:
     @cached_property
     def inverse_focal(self) -> int:
         """Where one over the camera's focal length is."""
-        return self.pose.start + self.camera.INVERSE_FOCAL
+        place: int = self.pose.start + self.camera.INVERSE_FOCAL
+        return place
 
     @cached_property
     def principal_point(self) -> slice:

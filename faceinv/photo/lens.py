@@ -101,7 +101,7 @@ def exif_focal_length(image: Image.Image) -> float | None:
     except Exception:  # damaged EXIF, which decoders meet with almost any exception, tells nothing
         return None
     long, short = max(image.size), min(image.size)
-    if taken[0] and taken[1] and abs(max(taken) / min(taken) * short / long - 1) > _SAME_SHAPE:  # type: ignore[type-var]
+    if taken[0] and taken[1] and abs(max(taken) / min(taken) * short / long - 1) > _SAME_SHAPE:
         return None
     diagonal = math.hypot(long, short)
     if not film and length and resolution and unit and taken[0] and taken[1]:

@@ -165,7 +165,6 @@ def mask_doubts(mask: npt.NDArray[np.bool_], landmarks: Points) -> tuple[Doubt, 
     return (
         Doubt(
             "mask beside the face",
-            "focal length",
             f"the mask leaves {what} of the face to be used, so its colours and light are hardly known. Check that it "
             "is white where the photo may be used, and belongs to this photo.",
         ),

@@ -29,8 +29,8 @@ class _Array:
 
 
 _CAMERAS: dict[str, Any] = {
-    **{"batch": 2, "parameters": 48, "pose": 15, "light": 21},
-    **{"chi": _Array(48), "camera": _Array(12), "lighting": _Array(27)},
+    **{"batch": 2, "parameters": 51, "pose": 15, "light": 24},
+    **{"chi": _Array(51), "camera": _Array(15), "lighting": _Array(27)},
 }
 _INSUFFICIENT, _NO_DEVICE, _NOT_INITIALIZED, _SUCCESS_COUNT = 35, 100, 3, 2
 

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 _CAMERAS: dict[str, Any] = {
     "batch": 2,
-    "parameters": 48,
+    "parameters": 51,
     "pose": 15,
-    "light": 21,
-    "chi": np.zeros((2, 48)),
-    "camera": np.zeros((2, 12)),
+    "light": 24,
+    "chi": np.zeros((2, 51)),
+    "camera": np.zeros((2, 15)),
     "lighting": np.zeros((2, 27)),
 }
 
@@ -322,5 +322,5 @@ def test_uv_is_copied_once_and_only_when_asked_for() -> None:
         device.copied_to_device = 0
         renderer.interpolate(geometry, seen, quantities)  # type: ignore[arg-type]
         copies.append(device.copied_to_device)
-    camera, model = 12 * 8, toy_model()
+    camera, model = 15 * 8, toy_model()
     assert copies == [camera, camera + 8 * model.uv.size + 4 * model.uv_triangles.size, camera]

@@ -94,6 +94,12 @@ __device__ inline double flat_depth(const Camera& camera, double depth)
     return depth / larger_at(camera, depth);
 }
 
+// The depth of a p_z.
+__device__ inline double depth_of_flat(const Camera& camera, double flat)
+{
+    return flat / (1.0 - camera.inverse_focal * flat);
+}
+
 // The point, as the camera sees it, at a place in the image, with p_z known.
 __device__ inline void unproject(const Camera& camera, double x, double y, double flat, double* seen)
 {

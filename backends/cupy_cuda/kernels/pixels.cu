@@ -46,10 +46,8 @@ __global__ void interpolate_pixels(const InterpolatePixelsParams p)
     if (p.shadow)
         blend(p.vertex_shadow + LIGHT_COLUMNS * shift, LIGHT_COLUMNS, pixel.corner, pixel.b,
             p.shadow + LIGHT_COLUMNS * at);
-    if (p.depth) {
-        const double flat = flat_depth_at(surface, camera_of(p.camera, item), pixel);
-        p.depth[at] = flat / (1.0 - camera_of(p.camera, item).inverse_focal * flat);
-    }
+    const Camera& camera = camera_of(p.camera, item);
+    if (p.depth) p.depth[at] = depth_of_flat(camera, flat_depth_at(surface, camera, pixel));
     if (p.uv) blend(p.texture_uv, 2, p.uv_triangles + 3 * t, pixel.b, p.uv + 2 * at);
 }
 
