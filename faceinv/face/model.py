@@ -299,44 +299,6 @@ class MorphableModel:
             occlusion=None if self.occlusion is None else self.occlusion[used],
         )
 
-    def restricted(self, triangles: NDArray[np.bool_]) -> MorphableModel:
-        """The same model on some of its triangles (T,) alone, every index moved along. Coefficients keep their meaning.
-
-        Vertices and triangles keep their order. Vertices that no kept triangle uses are left out, and with them the
-        mirror partner of others, which then name themselves.
-
-        Raises:
-            ModelError: when a landmark or a row of the jaw contour would lose a vertex.
-        """
-        kept = np.asarray(triangles, np.bool_)
-        if kept.shape != (len(self.triangles),):
-            expected = (len(self.triangles),)
-            raise ModelError(f"model '{self.name}': a choice of triangles has shape {kept.shape}, expected {expected}.")
-        used = np.unique(self.triangles[kept])
-        place = np.full(self.vertex_count, -1, np.int32)
-        place[used] = np.arange(len(used), dtype=np.int32)
-        needed = np.concatenate([self.landmark_vertices.ravel(), self.jaw_contour.ravel()])
-        if (place[needed] < 0).any():
-            raise ModelError(f"model '{self.name}': landmarks need triangles that are to be left out.")
-        mirror = place[self.mirror[used]]
-        corners, flat = np.unique(self.uv_triangles[kept], return_inverse=True)
-        return dataclasses.replace(
-            self,
-            mean=self.mean[used],
-            identity_basis=self.identity_basis[used],
-            expression_basis=self.expression_basis[used],
-            mean_albedo=self.mean_albedo[used],
-            albedo_basis=self.albedo_basis[used],
-            triangles=place[self.triangles[kept]],
-            landmark_vertices=place[self.landmark_vertices],
-            face_mask=self.face_mask[kept],
-            jaw_contour=place[self.jaw_contour],
-            uv=self.uv[corners],
-            uv_triangles=flat.reshape(-1, 3).astype(np.int32),
-            mirror=np.where(mirror < 0, np.arange(len(used)), mirror).astype(np.int32),
-            triangle_parts=None if self.triangle_parts is None else self.triangle_parts[kept],
-        )
-
     def with_prior(self, mean: NDArray[np.floating], covariance: NDArray[np.floating]) -> MorphableModel:
         """The same model under another normal prior on its identity, as of a group of people.
 

@@ -38,6 +38,7 @@ from statistics_file import HARMONICS, LICENCE_FILE, STATISTICS_FILE, ScanStatis
 
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.jaw_band import jaw_band
+from faceinv.face.landmarks68 import JAW_COUNT
 from faceinv.face.model import MorphableModel
 
 if TYPE_CHECKING:
@@ -62,7 +63,13 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
     landmark_vertices, landmark_weights = landmark_points(mesh, rest)
     areas = painted_areas(mesh, rest, landmark_vertices, landmark_weights)
     basis = harmonics(mesh, mask, HARMONICS)
-    face_mean, face_identity = identity_modes(mesh, basis, ScanStatistics.read(STATISTICS_FILE, mesh))
+    statistics = ScanStatistics.read(STATISTICS_FILE, mesh)
+    face_mean, face_identity = identity_modes(mesh, basis, statistics)
+    # Paint keeps to where the sliders' people have their brows; what is a landmark is what it is on scans.
+    landmark_vertices[JAW_COUNT:], landmark_weights[JAW_COUNT:] = (
+        statistics.landmark_vertices,
+        statistics.landmark_weights,
+    )
     head = whole_head(sources, mesh, origin, face_mean)
     face_identity = head.settled(sources, face_identity)
     identity = np.concatenate([face_identity, head.parts_basis(face_identity)])

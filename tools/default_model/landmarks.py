@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from arrays import Floats, Ints
     from mesh import Mesh
 
-__all__ = ["landmark_points"]
+__all__ = ["MIRRORED_LANDMARK", "landmark_points"]
 
 LANDMARKS_RIGHT: Final[dict[int, tuple[float, float, float]]] = {
     0: (-69.8, 0.2, 4.6),

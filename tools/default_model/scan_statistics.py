@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from harmonics import Harmonics, harmonics
-from landmarks import landmark_points
+from landmarks import MIRRORED_LANDMARK, landmark_points
 from mesh import cut_mesh
-from regions import face_mask
-from scans import LaidScans, anchor_of, read_scans
+from regions import closest_point, face_mask
+from scans import LaidScans, Scans, anchor_of, read_scans
 from scipy.spatial import cKDTree
 from sliders import draw_faces, slider_mean
 from sources import read_sources
 from statistics_file import HARMONICS, ScanStatistics, mesh_digest
 
+from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
 from faceinv.face.registration import Template
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from arrays import Bools, Floats, Ints
     from mesh import Mesh
+    from numpy.typing import NDArray
 
 log = logging.getLogger("faceinv.data")
 
@@ -52,6 +54,8 @@ BORDER_MM: Final = 8.0
 FAR: Final = 0.02
 """but never less than this."""
 LEAST_TRUST: Final = 1e-3
+LIP_DEPTH: Final = 4
+"""Twice the ring of vertices inside the mouth up to which inner lip landmarks may lie."""
 SMOOTHING: Final = 1e-2
 """mm^2: of the energy of a displacement, which lets harmonics go on smoothly where no counterpart is."""
 
@@ -146,7 +150,8 @@ def compute(wheel: Path, tarball: Path, source: Path, output: Path) -> None:
     shown = face_mask(sources, mesh, rest)
     template, face = template_of(mesh, rest, shown)
     anchor = anchor_of(template, face)
-    laid = LaidScans.lay(read_scans(source), template, anchor)
+    scans = read_scans(source)
+    laid = LaidScans.lay(scans, template, anchor)
     report_registration(laid, face)
     basis = harmonics(mesh, shown, HARMONICS)
     distance = np.asarray(cKDTree(template.vertices[face]).query(template.vertices)[0])
@@ -163,13 +168,34 @@ def compute(wheel: Path, tarball: Path, source: Path, output: Path) -> None:
     _, of_sliders, share = factors(beyond, basis, near, projection.fine, SLIDER_FACTORS)
     log.info("sliders beyond the scans: cumulative variance %s", np.round(share[[9, SLIDER_FACTORS - 1]], 4))
     chosen = by_size(np.concatenate([of_scans, SLIDER_SHARE * of_sliders], axis=2), near, projection.fine)
-    statistics = ScanStatistics(mean.astype(np.float32), chosen.astype(np.float16), mesh_digest(mesh))
+    statistics = ScanStatistics(
+        mean.astype(np.float32), chosen.astype(np.float16), *inner_landmarks(scans, laid, mesh), mesh_digest(mesh)
+    )
     statistics.write(output)
     random = np.random.default_rng(SEED + 1)
     strangers = [laid.face(draw) for draw in random.standard_normal((60, draws.shape[1]))]
     report_generality("identities not drawn", strangers, laid, projection, statistics, face)
     faces = [laid.aligned(mesh.subdivision @ character) for character in characters[::8]]
     report_generality("characters of the sliders", faces, laid, projection, statistics, face)
+
+
+def inner_landmarks(scans: Scans, laid: LaidScans, mesh: Mesh) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Corners and weights (51, 3) where the scans' inner landmarks lie on the face mesh, the same on both sides."""
+    outer = mesh.triangles[(mesh.cavity_depth <= LIP_DEPTH)[mesh.triangles].all(axis=1)]
+    places = np.empty((LANDMARK_COUNT, 3))
+    for landmark in range(JAW_COUNT, LANDMARK_COUNT):
+        corners, weights = closest_point(scans.landmarks[landmark], laid.registered.vertices, outer)
+        places[landmark] = weights @ mesh.surface[corners]
+    places = (places + places[list(MIRRORED_LANDMARK)] * [-1.0, 1.0, 1.0]) / 2
+    found_corners, found_weights = np.zeros((LANDMARK_COUNT, 3), np.int32), np.zeros((LANDMARK_COUNT, 3), np.float32)
+    for landmark, twin in enumerate(MIRRORED_LANDMARK):
+        if landmark < JAW_COUNT or places[landmark, 0] > 0:
+            continue
+        corners, weights = closest_point(places[landmark], mesh.surface, outer)
+        found_corners[landmark], found_weights[landmark] = corners, weights
+        if twin != landmark:
+            found_corners[twin], found_weights[twin] = mesh.mirror[corners], weights
+    return found_corners[JAW_COUNT:], found_weights[JAW_COUNT:]
 
 
 def report_registration(laid: LaidScans, face: Ints) -> None:

@@ -29,13 +29,25 @@ class ScanStatistics:
     """(K, 3) coefficients of the harmonics."""
     factors: NDArray[np.float16]
     """(K, 3, F) a standard deviation each."""
+    landmark_vertices: NDArray[np.int32]
+    """(51, 3) corners of the full mesh between which the scans' inner landmarks, brows to lips, lie."""
+    landmark_weights: NDArray[np.float32]
+    """(51, 3)"""
     mesh: str
     """Which face mesh the harmonics belong to (`mesh_digest`)."""
 
     def write(self, path: Path) -> None:
         """Write an `.npz` with the licence of the scans inside."""
         licence = LICENCE_FILE.read_text(encoding="utf-8")
-        np.savez_compressed(path, mean=self.mean, factors=self.factors, mesh=self.mesh, licence=licence)
+        np.savez_compressed(
+            path,
+            mean=self.mean,
+            factors=self.factors,
+            landmark_vertices=self.landmark_vertices,
+            landmark_weights=self.landmark_weights,
+            mesh=self.mesh,
+            licence=licence,
+        )
 
     @classmethod
     def read(cls, path: Path, mesh: Mesh) -> ScanStatistics:
@@ -45,7 +57,13 @@ class ScanStatistics:
             ValueError: when they belong to another one.
         """
         with np.load(path) as arrays:
-            found = cls(arrays["mean"], arrays["factors"], str(arrays["mesh"]))
+            found = cls(
+                arrays["mean"],
+                arrays["factors"],
+                arrays["landmark_vertices"],
+                arrays["landmark_weights"],
+                str(arrays["mesh"]),
+            )
         if found.mesh != mesh_digest(mesh):
             raise ValueError(
                 f"'{path}' belongs to face mesh {found.mesh}, not to {mesh_digest(mesh)}; compute it anew with "
