@@ -84,6 +84,15 @@ def depth_behind(
     return depth
 
 
+def skin_about(head: Head, vertices: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, 3) the skin before an eye's centre: vertices and middles of edges."""
+    skin = head.triangles_of("skin")
+    near = np.linalg.norm(vertices - centre, axis=1) < 21
+    corners = vertices[skin[near[skin].all(axis=1)]]
+    points = np.concatenate([corners.reshape(-1, 3), (corners + np.roll(corners, 1, axis=1)).reshape(-1, 3) / 2])
+    return np.asarray(points[points[:, 2] > centre[2] + 3])
+
+
 def both(unit: str, value: float = 1.0) -> dict[str, float]:
     return {f"{unit}Left": value, f"{unit}Right": value}
 
@@ -250,13 +259,17 @@ LIDS = [
 def test_no_eyeball_passes_through_the_lids(head: Head, values: dict[str, float]) -> None:
     vertices = head.posed(**values)
     eye, triangles = head.vertices_of("left_eye"), head.triangles_of("left_eye")
-    centre = vertices[eye].mean(axis=0)
-    skin = head.triangles_of("skin")
-    near = np.linalg.norm(vertices - centre, axis=1) < 21
-    corners = vertices[skin[near[skin].all(axis=1)]]
-    points = np.concatenate([corners.reshape(-1, 3), (corners + np.roll(corners, 1, axis=1)).reshape(-1, 3) / 2])
-    points = points[points[:, 2] > centre[2] + 3]
+    points = skin_about(head, vertices, vertices[eye].mean(axis=0))
     assert depth_behind(points, vertices, triangles).max() < TOLERANCE_MM
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_eyeball_passes_through_the_lids_of_other_people(head: Head, seed: int) -> None:
+    vertices = head.model.vertices(np.random.default_rng(seed).normal(size=head.model.identity_count))
+    for name in ("left_eye", "right_eye"):
+        eye, triangles = head.vertices_of(name), head.triangles_of(name)
+        points = skin_about(head, vertices, vertices[eye].mean(axis=0))
+        assert depth_behind(points, vertices, triangles).max() < TOLERANCE_MM, name
 
 
 MOUTHS = [
