@@ -90,6 +90,15 @@ def test_what_the_photo_says_makes_it_smaller() -> None:
     assert more.mean() < 0.9 * some.mean() < 0.9 * none.mean()
 
 
+def test_entries_that_were_held_have_no_part() -> None:
+    model = few_modes()
+    layout, vertices, hessian = ParameterLayout.of(model), surface(model), informed(model, 40)
+    held = np.where(layout.mask(layout.lighting), 0.0, 1.0)
+    without = posterior_std(model, vertices, hessian * np.outer(held, held))
+    assert np.isfinite(without).all()
+    assert (without <= posterior_std(model, vertices, hessian) + 1e-9).all()
+
+
 def test_what_pose_and_light_are_sure_of_does_not_matter_alone() -> None:
     """Columns that do not touch the shape change nothing."""
     model = few_modes()

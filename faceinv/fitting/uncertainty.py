@@ -35,7 +35,7 @@ POSTERIOR_FACTOR: Final = 1.0
 RESIDUAL_MM: Final = 0.4
 """Standard deviation along the normal of what bases do not express, for models that do not say it; likewise."""
 _RIDGE: Final = 1e-10
-"""Of the Hessian's diagonal: entries without a prior (pose, light) may be undetermined in a dark photo."""
+"""Of the Hessian's diagonal: entries without a prior (pose, light) may be all but undetermined together."""
 
 
 def surface_std(model: MorphableModel, vertices: Array, hessian: Array, residual: Array | None = None) -> Array:
@@ -44,8 +44,8 @@ def surface_std(model: MorphableModel, vertices: Array, hessian: Array, residual
     Args:
         model: whose bases carry coefficients to vertices.
         vertices: (N, 3) mm: the fitted surface.
-        hessian: (P, P): half the Gauss-Newton Hessian of an energy that is a sum of squares of standard deviations, so
-            that priors weigh one.
+        hessian: (P, P): half the Gauss-Newton Hessian of an energy that is a sum of squares over variances, so that
+            priors weigh one; zeros for entries that were held.
         residual: (N,) mm along the normal: what the bases do not express; None for `RESIDUAL_MM` everywhere.
 
     Returns:
@@ -65,9 +65,12 @@ def posterior_std(model: MorphableModel, vertices: Array, hessian: Array) -> Arr
 def posterior_motions(model: MorphableModel, vertices: Array, hessian: Array) -> Array:
     """(N, K) mm along the normals, modulo a similarity: times K standard normal numbers a draw from the posterior."""
     layout = ParameterLayout.of(model)
-    ridge = _RIDGE * np.diag(np.maximum(np.diagonal(hessian), 1e-12))
-    covariance = np.linalg.inv(hessian + ridge)[layout.shape, layout.shape]
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    # What was held has zeros; what nothing speaks of, as light in a dark photo, moves nothing else either.
+    free = np.flatnonzero(np.diagonal(hessian) > 0)
+    kept = hessian[np.ix_(free, free)]
+    covariance = np.zeros_like(hessian)
+    covariance[np.ix_(free, free)] = np.linalg.inv(kept + _RIDGE * np.diag(np.diagonal(kept)))
+    values, vectors = np.linalg.eigh(covariance[layout.shape, layout.shape])
     return along_normals(model, vertices, vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
