@@ -15,7 +15,7 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
-TYPED = ("tests", "tests/*/", "benchmarks", "examples", "tools")
+TYPED = ("tests", "tests/*/", "benchmarks", "examples", "tools", "tools/*/")
 """Folders of scripts and tests, checked one by one: modules of the same name may be in several."""
 SUPPORT = "tests/support"
 """The folder whose modules tests import."""

@@ -62,8 +62,8 @@ class NormalEquations:
         self, local: Local, seen: Seen, assembly: Assembly
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """g (P,) and H (P, P)."""
-        if assembly == "auto":  # a vertex costs about as much as R pixels; measured by benchmarks/linearize.py
-            assembly = "vertices" if len(seen.pixels) > len(self._axes) * len(seen.vertices) else "rows"
+        if assembly == "auto":  # a vertex costs about as much as 2 R pixels; measured by benchmarks/linearize.py
+            assembly = "vertices" if len(seen.pixels) > 2 * len(self._axes) * len(seen.vertices) else "rows"
         augmented = (self._by_vertices if assembly == "vertices" else self._by_rows)(local, seen)
         count = len(self._order)
         upper = np.triu(augmented[:count, :count])
