@@ -17,6 +17,7 @@ from report import RESULTS, save
 
 from faceinv.backends.numpy_numba import build
 from faceinv.engine.records import Energy, EngineSettings, Problem
+from faceinv.engine.remembered import Remembered
 from faceinv.face.camera import Camera, rotation_matrix
 from faceinv.face.formats import load_model
 from faceinv.face.layout import ParameterLayout
@@ -71,7 +72,7 @@ def measure(model: MorphableModel, size: int, normals: Normals, assembly: Assemb
     seen = frozen.cache[0]
 
     def forget() -> None:
-        engine.renderer._latest.clear()
+        engine.renderer.surfaces = Remembered()
 
     def whole() -> None:
         forget()
@@ -79,7 +80,7 @@ def measure(model: MorphableModel, size: int, normals: Normals, assembly: Assemb
 
     def surface() -> None:
         forget()
-        engine.renderer.surface(chi[0])
+        engine.renderer.surface(chi[0], 0)
 
     rows = rng.normal(size=(3 * len(seen.pixels), layout.count)).astype(np.float32)
     times = {

@@ -52,10 +52,9 @@ _LEAST_AREA = MIN_DOUBLE_AREA * 1e-3
 
 def packed(camera: Camera) -> NDArray[np.float64]:
     """One camera as the kernels read it: R (9), s, t (2), c (2), 1/f."""
-    inverse_focal = camera.kappa / camera.scale
-    return np.concatenate(
-        [camera.rotation.ravel(), [camera.scale], camera.translation, camera.centre, [inverse_focal]], dtype=np.float64
-    )
+    scale = float(camera.scale)
+    inverse_focal = float(camera.kappa) / scale
+    return np.concatenate([camera.rotation.ravel(), [scale], camera.translation, camera.centre, [inverse_focal]])
 
 
 def posed(camera: Camera, points: NDArray[np.float64]) -> NDArray[np.float64]:

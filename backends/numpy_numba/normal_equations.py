@@ -98,8 +98,8 @@ class NormalEquations:
         self, local: Local, seen: Seen, assembly: Assembly, light_turn: LightTurn | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """g (P,) and H (P, P). Flat normals with shadows are always worked on by rows."""
-        if assembly == "auto":  # a vertex costs about as much as R pixels; measured by benchmarks/linearize.py
-            assembly = "vertices" if len(seen.pixels) > len(self._axes) * len(seen.vertices) else "rows"
+        if assembly == "auto":  # a vertex costs about as much as 2 R pixels; measured by benchmarks/linearize.py
+            assembly = "vertices" if len(seen.pixels) > 2 * len(self._axes) * len(seen.vertices) else "rows"
         by_vertices = assembly == "vertices" and not len(local.spin)
         augmented = (self._by_vertices if by_vertices else self._by_rows)(local, seen)
         count = len(self._order)

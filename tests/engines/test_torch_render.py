@@ -36,6 +36,8 @@ def inputs(torch: Any, size: tuple[int, int]) -> dict[str, Any]:
         "scale": layout.cameras(chi).scale,
         "rotation": chi[layout.rotation],
         "translation": layout.cameras(chi).translation,
+        "kappa": layout.cameras(chi).kappa,
+        "principal_point": layout.cameras(chi).centre,
     }
     tensors = {name: torch.tensor(array, dtype=torch.float64) for name, array in arrays.items()}
     return {**tensors, "triangles": torch.tensor(model.triangles), "size": size}
@@ -55,7 +57,7 @@ def test_picture_is_the_engines(torch: Any, normals: Normals) -> None:
     assert_agrees(drawn.image.numpy()[agree], radiance[agree], SAME, "radiance")
 
 
-@pytest.mark.parametrize("name", ["vertices", "albedo", "lighting", "scale", "rotation", "translation"])
+@pytest.mark.parametrize("name", ["vertices", "albedo", "lighting", "scale", "rotation", "translation", "kappa"])
 def test_gradients(torch: Any, normals: Normals, name: str) -> None:
     """Backward against central differences, over pixels whose triangle does not change."""
     from faceinv.backends.torch_autodiff import render
@@ -65,7 +67,7 @@ def test_gradients(torch: Any, normals: Normals, name: str) -> None:
     given[name].requires_grad_()
     drawn = render(**given, normals=normals)
     direction = torch.tensor(rng.normal(size=tuple(given[name].shape)), dtype=torch.float64)
-    step = 1e-6
+    step = 1e-8 if name == "kappa" else 1e-6  # 1/mm
     with torch.no_grad():
         moved = [render(**{**given, name: given[name] + s * step * direction}, normals=normals) for s in (1, -1)]
         same = (moved[0].triangle == drawn.triangle) & (moved[1].triangle == drawn.triangle) & (drawn.triangle >= 0)

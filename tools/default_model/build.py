@@ -37,9 +37,11 @@ from sources import read_sources
 from statistics_file import HARMONICS, LICENCE_FILE, STATISTICS_FILE, ScanStatistics
 
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
+from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.jaw_band import jaw_band
 from faceinv.face.landmarks68 import JAW_COUNT
 from faceinv.face.model import MorphableModel
+from faceinv.render.occlusion import with_occlusion
 
 if TYPE_CHECKING:
     from arrays import Floats
@@ -50,6 +52,10 @@ LICENCE: Final = (
     "CC0-1.0: MakeHuman base mesh, targets, face units and skins, released by their owners. MIT: identity statistics "
     "from ICT-FaceKit, (c) 2020 USC Institute for Creative Technologies; the file's field 'notice' is that licence."
 )
+
+SCALE: Final = 1.093
+"""MakeHuman's mean adult is smaller than the scans' mean, whose outer eye corners are 89 mm apart: at a distance that
+is known, sizes in mm should be those of people."""
 
 
 def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
@@ -74,7 +80,9 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
     face_identity = head.settled(sources, face_identity)
     identity = np.concatenate([face_identity, head.parts_basis(face_identity)])
     expression = expression_columns(*head.units(sources))
-    vertices = head.matrix @ head.mean
+    head_mean, identity = SCALE * head.mean, SCALE * identity
+    expression_basis = SCALE * expression.basis
+    vertices = head.matrix @ head_mean
     on_skin = np.concatenate([mask, np.zeros(len(head.skin.triangles) - len(mask), dtype=np.bool_)])
     mean_albedo, albedo, albedo_share = albedo_modes(sources, head.skin, on_skin, head.widened(areas))
     mean_albedo, albedo = head.colours(mean_albedo, albedo)
@@ -93,7 +101,7 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
         albedo_space="linear",
         mean=vertices.astype(np.float32),
         identity_basis=full(identity).astype(np.float32),
-        expression_basis=full(expression.basis).astype(np.float32),
+        expression_basis=full(expression_basis).astype(np.float32),
         mean_albedo=mean_albedo.astype(np.float32),
         albedo_basis=albedo.astype(np.float32),
         triangles=head.triangles.astype(np.int32),
@@ -105,22 +113,21 @@ def build(wheel: Path, tarball: Path, output: Path) -> MorphableModel:
         uv_triangles=head.uv_triangles.astype(np.int32),
         mirror=head.mirror.astype(np.int32),
         expression_names=expression.names,
+        expression_units=ExpressionUnits(expression.unit_names, np.round(expression.units, 6)),
         part_names=PART_NAMES,
         triangle_parts=head.triangle_parts.astype(np.uint8),
     )
     coarse = {
-        "mean": head.mean,
+        "mean": head_mean,
         "identity": identity,
-        "expression": expression.basis,
+        "expression": expression_basis,
         "subdivision_data": head.matrix.data.astype(np.float32),
         "subdivision_indices": head.matrix.indices.astype(np.int32),
         "subdivision_indptr": head.matrix.indptr.astype(np.int32),
         "subdivision_shape": np.array(head.matrix.shape, dtype=np.int64),
-        "expression_unit_names": np.array(expression.unit_names),
-        "expression_units": np.round(expression.units, 6),
         "notice": np.array(LICENCE_FILE.read_text(encoding="utf-8")),
     }
-    save_npz_model(model, output, coarse=coarse, dtype=np.float16)
+    save_npz_model(with_occlusion(model), output, coarse=coarse, dtype=np.float16)
     return load_npz_model(output)
 
 
