@@ -3,7 +3,7 @@
 iBUG / 300-W names 68 points; where on the skin each lies, everybody who marks them takes a little differently: by 2 to
 3 mm on average, at brows by up to 7. Here each source's places are told relative to common ones, those of ICT-FaceKit's
 published 68 vertices, as are those of the models that mark others. A fit then compares like with like. Of annotated
-landmarks nothing could be measured; they are taken to lie where the model has its own.
+landmarks nothing could be measured; they are taken to lie in the common places.
 
 The numbers are data: `faceinv/data/landmark_sources.json`, told in `faceinv/data/LANDMARK_SOURCES.md`.
 """
@@ -71,12 +71,7 @@ class LandmarkSource:
         return wider
 
     def offsets_on(self, model: MorphableModel) -> NDArray[np.float64]:
-        """(68, 3) mm in model space: from the model's landmarks to the places that the source marks.
-
-        Zeros for `annotated`: given landmarks are taken to be those that the model has.
-        """
-        if self.name == "annotated":
-            return np.zeros((LANDMARK_COUNT, 3))
+        """(68, 3) mm in model space: from the model's landmarks to the places that the source marks."""
         points = model.landmarks(model.mean)
         eyes = float(np.linalg.norm(points[OUTER_EYES[0]] - points[OUTER_EYES[1]]))
         offsets: NDArray[np.float64] = eyes * (self.offsets - _marks_of(model.name))
