@@ -199,12 +199,14 @@ class Fitter:
             lighting=seen.lighting / white_of(self.config),
         )
         landmarks2d = face.camera.project(fitted.landmarks3d[item])[:, :2]
-        gap = np.linalg.norm(landmarks2d - photo.landmarks, axis=1)[INNER].mean()
-        outer = float(np.linalg.norm(np.subtract(*photo.landmarks[list(OUTER_EYES)])))
+        marked = face.camera.project(fitted.landmarks3d[item] + fitted.landmark_offsets[item])[:, :2]
+        target = photo.landmarks - (marked - landmarks2d)
+        gap = np.linalg.norm(landmarks2d - target, axis=1)[INNER].mean()
+        outer = float(np.linalg.norm(np.subtract(*target[list(OUTER_EYES)])))
         height, width = photo.pixels.shape[:2]
         return FitResult(
             face=face,
-            landmarks_target=photo.landmarks,
+            landmarks_target=target,
             landmarks2d=landmarks2d,
             landmarks3d=fitted.landmarks3d[item],
             cost=float(cost.total[item]),

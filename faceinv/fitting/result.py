@@ -48,7 +48,8 @@ class FitResult:
 
     Attributes:
         face: The fitted face: identity, expression, albedo, camera and lighting, in the frame of the photo.
-        landmarks_target: (68, 2) px: the landmarks that were given or detected.
+        landmarks_target: (68, 2) px: the landmarks that were given, or the detected ones, brought from the places that
+            the network marks to those of the model (`faceinv.face.landmark_sources`).
         landmarks2d: (68, 2) px: the model's landmarks; those of the jaw where the silhouette has them in this view.
         landmarks3d: (68, 3) mm, model space: the same points.
         cost: E, see `faceinv.engine.interface.Energy`.

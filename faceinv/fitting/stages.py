@@ -61,6 +61,8 @@ class Fitted:
     """Of each item, level after level."""
     landmarks3d: NDArray[np.float64]
     """(B, 68, 3) mm, model space: the landmark points on the mesh."""
+    landmark_offsets: NDArray[np.float64]
+    """(B, 68, 3) mm, model space: from these to what the source of the photo's landmarks marks."""
     hessian: NDArray[np.float64]
     """(B, P, P), zeros for what was held: principal points, and focal lengths that were not estimated."""
     photometric_rmse: NDArray[np.float64]
@@ -143,9 +145,10 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
     held[~lenses.estimated, layout.inverse_focal] = True
     hessian[held] = 0.0
     hessian.transpose(0, 2, 1)[held] = 0.0
-    landmarks3d = _on_mesh(engine, chi, solution.state.points, problems[-1])
+    landmarks3d = _on_mesh(engine, chi, solution.state.points)
     clock.lap("result")
-    return Fitted(solution, tuple(map(tuple, history)), landmarks3d, hessian, rmse, clock.seconds)
+    offsets = problems[-1].landmark_offsets
+    return Fitted(solution, tuple(map(tuple, history)), landmarks3d, offsets, hessian, rmse, clock.seconds)
 
 
 def problem_at(config: FitConfig, model: MorphableModel, photos: Sequence[Prepared], level: int) -> Problem:
@@ -235,11 +238,11 @@ def start_from_light(
     return gauss_newton(FaceObjective(sure.without_occluders(chi, config.occluder_share), free), chi, settings).x
 
 
-def _on_mesh(engine: Engine, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem) -> NDArray[np.float64]:
+def _on_mesh(engine: Engine, chi: NDArray[np.float64], points: LandmarkPoints) -> NDArray[np.float64]:
     """(B, 68, 3) mm: the landmark points, from the vertices that carry them alone."""
     model, layout = engine.renderer.model, engine.renderer.layout
     marks = []
     for x, at, weights in zip(chi, points.vertices, points.weights, strict=True):
         moved = model.identity_basis[at] @ x[layout.identity] + model.expression_basis[at] @ x[layout.expression]
         marks.append((weights[..., None] * (model.mean[at] + moved)).sum(axis=1))
-    return np.stack(marks) + problem.landmark_offsets
+    return np.stack(marks)
