@@ -92,17 +92,16 @@ __global__ void turn_shadows(const TurnShadowsParams p)
 {
     const int v = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y;
     if (v >= p.vertices) return;
-    const double *m = p.moments + static_cast<size_t>(MOMENT_COUNT) * v, *r = camera_of(p.camera, item).rotation;
+    const double* m = p.moments + static_cast<size_t>(MOMENT_COUNT) * v;
     const double second[9] = {m[4], m[5], m[6], m[5], m[7], m[8], m[6], m[8], m[9]};
-    double first[3], turned[9];
-    turn(camera_of(p.camera, item), m + 1, first);
-    for (int a = 0; a < 3; ++a)
-        for (int b = 0; b < 3; ++b) {
-            double sum = 0.0;
-            for (int i = 0; i < 3; ++i)
-                for (int j = 0; j < 3; ++j) sum += r[3 * a + i] * second[3 * i + j] * r[3 * b + j];
-            turned[3 * a + b] = sum;
-        }
+    const Camera& camera = camera_of(p.camera, item);
+    double first[3], half[9], turned[9];
+    turn(camera, m + 1, first);
+    for (int i = 0; i < 3; ++i) turn(camera, second + 3 * i, half + 3 * i);
+    for (int a = 0; a < 3; ++a) {
+        const double column[3] = {half[a], half[3 + a], half[6 + a]};
+        turn(camera, column, turned + 3 * a);
+    }
     double* out = p.shadow + (static_cast<size_t>(item) * p.vertices + v) * LIGHT_COLUMNS;
     out[0] = SH_0 / BAND_0 * (1.0 - INTERREFLECTION) * m[0];
     out[1] = SH_1 / BAND_1 * first[1];
