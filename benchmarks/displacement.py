@@ -103,9 +103,11 @@ def pose_at(fitter: Fitter, stranger: Stranger, truth: Truth, vertices: Array) -
     parameters = fit_weak_perspective(points, targets, truth.areas[seen]).pack()
     for _ in range(_POSE_ITERATIONS):
         now = camera.unpack(parameters)
-        gap = weights[:, None] * (targets - now.project(points)[:, :2])
+        gap: Array = weights[:, None] * (targets - now.project(points)[:, :2])
         columns = weights[:, None, None] * now.pose_columns(points)
-        step = np.linalg.lstsq(columns.reshape(-1, columns.shape[2]), gap.ravel(), rcond=None)[0]
+        step: Array = np.linalg.lstsq(columns.reshape(-1, columns.shape[2]), gap.ravel(), rcond=None)[0].astype(
+            np.float64
+        )
         parameters = camera.retract(parameters[None], step[None])[0]
     return parameters
 

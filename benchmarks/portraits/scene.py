@@ -33,6 +33,8 @@ DISTANCES: Final = (300.0, 600.0, 900.0, 1500.0)
 """From the camera to the middle of the face, mm; each within 8 %."""
 _COLOUR: Final = {"type": "mesh_attribute", "name": "vertex_color"}
 _CLOTH: Final = {"type": "twosided", "bsdf": {"type": "diffuse", "reflectance": _COLOUR}}
+_BEHIND: Final = 1.05
+"""Lamps are at least so many times as far from the face as the camera."""
 _ANNOTATOR: Final = 0.01
 """Scatter of annotated points in x and in y, as a share of the eye distance."""
 _ALONG_JAW: Final = 0.03
@@ -94,7 +96,7 @@ def render(mi: Any, head: IctHead, seeds: tuple[int, int], samples: int) -> dict
     albedo, bodies = _body(mi, rng, head, person)
     scene |= bodies | _eyes(mi, rng, head, person, distance)
     kind = KINDS[(number // 4 + number) % 4]
-    scene |= _lit(mi, rng, kind, pose.to_camera(vertices[head.landmarks[17:]].mean(axis=0)))
+    scene |= _lit(mi, rng, kind, pose.to_camera(vertices[head.landmarks[17:]].mean(axis=0)), distance)
     scene["camera"] = _camera(mi, pose, samples)
     built = mi.load_dict(scene)
     linear = np.array(mi.render(built, spp=samples, seed=number))[..., :3].astype(np.float64)
@@ -244,11 +246,14 @@ def _rgb(values: Array) -> dict[str, Any]:
     return {"type": "rgb", "value": [float(value) for value in values]}
 
 
-def _lit(mi: Any, rng: np.random.Generator, kind: str, middle: Array) -> dict[str, Any]:
+def _lit(mi: Any, rng: np.random.Generator, kind: str, middle: Array, distance: float) -> dict[str, Any]:
     """Surroundings, lamps that shine at the middle of the face, and often a wall behind."""
     sky, lamps = surroundings(rng, kind)
     scene: dict[str, Any] = {"sky": {"type": "envmap", "bitmap": mi.Bitmap(sky.astype(np.float32))}}
-    for index, (direction, far, half, radiance) in enumerate(lamps):
+    for index, (direction, drawn, size, radiance) in enumerate(lamps):
+        # No lamp before the camera: further away and larger, it shines as it did.
+        far = max(drawn, _BEHIND * distance)
+        half = size * far / drawn
         at = list(middle + direction * far)
         facing = mi.ScalarTransform4f().look_at(origin=at, target=list(middle), up=[0, 1, 0.01])
         scene[f"lamp{index}"] = {

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["POSTERIOR_FACTOR", "RESIDUAL_MM", "surface_std"]
 
 POSTERIOR_FACTOR: Final = 1.0
-"""The posterior's standard deviations are multiplied by this; calibrated by `benchmarks/uncertainty.py`."""
-RESIDUAL_MM: Final = 0.4
-"""Standard deviation along the normal of what bases do not express, for models that do not say it; likewise."""
+"""The posterior's standard deviations are multiplied by this; `benchmarks/uncertainty.py --calibrate` finds
+it. With 1, deviations are the energy's own."""
+RESIDUAL_MM: Final = 0.5
+"""Standard deviation along the normal of what bases do not express: what is left where the default model is bent onto
+true faces."""
 _RIDGE: Final = 1e-10
 """Of the Hessian's diagonal: entries without a prior (pose, light) may be all but undetermined together."""
 
