@@ -59,9 +59,9 @@ class Lenses:
             return problem
         known = chi[:, self._layout.inverse_focal]
         expected = np.where(self.estimated, [self._at_distance(one) for one in chi], known)
-        # In the unit of the prior of identity, whose variance is 1. The unknowns that are free are those of the whole
-        # batch, so what is known beside what is not must stay where it is by its weight.
-        weight = np.where(self.estimated, problem.energy.identity / (_SPREAD * expected) ** 2, _IMMOVABLE)
+        # The unknowns that are free are those of the whole batch, so what is known beside what is not must stay where it
+        # is by its weight.
+        weight = np.where(self.estimated, 1.0 / (_SPREAD * expected) ** 2, _IMMOVABLE)
         return replace(problem, focal_prior=np.stack([expected, weight], axis=1))
 
     def _at_distance(self, chi: NDArray[np.float64]) -> float:

@@ -228,9 +228,7 @@ def step_of(layout: ParameterLayout, column: int) -> float:
 
 
 @cache
-def run(
-    backend: str, normals: Normals, batch: int = 2, kappa: float = 1 / DISTANCE, shadowed: bool = False
-) -> Run:
+def run(backend: str, normals: Normals, batch: int = 2, kappa: float = 1 / DISTANCE, shadowed: bool = False) -> Run:
     """The toy problem on an engine, or the weighted one on a face with shadows; made once for all tests.
 
     Raises:

@@ -36,8 +36,8 @@ from sliders import draw_faces, slider_mean
 from sources import read_sources
 from statistics_file import HARMONICS, LICENCE_FILE, STATISTICS_FILE, ScanStatistics
 
-from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.expression_units import ExpressionUnits
+from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.jaw_band import jaw_band
 from faceinv.face.landmarks68 import JAW_COUNT
 from faceinv.face.model import MorphableModel
