@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,12 @@ def test_an_installed_package_needs_no_checkout(tmp_path: Path, installed: Path)
     package, engine, _ = said(tmp_path, installed)
     assert Path(package).is_relative_to(installed)
     assert Path(engine) == installed / "faceinv" / "backends" / "numpy_numba" / "__init__.py"
+
+
+def test_every_package_is_installed() -> None:
+    listed = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    found = []
+    for top, name in (("faceinv", "faceinv"), ("backends", "faceinv.backends")):
+        for file in (CHECKOUT / top).rglob("__init__.py"):
+            found.append(".".join((name, *file.parent.relative_to(CHECKOUT / top).parts)))
+    assert sorted(listed) == sorted(found)
