@@ -49,6 +49,32 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texture, "_SIZES", (128, 128))
 
 
+@pytest.mark.parametrize(
+    ("setting", "options", "estimated"),
+    [
+        ("", (), True),
+        ("", ("--hold-distance",), False),
+        ("estimate_distance = false", (), False),
+        ("estimate_distance = false", ("--estimate-distance",), True),
+    ],
+)
+@pytest.mark.usefixtures("instant")
+def test_an_option_for_the_distance_wins_over_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, options: tuple[str, ...], estimated: bool
+) -> None:
+    configs, solve = [], faceinv.Fitter.solve
+
+    def noted(self: faceinv.Fitter, *photos: Any) -> Any:
+        configs.append(self.config)
+        return solve(self, *photos)
+
+    monkeypatch.setattr(faceinv.Fitter, "solve", noted)
+    (tmp_path / "fit.toml").write_text(f"{CONFIG_TOML}\n{setting}\n")
+    run = invoke("fit", sample(), "--config", tmp_path / "fit.toml", "--distance", "700", *options, "-o", tmp_path)
+    assert run.status == 0, run.text
+    assert [(config.distance, config.estimate_distance) for config in configs] == [(700.0, estimated)]
+
+
 def test_fit_writes_four_files(tmp_path: Path) -> None:
     config = tmp_path / "quick.toml"
     config.write_text(CONFIG_TOML)

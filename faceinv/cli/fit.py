@@ -80,11 +80,20 @@ def fit(
     ] = None,
     distance: Annotated[
         float | None,
-        typer.Option(help="From camera to head, for photos whose focal length is not known: 900 mm.", metavar="MM"),
+        typer.Option(
+            help="From camera to head, for photos whose focal length is not known; 900 unless the settings say "
+            "otherwise.",
+            metavar="MM",
+        ),
     ] = None,
     estimate_distance: Annotated[
-        bool, typer.Option("--estimate-distance", help="Find the distance of these by the fit, around that one.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--estimate-distance/--hold-distance",
+            help="For these photos: find the distance by the fit, around that one, or hold it there; it is found "
+            "unless the settings say otherwise.",
+        ),
+    ] = None,
     export_camera: Annotated[
         bool, typer.Option("--export-camera", help="Put the photo's camera into the GLB.")
     ] = False,
@@ -121,7 +130,7 @@ def fit(
         camera=None if camera is None else camera.value,
         focal_length_px=focal_length,
         distance=distance,
-        estimate_distance=estimate_distance or None,
+        estimate_distance=estimate_distance,
     )
     options = FitOptions(model, backend, settings, texture.value, export_camera)
     if folders:
