@@ -31,7 +31,7 @@ class Face:
     albedo: NDArray[np.float64]
     """(Ka,) coefficients in standard deviations."""
     camera: Camera
-    """Scale px per mm, rotation (3, 3), translation (2,) px."""
+    """One camera: scale px per mm, rotation (3, 3), translation and principal point (2,) px, one over the distance."""
     lighting: NDArray[np.float64]
     """(9, 3) spherical-harmonics coefficients in the camera frame; see `faceinv.face.lighting`."""
 

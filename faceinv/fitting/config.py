@@ -71,13 +71,14 @@ class FitConfig:
     prior of 1 weighs 1 and the energy's minimum is the most likely face. An infinite one switches its term off.
 
     Attributes:
-        landmark_sigma: Of landmarks that are given, x and y alike, in units of `units`. People mark the same point of
-            the same photo within about 1 % of the distance between the outer eye corners.
-        detected_landmark_sigma: The same of landmarks that faceinv finds, for the inner points of a frontal face: its
-            network is off by about 1.2 %, and errors of neighbours go together, which makes 68 points worth fewer.
-            Single points have more or less, by region, yaw and agreement (`faceinv.face.landmark_sources`).
-        jaw_factor: How many times larger than there it is for the 17 jaw landmarks, across the outline; along it they
-            say nothing.
+        landmark_sigma: Of landmarks that are given, x and y alike, in units of `units`: of the inner points but brows.
+            People mark the same point of the same photo within about 1 % of the distance between the outer eye corners.
+        detected_landmark_sigma: The same of landmarks that faceinv finds, for a frontal face: its network is off by
+            about 1.2 %, and errors of neighbours go together, which makes 68 points worth fewer. Where `units` are
+            `eyes`, single points of either have more or less, by region, yaw and agreement
+            (`faceinv.face.landmark_sources`).
+        jaw_factor: By what the standard deviations of the 17 jaw landmarks are multiplied beside that; they count
+            across the outline, and say nothing along it.
         brow_factor: The same for the 10 brow landmarks: brows grow where they like, and say little about the bone
             below.
         photometric_sigma: Of the colours of face pixels (linear RGB in [0, 1]) around what the model can say: what
@@ -113,9 +114,10 @@ class FitConfig:
             pixels of each level, colours from 0 to 255.
         camera: `perspective`, or `weak` for a camera that is infinitely far away.
         focal_length_px: The focal length of the camera, in pixels of the photos; 0 where it is not known. Then that of
-            the photo's EXIF is taken, and where there is none, the camera is put at `distance`.
-        distance: From the camera to the head (the model's origin), in mm, for photos whose focal length is not known.
-            It is held to about a percent: what is held is the focal length that goes with it and the size of the face.
+            the photo's EXIF is taken, and where there is none, `distance` counts.
+        distance: From the camera to the head (the model's origin), in mm, for photos whose focal length is not known:
+            the middle of the prior of `estimate_distance`. Without that it is held, to about a percent: what is held is
+            the focal length that goes with it and the size of the face.
         estimate_distance: Find the distance of photos whose focal length is not known by the fit, under a prior around
             `distance` that lets one over the distance be from 0 to twice as large within one standard deviation.
 

@@ -44,7 +44,7 @@ class Fitter:
     Args:
         model: `default`, a path to a model file or folder, or a model.
         backend: the engine, `engine[:device][:dtype]`.
-        config: weights, sizes and limits: a `FitConfig`, or a mapping of its fields; None for the defaults.
+        config: standard deviations, sizes and limits: a `FitConfig`, or a mapping of its fields; None for the defaults.
 
     Attributes:
         model: the model with what a fit adds to it: an albedo field and self-occlusion, as the configuration says.
@@ -295,7 +295,7 @@ def fit(
             file (`.pts` counts pixels from 1, the others from 0); None to find the largest face.
         model: `default`, a path to a model file or folder, or a loaded model.
         backend: the engine, `engine[:device][:dtype]`, such as `numpy` or `torch:cuda:0`.
-        config: weights, sizes and limits; None for the defaults.
+        config: standard deviations, sizes and limits; None for the defaults.
         mask: pixels of the photo that may be used, given in the same ways as the photo; None for all.
         intrinsics: (3, 3) `K` of the photo's camera, in pixels of the upright photo, 0-based with centres at integers;
             None to take the focal length from `config`, else from the photo's EXIF, else from the distance in `config`,

@@ -52,7 +52,7 @@ class FitResult:
             the network marks to those of the model (`faceinv.face.landmark_sources`).
         landmarks2d: (68, 2) px: the model's landmarks; those of the jaw where the silhouette has them in this view.
         landmarks3d: (68, 3) mm, model space: the same points.
-        cost: E, see `faceinv.engine.interface.Energy`.
+        cost: E, see `faceinv.engine.records.Energy`.
         cost_photometric: The part of E that compares colours.
         cost_landmarks: The part of E that compares landmarks.
         cost_prior: The part of E that says how unlikely the coefficients are.

@@ -9,9 +9,9 @@
 Axes are those of the model in all three, right-handed: x to the image's right for a frontal face (the person's left),
 y up, z from the face towards the viewer. So a GLB opens upright and facing the viewer, as glTF asks (+y up, +z front).
 The head is not turned as in the photo: pose and camera are in `Face.camera`, and a GLB holds the camera too where that
-is asked for. OBJ and PLY say unit and axes in
-their comments. The material is rough and not metallic; with a photo texture, which has its light painted in, the GLB
-asks viewers not to light it (`KHR_materials_unlit`). Both sides of the surface are shown.
+is asked for. OBJ and PLY say unit and axes in their comments. The material is rough and not metallic; with a photo
+texture, which has its light painted in, the GLB asks viewers not to light it (`KHR_materials_unlit`). Both sides of the
+surface are shown.
 """
 
 from __future__ import annotations
