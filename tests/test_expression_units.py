@@ -15,7 +15,7 @@ from small import few_modes
 import faceinv
 from faceinv import FitConfig
 from faceinv.errors import InputError, ModelError
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.lighting import ambient
@@ -31,7 +31,7 @@ def named() -> MorphableModel:
 
 
 def rested() -> Face:
-    return Face.mean(few_modes(), WeakPerspective(1.0, np.eye(3), np.zeros(2)), ambient(1))
+    return Face.mean(few_modes(), Camera(1.0, np.eye(3), np.zeros(2)), ambient(1))
 
 
 def test_values_are_those_of_the_modes() -> None:
