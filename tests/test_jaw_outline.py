@@ -238,6 +238,7 @@ def test_the_band_is_cheek_and_chin(model: MorphableModel) -> None:
     )
     assert (centre[:, 2] > marks[:17, 2].min() - 12).all(), "nothing behind the ears"
     assert normal[model.triangles[band]].mean(axis=1)[:, 2].min() > -0.75, "no underside of the jaw, no neck"
+    assert model.part("skin")[band].all(), "nothing inside of the mouth"
     nose = marks[27:36]
     near_nose = (np.abs(centre[:, 0]) < np.ptp(nose[:, 0]) / 2) & (centre[:, 1] > marks[51, 1])
     assert not near_nose.any()
