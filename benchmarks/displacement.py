@@ -14,7 +14,7 @@ own gradient. Each is reported as the motion of the visible face along its norma
 A table takes a few seconds for a face and finds causes that a fit's error cannot tell apart. `--true-albedo` gives the
 model the true albedo as its mean, so that what is left of `photo` is light.
 
-    python benchmarks/displacement.py --renders FOLDER --split dev --faces 8 --config albedo_weight=1e-5
+    python benchmarks/displacement.py --renders FOLDER --split dev --faces 8 --config albedo_sigma=2
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from report import save, table
 from strangers import Stranger, load_renders, named_model, settings
-from surfaces import Expressed, Surface, express, quantile
+from surfaces import Expressed, Surface, express, face_triangles, quantile
 
 from faceinv import FaceinvError, FitConfig
 from faceinv.engine.host_terms import HostTerms, prior_diagonal
 from faceinv.face.camera import fit_weak_perspective
-from faceinv.face.mesh import vertex_normals
+from faceinv.face.mesh import vertex_areas, vertex_normals
 from faceinv.fitting import stages
 from faceinv.fitting.fitter import Fitter
 from faceinv.fitting.objective import FaceObjective
 from faceinv.fitting.solver import SolverSettings, gauss_newton
+from faceinv.fitting.uncertainty import similarities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,13 +79,11 @@ def truth_of(model: MorphableModel, stranger: Stranger, prior: float) -> Truth:
         prior: mm^2 for each squared standard deviation; see `surfaces.express`.
     """
     bent = express(model, stranger.points, stranger.areas, stranger.landmarks3d, prior)
-    surface = Surface(bent.similarity(bent.vertices), model.triangles)
+    skin = face_triangles(model)
+    surface = Surface(bent.similarity(bent.vertices), skin)
     seen = np.zeros(model.vertex_count, np.bool_)
-    seen[model.triangles[np.unique(surface.nearest(stranger.points).triangle)]] = True
-    corners = bent.vertices[model.triangles]
-    crossed = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    areas = np.bincount(model.triangles.ravel(), np.repeat(crossed / 6, 3), minlength=model.vertex_count)
-    return Truth(bent, seen, np.where(seen, areas, 0.0))
+    seen[skin[np.unique(surface.nearest(stranger.points).triangle)]] = True
+    return Truth(bent, seen, np.where(seen, vertex_areas(bent.vertices, model.triangles), 0.0))
 
 
 def with_true_albedo(model: MorphableModel, stranger: Stranger, truth: Truth) -> MorphableModel:
@@ -96,19 +95,22 @@ def with_true_albedo(model: MorphableModel, stranger: Stranger, truth: Truth) ->
 
 
 def pose_at(fitter: Fitter, stranger: Stranger, truth: Truth, vertices: Array) -> Array:
-    """(C,) the camera's parameters, photo px, that see the bent model most like the picture shows the face."""
+    """(C,) the camera's parameters, photo px, that see the bent model most like the picture shows the face, through the
+    true lens, or through none where cameras are weak."""
     camera = fitter.layout.camera
     xy, seen, weights = stranger.project(truth.bent.similarity(vertices)), truth.seen, np.sqrt(truth.areas[truth.seen])
     points, targets = vertices[seen], xy[seen]
     parameters = fit_weak_perspective(points, targets, truth.areas[seen]).pack()
+    parameters[camera.PRINCIPAL_POINT] = stranger.principal
+    parameters[camera.INVERSE_FOCAL] = 0.0 if fitter.config.camera == "weak" else 1 / stranger.focal
+    pose = np.arange(camera.PRINCIPAL_POINT.start)  # the rest is the lens
     for _ in range(_POSE_ITERATIONS):
         now = camera.unpack(parameters)
         gap: Array = weights[:, None] * (targets - now.project(points)[:, :2])
-        columns = weights[:, None, None] * now.pose_columns(points)
-        step: Array = np.linalg.lstsq(columns.reshape(-1, columns.shape[2]), gap.ravel(), rcond=None)[0].astype(
-            np.float64
-        )
-        parameters = camera.retract(parameters[None], step[None])[0]
+        columns = weights[:, None, None] * now.pose_columns(points)[..., pose]
+        step = np.zeros((1, camera.PARAMETER_COUNT))
+        step[0, pose] = np.linalg.lstsq(columns.reshape(-1, len(pose)), gap.ravel(), rcond=None)[0]
+        parameters = camera.retract(parameters[None], step)[0]
     return parameters
 
 
@@ -123,7 +125,7 @@ def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: A
         landmarks: (68, 2) px, or None to detect them.
     """
     model, layout, config = fitter.model, fitter.layout, fitter.config
-    photo = fitter.prepare(stranger.image, landmarks)
+    photo = fitter.prepare(stranger.image, landmarks, intrinsics=stranger.intrinsics)
     problem = stages.problem_at(config, fitter.engine.renderer.model, [photo], len(stages.level_sizes(config)) - 1)
     chi = np.zeros((1, layout.count))
     chi[0, layout.shape] = truth.bent.coefficients
@@ -132,8 +134,8 @@ def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: A
     chi[0, layout.pose] = photo.crop.camera_to_crop(camera).pack()
     chi = stages.start_from_light(fitter.engine, config, problem, chi)
     differentiator = fitter.engine.differentiator(problem)
-    if config.occlusion_threshold:
-        differentiator = differentiator.without_occluders(chi, config.occlusion_threshold)
+    if config.occluder_share:
+        differentiator = differentiator.without_occluders(chi, config.occluder_share)
     look = FaceObjective(differentiator, layout.mask(layout.albedo, layout.lighting))
     chi = gauss_newton(look, chi, SolverSettings(_LIGHT_ITERATIONS, 1e-5, final_linearization=False)).x
 
@@ -141,9 +143,11 @@ def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: A
     state = whole.freeze(chi)
     here = whole.linearize(chi, state, np.ones(1, np.bool_))
     gradients = _by_term(fitter, problem, chi, state, here)
-    hessian = np.asarray(fitter.engine.renderer.to_host(here.hessian))[0]
+    free = np.flatnonzero(whole.free)
+    hessian = np.asarray(fitter.engine.renderer.to_host(here.hessian))[0][np.ix_(free, free)]
     hessian = hessian + 1e-10 * np.diag(np.diagonal(hessian))
-    steps = -np.linalg.solve(hessian, np.stack([gradients[term] for term in TERMS], axis=1)).T
+    steps = np.zeros((len(TERMS), layout.count))
+    steps[:, free] = -np.linalg.solve(hessian, np.stack([gradients[term][free] for term in TERMS], axis=1)).T
     moves = {term: _motion(model, step[layout.shape]) for term, step in zip(TERMS, steps, strict=True)}
     moves["sum"] = _motion(model, steps.sum(axis=0)[layout.shape])
     end = gauss_newton(whole, chi, SolverSettings(_FIT_ITERATIONS, 1e-4, final_linearization=False)).x
@@ -154,7 +158,8 @@ def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: A
 def _by_term(fitter: Fitter, problem: Problem, chi: Array, state: Frozen, here: Linearization) -> dict[str, Array]:
     """(P,) halves of the derivatives of each term: what is known on the host apart, the rest is the photo's."""
     layout = fitter.layout
-    residual, rows = HostTerms(fitter.model).landmark_rows(chi, state.points, problem, np.zeros(1, np.int64))
+    terms = HostTerms(fitter.engine.renderer.model)  # whose vertices the points name
+    residual, rows = terms.landmark_rows(chi, state.points, problem, np.zeros(1, np.int64))
     prior = prior_diagonal(layout, problem.energy) * chi[0]
     gradients = {"landmarks": rows[0].T @ residual[0]}
     parts = {"identity": layout.identity, "expression": layout.expression, "albedo": layout.albedo}
@@ -175,17 +180,7 @@ def _motion(model: MorphableModel, step: Array) -> Array:
 def along_normals(truth: Truth, model: MorphableModel, motion: Array) -> Array:
     """(N,) mm: the motion along the normals, where the face is seen, once the similarity nearest to it is taken off."""
     vertices, seen = truth.bent.vertices, truth.seen
-    middle = np.average(vertices[seen], axis=0, weights=truth.areas[seen])
-    arm = vertices - middle
-    x, y, z = arm.T
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    columns = np.stack(
-        [
-            *([np.stack(v, 1) for v in ((one, zero, zero), (zero, one, zero), (zero, zero, one))]),
-            *([np.stack(v, 1) for v in ((zero, -z, y), (z, zero, -x), (-y, x, zero), (x, y, z))]),
-        ],
-        axis=2,
-    )
+    columns = similarities(vertices - np.average(vertices[seen], axis=0, weights=truth.areas[seen]))
     weight = np.sqrt(truth.areas[seen])[:, None, None]
     rows = (weight * columns[seen]).reshape(-1, 7)
     similar = np.linalg.lstsq(rows, (weight[..., 0] * motion[seen]).ravel(), rcond=None)[0]

@@ -91,8 +91,8 @@ def sheet(fits: Sequence[tuple[NDArray[np.uint8], FitResult]]) -> Image.Image:
     for photo, result in fits:
         points = result.landmarks2d
         centre, half = points.mean(axis=0), 0.85 * np.ptp(points, axis=0).max()
-        box = tuple(int(value) for value in (*(centre - half), *(centre + half)))
-        cut = Image.fromarray(photo).crop(box).resize((TILE, TILE), Image.Resampling.LANCZOS)
+        left, top, right, bottom = (int(value) for value in (*(centre - half), *(centre + half)))
+        cut = Image.fromarray(photo).crop((left, top, right, bottom)).resize((TILE, TILE), Image.Resampling.LANCZOS)
         columns.append(np.concatenate([np.asarray(cut), *geometry_views(result.model, result.face)], axis=0))
     return Image.fromarray(np.concatenate(columns, axis=1))
 

@@ -11,7 +11,7 @@ points of the face that the picture shows:
 Landmarks are `annotated` (the true ones, the jaw on the visible outline, with an annotator's scatter of 1 % of the eye
 distance), `exact` (without the scatter) or `detected`. Tune on the split `dev`; `test` is only reported.
 
-    python benchmarks/strangers.py --renders FOLDER --split dev --config albedo_weight=1e-5 --faces 8
+    python benchmarks/strangers.py --renders FOLDER --split dev --config albedo_sigma=2 --faces 8
 """
 
 from __future__ import annotations

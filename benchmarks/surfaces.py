@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from faceinv.face.camera import rotation_matrix
+from faceinv.face.registration.similarity import Similarity, similarity_of_points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,24 +27,10 @@ __all__ = [
     "face_triangles",
     "quantile",
     "similarity_of_points",
-    "vertex_areas",
 ]
 
 _CANDIDATES = 10
 """Triangles tried for each point: those with the nearest centroids."""
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """x -> scale * R x + t."""
-
-    scale: float
-    rotation: Array
-    translation: Array
-
-    def __call__(self, points: Array) -> Array:
-        moved: Array = self.scale * points @ self.rotation.T + self.translation
-        return moved
 
 
 @dataclass(frozen=True)
@@ -107,13 +94,6 @@ def _nearest_weights(p: Array, a: Array, b: Array, c: Array) -> Array:
     return best
 
 
-def vertex_areas(vertices: Array, triangles: NDArray[np.signedinteger], count: int) -> Array:
-    """(count,) a third of the area of each vertex's triangles."""
-    corners = vertices[triangles]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
-    return np.asarray(np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=count), np.float64)
-
-
 def face_triangles(model: MorphableModel, rings: int = 4) -> NDArray[np.int32]:
     """The triangles of the face mask and those within some rings of it: skin that a face's points may lie on."""
     chosen = model.face_mask.copy()
@@ -129,19 +109,6 @@ def quantile(values: Array, weights: Array, share: float) -> float:
     order = np.argsort(values)
     total = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(total, share * total[-1])])
-
-
-def similarity_of_points(source: Array, target: Array, weights: Array | None = None, scaled: bool = True) -> Similarity:
-    """The similarity that takes points nearest to their counterparts (Umeyama, TPAMI 1991)."""
-    share = np.ones(len(source)) if weights is None else weights
-    share = share / share.sum()
-    middle, goal = share @ source, share @ target
-    a, b = source - middle, target - goal
-    u, values, vt = np.linalg.svd((share[:, None] * b).T @ a)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * sign) @ vt
-    scale = float((values * sign).sum() / (share @ (a**2).sum(axis=1))) if scaled else 1.0
-    return Similarity(scale, rotation, goal - scale * rotation @ middle)
 
 
 def align(

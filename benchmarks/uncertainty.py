@@ -121,8 +121,7 @@ def main() -> None:
             print(f"{stranger.name}: {error}")
             continue
         errors = true_errors(model, result.vertices, stranger, chosen)
-        hessian = result.hessian / result.prior_weight
-        motions = uncertainty.posterior_motions(model, result.vertices, hessian)[chosen]
+        motions = uncertainty.posterior_motions(result.model, result.vertices, result.hessian)[chosen]
         posterior = np.sqrt((motions**2).sum(axis=1))
         residual = np.full(len(chosen), uncertainty.RESIDUAL_MM)
         every.append((errors, posterior, residual))

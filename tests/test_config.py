@@ -198,5 +198,5 @@ def test_other_albedo_fields_are_errors(value: Any) -> None:
 
 
 def test_the_former_name_of_the_occluders_says_the_new_one() -> None:
-    with pytest.raises(ConfigError, match="'occlusion_threshold' is no more; use occluder_share"):
+    with pytest.raises(ConfigError, match=r"'occlusion_threshold' was a setting of faceinv 0\.1; use 'occluder_share'"):
         FitConfig.from_dict({"occlusion_threshold": 2.5})

@@ -98,7 +98,12 @@ def test_licences_of_mesh_and_statistics_are_told(model: MorphableModel, path: P
 def test_measures_are_millimetres_of_an_adult_head(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
     assert 75 < np.linalg.norm(landmarks[45] - landmarks[36]) < 100
     assert 120 < np.ptp(landmarks[:, 0]) < 160
-    assert np.abs(model.mean).max() < 170
+    assert 160 < np.abs(model.mean).max() < 180
+
+
+def test_eyes_are_as_far_apart_as_those_of_people(landmarks: NDArray[np.float64]) -> None:
+    """Scans have 89 mm between the outer corners: at a known distance a face's size is its own."""
+    assert 88 < np.linalg.norm(landmarks[45] - landmarks[36]) < 92
 
 
 def test_axes(landmarks: NDArray[np.float64]) -> None:
@@ -191,14 +196,13 @@ def test_landmarks_are_symmetric(landmarks: NDArray[np.float64]) -> None:
     np.testing.assert_allclose(landmarks[[8, 27, 28, 29, 30, 33, 51, 57, 62, 66], 0], 0, atol=1e-3)
 
 
-def test_landmarks_of_the_lids_lie_on_the_rims(model: MorphableModel) -> None:
-    """The front edge of the lids' margins, whose other edges lie on the eyeballs and are where the skin ends."""
-    near = np.zeros(model.vertex_count, np.bool_)
-    near[boundary_vertices(model.triangles)] = True
-    for _ in range(4):
-        near[model.triangles[near[model.triangles].any(axis=1)]] = True
-    used = model.landmark_vertices[36:48][model.landmark_weights[36:48] > 0]
-    assert near[used].all()
+def test_landmarks_of_the_lids_lie_beside_the_rims(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    """Where scans have them: on the margins, whose inner edges are where the skin ends; inner corners before them."""
+    rims = model.mean[boundary_vertices(model.triangles[model.part("skin")])]
+    away = np.linalg.norm(landmarks[36:48, None] - rims, axis=2).min(axis=1)
+    corners = np.isin(np.arange(36, 48), [39, 42])
+    assert away[~corners].max() < 2.0
+    assert away[corners].max() < 4.5
 
 
 def test_landmarks_stand_in_the_order_of_300w(landmarks: NDArray[np.float64]) -> None:
@@ -294,12 +298,13 @@ def test_painted_modes_only_darken(model: MorphableModel) -> None:
 
 
 def test_brows_are_painted_below_their_landmarks_alone(model: MorphableModel, landmarks: NDArray[np.float64]) -> None:
+    """Paint is where the sliders' people have their brows, which begin farther out than on scans: beside 21 and 22."""
     for brow in range(17, 27):
         below = landmarks[brow] - [0.0, 2.5, 0.0]
-        assert strongest_paint(model, BROWS, below[None], 4.0) < -0.025, brow
+        assert strongest_paint(model, BROWS, below[None], 8.0 if brow in (21, 22) else 4.0) < -0.025, brow
     painted = np.flatnonzero(model.albedo_basis[..., BROWS].any(axis=1))
     to_brows = np.linalg.norm(model.mean[painted, None] - landmarks[None, 17:27], axis=2).min(axis=1)
-    assert to_brows.max() < 13
+    assert to_brows.max() < 16
     forehead = model.mean[:, 1] > landmarks[19, 1] + 5
     between = np.abs(model.mean[:, 0]) < 8
     assert not model.albedo_basis[forehead | between][..., BROWS].any()

@@ -190,9 +190,9 @@ def test_landmarks_alone_recover_a_known_pose(layout: ParameterLayout) -> None:
     """The pose stage: a camera fitted to the inner points is pulled to the truth, jaw included."""
     model, truth = few_modes(), posed(SIZE, 0.15, 0.5, -0.2)
     truth[layout.shape] = 0
-    xy = project(truth, layout, model.mean.astype(np.float64))
+    xy = project(truth, layout, model.landmarks(model.mean))
     base = some_problem(SIZE)
-    problem = replace(base, landmarks=model.landmarks(xy)[None], landmark_sigma=np.full((1, 68), 0.03))
+    problem = replace(base, landmarks=xy[None], landmark_sigma=np.full((1, 68), 0.03))
     problem.landmark_sigma[:, :17] = np.inf
     problem.landmark_offsets[:] = 0
     start = posed(SIZE, 0.0, 0.1, 0.0)

@@ -15,7 +15,7 @@ from small import few_modes
 import faceinv
 from faceinv import FitConfig
 from faceinv.errors import InputError, ModelError
-from faceinv.face.camera import WeakPerspective
+from faceinv.face.camera import Camera
 from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.lighting import ambient
@@ -30,8 +30,13 @@ def named() -> MorphableModel:
     return replace(few_modes(), expression_units=ExpressionUnits(PAIR.names, np.pad(PAIR.matrix, ((0, 0), (0, 2)))))
 
 
+def nameless() -> MorphableModel:
+    """`few_modes` without units."""
+    return replace(few_modes(), expression_units=None)
+
+
 def rested() -> Face:
-    return Face.mean(few_modes(), WeakPerspective(1.0, np.eye(3), np.zeros(2)), ambient(1))
+    return Face.mean(few_modes(), Camera(1.0, np.eye(3), np.zeros(2)), ambient(1))
 
 
 def test_values_are_those_of_the_modes() -> None:
@@ -94,9 +99,9 @@ def test_a_models_units_are_of_its_modes() -> None:
 def test_faces_are_made_of_units_and_tell_them() -> None:
     face = rested().with_units(named(), open=0.5)
     assert face.expression_units(named()) == pytest.approx({"blinkLeft": 0, "blinkRight": 0, "open": 0.5})
-    assert rested().expression_units(few_modes()) == {}
+    assert rested().expression_units(nameless()) == {}
     with pytest.raises(InputError, match="has no named expression units"):
-        rested().with_units(few_modes(), open=0.5)
+        rested().with_units(nameless(), open=0.5)
 
 
 def test_model_files_keep_units(tmp_path: Path) -> None:
@@ -128,5 +133,5 @@ def test_results_tell_units_and_keep_them_in_files(tmp_path: Path) -> None:
         assert stored["expression_unit_names"].tolist() == list(units)
         assert stored["expression_units"].tolist() == list(units.values())
     assert json.loads(json.dumps(record_of(result)))["expression_units"] == pytest.approx(units)
-    plain = dataclasses.replace(result, model=few_modes())
+    plain = dataclasses.replace(result, model=nameless())
     assert plain.expression_units == {}

@@ -64,7 +64,7 @@ def test_a_photo_without_a_face(fitter: Fitter) -> None:
     for call in (fitter.fit, fitter.fit_faces):
         with pytest.raises(
             NoFaceError,
-            match=r"no face was found in 'image'.*45 degrees.*8 px from brows to chin.*80 x 80 px.*68 landmarks",
+            match=r"no face was found in 'image'.*60 degrees.*18 px from brows to chin.*80 x 80 px.*68 landmarks",
         ):
             call(GREY)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from faceinv.engine.evaluation import radiance
 from faceinv.engine.records import Problem
 from faceinv.engine.registry import build_engine
 from faceinv.face.camera import Camera, axis_angle, euler_angles, rotation_from_euler
+from faceinv.face.landmark_sources import landmark_source
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.fitting.stages import problem_at
@@ -128,12 +128,10 @@ def test_path_array_pil_and_pts_give_the_same(tmp_path: Path) -> None:
         by_pil = rough_fitter().fit(opened)
     assert same_bits(by_path, rough_fitter().fit(photo()))
     assert same_bits(by_path, by_pil)
-    # Landmarks that are given count for more than the same ones found.
-    trusted = replace(ROUGH, landmark_sigma=ROUGH.detected_landmark_sigma)
-    assert same_bits(by_path, faceinv.fit(sample(), by_path.landmarks_target, model=few_modes(), config=trusted))
-    assert not same_bits(by_path, faceinv.fit(sample(), by_path.landmarks_target, model=few_modes(), config=ROUGH))
-    by_pts = faceinv.fit(str(sample()), tmp_path / "face.pts", model=few_modes(), config=trusted)
-    assert by_pts.vertices == pytest.approx(by_path.vertices, abs=0.05)  # the file is rounded
+    by_array = faceinv.fit(sample(), by_path.landmarks_target, model=few_modes(), config=ROUGH)
+    assert not same_bits(by_path, by_array), "landmarks that are given count for more than the same ones found"
+    by_pts = faceinv.fit(str(sample()), tmp_path / "face.pts", model=few_modes(), config=ROUGH)
+    assert by_pts.vertices == pytest.approx(by_array.vertices, abs=0.05)  # the file is rounded
 
 
 def test_progress_is_told_in_order() -> None:
@@ -245,9 +243,9 @@ def test_a_known_face_is_recovered(yaw: float) -> None:
     """With priors next to nothing, as the data have no noise: the truth, not its shadow."""
     image, landmarks, vertices, albedo, camera = synthetic(yaw)
     limits = {"size": 96, "levels": 2, "iterations": 15, "coarse_iterations": 6, "jaw_factor": math.inf}
-    limits |= {"albedo_field": 0.0, "self_occlusion": False, "camera": "weak"}  # as it was drawn
+    drawn = {"albedo_field": 0.0, "camera": "weak"}
     data = {"photometric_samples": 2.5e6, "landmark_sigma": 2e-4, "huber_delta": 0.2, "lighting_sigma": 1.0}
-    config = FitConfig.from_dict(limits | data)
+    config = FitConfig.from_dict(limits | drawn | data)
     found = faceinv.fit(image, landmarks, model=few_modes(), config=config)
     skin = np.unique(few_modes().triangles[few_modes().face_mask])
 
@@ -307,10 +305,22 @@ def test_landmarks_weigh_by_where_they_come_from() -> None:
     given = fitter.prepare(sample(), found.landmarks)
     assert (found.source, given.source) == ("face mesh", "annotated")
     sigma = problem_at(config, few_modes(), [given, found], 0).landmark_sigma
-    for item, own in ((0, 0.02), (1, 0.05)):
-        assert sigma[item, :17] == pytest.approx(np.full(17, 3 * own))
-        assert sigma[item, 17:27] == pytest.approx(np.full(10, 2 * own))
-        assert sigma[item, 27:] == pytest.approx(np.full(41, own))
+    factor = np.repeat([3.0, 2.0, 1.0], [17, 10, 41])
+    assert np.array_equal(found.landmarks, given.landmarks)
+    for item, source, own in ((0, "annotated", 0.02), (1, "face mesh", 0.05)):
+        table = landmark_source(source).sigma / landmark_source(source).usual_sigma
+        widened = sigma[item] / (own * factor * table)
+        assert widened == pytest.approx(np.full(68, widened[0])), "by the turn of the head, all alike"
+        assert 1.0 <= widened[0] < 1.1
+    assert sigma[0, 30] == pytest.approx(0.02, rel=1e-3)
+
+
+def test_other_units_know_no_tables() -> None:
+    """They belong to other people's settings, which have all landmarks alike."""
+    config = FitConfig.from_dict({"size": 48, "levels": 1, "units": "image", "jaw_factor": 3.0, "brow_factor": 2.0})
+    problem = problem_at(config, few_modes(), [Fitter(few_modes(), config=config).prepare(sample())], 0)
+    expected = config.detected_landmark_sigma * np.repeat([3.0, 2.0, 1.0], [17, 10, 41])
+    assert problem.landmark_sigma[0] == pytest.approx(expected)
 
 
 def test_the_unit_of_landmark_distances() -> None:

@@ -15,7 +15,7 @@ from faceinv.engine.host_terms import HostTerms
 from faceinv.engine.records import LandmarkPoints, Problem
 from faceinv.engine.registry import build_engine
 from faceinv.errors import ModelError
-from faceinv.face.camera import WeakPerspective, rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.face.formats import load_model
 from faceinv.face.jaw_band import jaw_band
 from faceinv.face.mesh import vertex_normals
@@ -44,7 +44,7 @@ def posed(yaw: float, seed: int, pitch: float | None = None, roll: float | None 
     middle = SCALE * (rotation @ model.landmarks(model.mean).mean(axis=0) - rotation @ [0, 0, 30.0])
     chi = np.zeros(layout.count)
     chi[layout.shape] = shape
-    chi[layout.pose] = WeakPerspective(SCALE, rotation, SIZE / 2 - middle[:2] * [1, -1]).pack()
+    chi[layout.pose] = Camera(SCALE, rotation, SIZE / 2 - middle[:2] * [1, -1]).pack()
     chi[layout.ambient] = 1
     return chi
 
@@ -238,6 +238,7 @@ def test_the_band_is_cheek_and_chin(model: MorphableModel) -> None:
     )
     assert (centre[:, 2] > marks[:17, 2].min() - 12).all(), "nothing behind the ears"
     assert normal[model.triangles[band]].mean(axis=1)[:, 2].min() > -0.75, "no underside of the jaw, no neck"
+    assert model.part("skin")[band].all(), "nothing inside of the mouth"
     nose = marks[27:36]
     near_nose = (np.abs(centre[:, 0]) < np.ptp(nose[:, 0]) / 2) & (centre[:, 1] > marks[51, 1])
     assert not near_nose.any()

@@ -108,8 +108,9 @@ def test_fingerprint_follows_geometry_and_bases(name: str) -> None:
 def test_fingerprint_tells_identity_from_expression() -> None:
     """The same numbers under another name are another model."""
     model, empty = few_modes(), np.zeros((N, 3, 0))
-    ours = changed(expression_basis=empty, expression_names=())
-    theirs = changed(identity_basis=empty, expression_basis=model.identity_basis, expression_names=())
+    nameless = {"expression_names": (), "expression_units": None}
+    ours = changed(expression_basis=empty, **nameless)
+    theirs = changed(identity_basis=empty, expression_basis=model.identity_basis, **nameless)
     assert ours.fingerprint != theirs.fingerprint
 
 

@@ -155,18 +155,50 @@ def rewritten(saved: Path, folder: Path, **changes: Any) -> Path:
     return folder / "changed.npz"
 
 
-def test_a_result_from_before_perspective_has_a_weak_camera(saved: Path, face: FitResult, tmp_path: Path) -> None:
-    gone = dict.fromkeys(("kappa", "principal_point", "focal_length", "distance", "camera_source"))
+def of_release_01(saved: Path, face: FitResult, folder: Path, weight: float) -> tuple[Path, NDArray[np.intp]]:
+    """The file as faceinv 0.1 wrote it, with energies in units in which identity's prior has that weight; and the
+    unknowns that it had."""
+    gone = ("kappa", "principal_point", "focal_length", "distance", "camera_source", "albedo_field", "self_occlusion")
     layout = ParameterLayout.of(few_modes())
-    kept = np.ones(layout.count, np.bool_)
-    kept[layout.lighting.start - 3 : layout.lighting.start] = False
-    old = rewritten(saved, tmp_path, **gone, hessian=face.hessian[np.ix_(kept, kept)])
+    kept = np.delete(np.arange(layout.count), np.r_[layout.principal_point, layout.inverse_focal])
+    hessian = weight * face.hessian[np.ix_(kept, kept)]
+    return rewritten(saved, folder, **dict.fromkeys(gone), hessian=hessian, prior_weight=np.array(weight)), kept
+
+
+def test_a_result_of_release_01_has_a_weak_camera(saved: Path, face: FitResult, tmp_path: Path) -> None:
+    old, kept = of_release_01(saved, face, tmp_path, 5e-5)
     again = load_result(old, model=few_modes())
     assert again.camera_source == "weak"
     assert again.camera.kappa == 0
-    assert np.array_equal(again.hessian[np.ix_(kept, kept)], face.hessian[np.ix_(kept, kept)])
-    assert not again.hessian[~kept].any()
-    assert np.isfinite(again.vertex_std()).all()
+    added = np.setdiff1d(np.arange(len(again.hessian)), kept)
+    assert len(added) == 3
+    assert not again.hessian[added].any()
+
+
+def test_the_hessian_of_release_01_comes_in_todays_unit(saved: Path, face: FitResult, tmp_path: Path) -> None:
+    old, kept = of_release_01(saved, face, tmp_path, 5e-5)
+    again = load_result(old, model=few_modes())
+    inner = np.ix_(kept, kept)
+    assert again.hessian[inner] == pytest.approx(face.hessian[inner])
+    held = np.zeros_like(face.hessian)
+    held[inner] = face.hessian[inner]
+    assert again.vertex_std() == pytest.approx(dataclasses.replace(face, hessian=held).vertex_std())
+    again.save(tmp_path / "again.npz")
+    assert np.array_equal(load_result(tmp_path / "again.npz", model=few_modes()).hessian, again.hessian), "once"
+
+
+def test_a_fit_of_release_01_without_a_prior_has_no_uncertainty(saved: Path, face: FitResult, tmp_path: Path) -> None:
+    old, _ = of_release_01(saved, face, tmp_path, 0.0)
+    again = load_result(old, model=few_modes())
+    assert np.array_equal(again.vertices, face.vertices)
+    with pytest.raises(InputError, match=r"uncertainty of this result is not known: .* Fit the photo anew"):
+        again.vertex_std()
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.inf, np.nan, np.ones(2), "much"])
+def test_weights_that_cannot_be_are_refused(saved: Path, tmp_path: Path, weight: Any) -> None:
+    with pytest.raises(InputError, match="'prior_weight' is not a number of at least 0"):
+        load_result(rewritten(saved, tmp_path, prior_weight=np.array(weight)), model=few_modes())
 
 
 def test_a_model_file_that_is_gone_is_named(saved: Path, tmp_path: Path) -> None:

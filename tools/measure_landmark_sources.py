@@ -1,12 +1,11 @@
 """Measure where the networks put the 68 landmarks, and how surely, on renders with known surfaces.
 
     python benchmarks/render_strangers.py ...            # several folders, of other seeds than the benchmark's
-    python tools/measure_landmark_sources.py FOLDER ... --ict ict_face.npz --laid default=default_on_ict.npz
+    python tools/measure_landmark_sources.py FOLDER ... --ict ict_face.npz
 
 A render is a .npz with `image` (H, W, 3) uint8, `rotation` (3, 3), `translation` (3,), `focal` and `principal` (2,):
 a camera at the origin that looks along -z; `vertices` (V, 3) mm on ICT-FaceKit's topology, and, if known,
-`landmarks_exact` (68, 2) px, whose first 17 are on the visible outline. A laid model is a .npz with `vertices` (N, 3)
-mm of the model's mesh, registered to ICT-FaceKit's mean face.
+`landmarks_exact` (68, 2) px, whose first 17 are on the visible outline.
 
 For each landmark the offset is sought, in the face's frame and as a share of the eye distance, that best explains where
 a network saw the landmark in all images: least squares with weights 1 / (1 + (e / .03)^2), stiff along the normal
@@ -26,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from faceinv.face.formats import load_model
 from faceinv.face.landmarks68 import BROWS, EYES, INNER, JAW, LANDMARK_COUNT, MIRRORED, NOSE, OUTER_EYES
 from faceinv.face.mesh import vertex_normals
 from faceinv.photo import blazeface, face_mesh, small_network
@@ -34,8 +32,6 @@ from faceinv.photo.square import Square
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from faceinv.face.model import MorphableModel
 
     Array = NDArray[np.float64]
 
@@ -185,16 +181,6 @@ def spreads(renders: list[Seen], network: str, offsets: Array) -> tuple[Array, f
     return sigma, float(np.sqrt(start / max(slope, 1e-9)))
 
 
-def model_marks(model: MorphableModel, laid: Path, ict: dict[str, Any], eye: float) -> Array:
-    """(68, 3) from the common places to a model's landmarks on ICT's mean face."""
-    with np.load(laid) as stored:
-        points = model.landmarks(stored["vertices"])
-    marks: Array = (points - ict["mean"][ict["marks"]]) / eye
-    marks = (marks + marks[MIRRORED] * [-1.0, 1.0, 1.0]) / 2
-    marks[JAW] = 0
-    return marks
-
-
 def _rounded(values: Array) -> list[Any]:
     return (np.round(values, 4) + 0.0).tolist()  # type: ignore[no-any-return]
 
@@ -204,7 +190,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", type=Path, nargs="+", help="folders of renders")
     parser.add_argument("--ict", type=Path, required=True, help="ICT-FaceKit's face as .npz")
-    parser.add_argument("--laid", action="append", default=[], metavar="MODEL=NPZ", help="a model laid on ICT's face")
     parser.add_argument(
         "--held-out", type=Path, nargs="*", default=[], help="folders on which the result is tried only"
     )
@@ -221,7 +206,6 @@ def main() -> None:
 
     renders, held_out = renders_in(options.folders), renders_in(options.held_out)
     print(f"{len(renders)} renders, {len(held_out)} held out")
-    eye = float(np.linalg.norm(np.subtract(*ict["mean"][ict["marks"]][list(OUTER_EYES)])))
     normals = vertex_normals(ict["mean"], ict["triangles"])[ict["marks"]]
     tables = {network: offsets_of(renders, network, normals) for network in NETWORKS}
     describe(held_out or renders, tables)
@@ -241,8 +225,6 @@ def main() -> None:
     sigma = measured["face mesh"][0].copy()
     sigma[JAW] = measured["small network"][0][JAW]
     sources["face mesh"] = {**sources["face mesh outline"], "sigma": sigma}
-    named = [item.split("=", 1) for item in options.laid]
-    laid = [(load_model(name), Path(path)) for name, path in named]
     content = {
         "sources": {
             name: {
@@ -252,7 +234,6 @@ def main() -> None:
             }
             for name, source in sources.items()
         },
-        "models": {model.name: _rounded(model_marks(model, path, ict, eye)) for model, path in laid},
     }
     # A line for each landmark.
     text = re.sub(r"\[[^\[\]]*\]", lambda row: " ".join(row[0].split()), json.dumps(content, indent=1))

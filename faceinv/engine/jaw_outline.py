@@ -28,7 +28,7 @@ from faceinv.face.landmarks68 import JAW, JAW_COUNT
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.face.camera import WeakPerspective
+    from faceinv.face.camera import Camera
     from faceinv.face.model import MorphableModel
 
 __all__ = ["DOUBTFUL", "JawOutline"]
@@ -77,7 +77,7 @@ class JawOutline:
         self._seen_edge = (apart >= -_NEIGHBOURS) & (apart < _NEIGHBOURS)
 
     def points(
-        self, camera: WeakPerspective, vertices: NDArray[np.float64], target: NDArray[np.float64]
+        self, camera: Camera, vertices: NDArray[np.float64], target: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Where the outline is nearest to each mark.
 

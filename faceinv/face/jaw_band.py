@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from faceinv.errors import ModelError
-from faceinv.face.landmarks68 import CHIN, JAW_COUNT, NOSE_TIP
+from faceinv.face.landmarks68 import CHIN, INNER_LIPS, JAW_COUNT, LANDMARK_COUNT, NOSE_TIP
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -44,8 +44,9 @@ def jaw_band(
 ) -> NDArray[np.int32]:
     """Derive the band from the mean surface and its landmarks alone.
 
-    A path of mesh edges through the jaw's landmarks keeps the underside of the jaw and the neck apart from the cheeks;
-    the band is what can be reached from the cheeks without crossing it.
+    A path of mesh edges through the jaw's landmarks keeps the underside of the jaw and the neck apart from the cheeks,
+    and one around the mouth's opening what is inside of the mouth; the band is what can be reached from the cheeks
+    without crossing them.
 
     Args:
         mean: (N, 3) the mean surface, any unit; x to the image's right, y up, z towards the viewer.
@@ -66,7 +67,8 @@ def jaw_band(
             f"landmark_vertices has indices {corners.min()}..{corners.max()}, expected 0..{len(points) - 1}."
         )
     marks = (weights[..., None] * points[corners]).sum(axis=1)
-    jaw = corners[np.arange(JAW_COUNT), weights[:JAW_COUNT].argmax(axis=1)]
+    heaviest = corners[np.arange(LANDMARK_COUNT), weights.argmax(axis=1)]
+    jaw, lips = heaviest[:JAW_COUNT], heaviest[INNER_LIPS]
     edges = _edges(faces, len(points))
     place, share = _around_the_nose(points, marks[:JAW_COUNT], marks[NOSE_TIP])
     from_chin = np.abs(place - CHIN) / _CHIN_MARKS
@@ -76,8 +78,7 @@ def jaw_band(
     inside &= points[:, 2] > edge_depth - _BEHIND * (marks[NOSE_TIP, 2] - edge_depth)
 
     barrier = np.zeros(len(points), np.bool_)
-    barrier[jaw] = True
-    for first, last in itertools.pairwise(jaw):
+    for first, last in (*itertools.pairwise(jaw), *itertools.pairwise([*lips, lips[0]])):
         barrier[_path(points, edges, int(first), int(last))] = True
     open_skin = inside & ~barrier
     label = _parts(edges[open_skin[edges].all(axis=1)], len(points))

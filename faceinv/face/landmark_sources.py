@@ -2,8 +2,9 @@
 
 iBUG / 300-W names 68 points; where on the skin each lies, everybody who marks them takes a little differently: by 2 to
 3 mm on average, at brows by up to 7. Here each source's places are told relative to common ones, those of ICT-FaceKit's
-published 68 vertices, as are those of the models that mark others. A fit then compares like with like. Of annotated
-landmarks nothing could be measured; they are taken to lie in the common places.
+published 68 vertices, which are the default model's inner landmarks too; those of other models are taken to lie there.
+A fit then compares like with like. Of annotated landmarks nothing could be measured; they are taken to lie in the
+common places.
 
 The numbers are data: `faceinv/data/landmark_sources.json`, told in `faceinv/data/LANDMARK_SOURCES.md`.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from faceinv.face.landmarks68 import BROWS, JAW, LANDMARK_COUNT, OUTER_EYES
+from faceinv.face.landmarks68 import BROWS, JAW, OUTER_EYES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +75,7 @@ class LandmarkSource:
         """(68, 3) mm in model space: from the model's landmarks to the places that the source marks."""
         points = model.landmarks(model.mean)
         eyes = float(np.linalg.norm(points[OUTER_EYES[0]] - points[OUTER_EYES[1]]))
-        offsets: NDArray[np.float64] = eyes * (self.offsets - _marks_of(model.name))
+        offsets: NDArray[np.float64] = eyes * self.offsets
         return offsets
 
 
@@ -89,12 +90,6 @@ def landmark_source(name: SourceName) -> LandmarkSource:
         raise ValueError(f"'{name}' is no source of landmarks; {', '.join(get_args(SourceName))} are.")
     stored = _content()["sources"][name]
     return LandmarkSource(name, _constant(stored["offsets"]), _constant(stored["sigma"]), float(stored["yaw_scale"]))
-
-
-def _marks_of(model: str) -> NDArray[np.float64]:
-    """(68, 3) from the common places to a model's own landmarks; zeros for models whose landmarks are not known."""
-    marks = _content()["models"].get(model)
-    return np.zeros((LANDMARK_COUNT, 3)) if marks is None else _constant(marks)
 
 
 @functools.cache

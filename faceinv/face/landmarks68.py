@@ -15,6 +15,7 @@ __all__ = [
     "CURVES",
     "EYES",
     "INNER",
+    "INNER_LIPS",
     "JAW",
     "JAW_COUNT",
     "LANDMARK_COUNT",
@@ -38,6 +39,8 @@ EYES: Final = (slice(36, 42), slice(42, 48))
 """The eye in the image's left half, and the one in its right half."""
 OUTER_EYES: Final = (36, 45)
 """The outer corners of the eyes."""
+INNER_LIPS: Final = slice(60, LANDMARK_COUNT)
+"""Around the mouth's opening."""
 
 CURVES: Final = (
     *(range(0, 17), range(17, 22), range(22, 27), range(27, 31), range(31, 36)),

@@ -1,4 +1,4 @@
-"""Triangle meshes: normals and connectivity."""
+"""Triangle meshes: normals, areas and connectivity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Connectivity", "triangle_normals", "vertex_normals"]
+__all__ = ["Connectivity", "triangle_normals", "vertex_areas", "vertex_normals"]
 
 _NO_NORMAL = 1e-12
 """mm^2. A vertex whose triangles have no area has no normal; it gets (0, 0, 1)."""
@@ -31,6 +31,12 @@ def vertex_normals(vertices: NDArray[np.float64], triangles: NDArray[np.integer[
     )
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(length > _NO_NORMAL, total / np.maximum(length, _NO_NORMAL), [0.0, 0.0, 1.0])
+
+
+def vertex_areas(vertices: NDArray[np.float64], triangles: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """(N,) a third of the area of each vertex's triangles, in the square of the vertices' unit."""
+    area = np.linalg.norm(triangle_normals(vertices, triangles), axis=1) / 6
+    return np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices)).astype(np.float64)
 
 
 @dataclass(frozen=True)

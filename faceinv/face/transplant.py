@@ -22,9 +22,10 @@ from scipy.spatial import cKDTree
 from faceinv.errors import ModelError
 from faceinv.face.formats._mesh import vertex_parts
 from faceinv.face.jaw_band import jaw_band
+from faceinv.face.mesh import vertex_areas
 from faceinv.face.model import MorphableModel
 from faceinv.face.registration import Registered, Template, register_surface, similarity_of_points
-from faceinv.face.registration.stiffness import cotangent_laplacian, vertex_areas
+from faceinv.face.registration.stiffness import cotangent_laplacian
 
 __all__ = ["Transplanted", "transplant"]
 

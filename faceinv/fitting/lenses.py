@@ -59,8 +59,8 @@ class Lenses:
             return problem
         known = chi[:, self._layout.inverse_focal]
         expected = np.where(self.estimated, [self._at_distance(one) for one in chi], known)
-        # The unknowns that are free are those of the whole batch, so what is known beside what is not must stay where it
-        # is by its weight.
+        # Unknowns are free for the whole batch or not at all, so what is known beside what is not must stay where it is
+        # by its weight.
         weight = np.where(self.estimated, 1.0 / (_SPREAD * expected) ** 2, _IMMOVABLE)
         return replace(problem, focal_prior=np.stack([expected, weight], axis=1))
 

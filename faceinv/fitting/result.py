@@ -67,7 +67,8 @@ class FitResult:
         version: Of faceinv.
         image_size: (width, height) px of the photo.
         hessian: (P, P): J^T J at the result in the unknowns of `faceinv.face.layout`, in pixels of the finest crop: the
-            inverse of their covariance, as far as the configuration's standard deviations are right.
+            inverse of their covariance, as far as the configuration's standard deviations are right. NaN where a file
+            of faceinv 0.1 does not tell its unit.
         history: Every iteration, level after level from coarse to fine; empty for a result read from a file.
         timings: Seconds by stage.
         photo: (H, W, 3) RGB, sRGB-encoded in [0, 1]; None for a result read from a file.
@@ -197,7 +198,15 @@ class FitResult:
         light and albedo marginalised, and what the bases do not express. The constants that make both the size of true
         errors were found on rendered faces of people who are in no model (`faceinv.fitting.uncertainty`): two of three
         points of a face are within one deviation. Visibility is fixed, and what covers a face unnoticed is not in it.
+
+        Raises:
+            InputError: for a result of faceinv 0.1 that was fitted without a prior on identity.
         """
+        if not np.isfinite(self.hessian).all():
+            raise InputError(
+                "the uncertainty of this result is not known: faceinv 0.1 fitted it with an identity_weight of 0, and "
+                "gave its Hessian in units of that weight. Fit the photo anew."
+            )
         return surface_std(self.model, self.vertices, self.hessian)
 
     def render(self) -> NDArray[np.float32]:
@@ -319,6 +328,9 @@ class FitResult:
 def load_result(path: str | Path, model: str | Path | MorphableModel | None = None) -> FitResult:
     """Read a result that `FitResult.save` wrote. Pickles are refused.
 
+    A file of faceinv 0.1 is read as one of a weak camera, and its Hessian comes in today's unit; its costs stay in the
+    unit of that time.
+
     Args:
         path: the `.npz`.
         model: the face model or its path, where the file it was fitted with has moved.
@@ -329,8 +341,8 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
     """
     path = Path(path)
     stored = read_arrays(path, "result", InputError)
-    if "kappa" not in stored and "hessian" in stored:
-        stored = _with_weak_camera(stored)
+    if "hessian" in stored:
+        stored = _with_weak_camera(_in_units_of_variance(path, stored))
     arrays = ("landmarks_target", "landmarks2d", "landmarks3d", "hessian")
     coefficients = ("identity", "expression", "albedo_coefficients", "lighting")
     numbers = (*_NUMBERS, "scale", "kappa")
@@ -409,9 +421,26 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
     )
 
 
+def _in_units_of_variance(path: Path, stored: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A result of faceinv 0.1, whose energy was in units of its weights, with a Hessian in which identity's prior
+    weighs one: over the weight it had, which the file names. NaN for a fit without that prior.
+
+    Raises:
+        InputError: for a weight that cannot be.
+    """
+    weight, hessian = stored.get("prior_weight"), stored["hessian"]
+    if weight is None or hessian.dtype.kind != "f":
+        return stored
+    if weight.shape or weight.dtype.kind not in "fiu" or not 0 <= weight < np.inf:
+        raise InputError(f"result '{path}': field 'prior_weight' is not a number of at least 0; the file is damaged.")
+    return {**stored, "hessian": hessian / weight if weight > 0 else np.full_like(hessian, np.nan)}
+
+
 def _with_weak_camera(stored: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """A result of the time when all cameras were weak, as one of today: its camera had three parameters less, between
     those of the pose and the lighting's 27."""
+    if "kappa" in stored:
+        return stored
     hessian = stored["hessian"]
     if hessian.ndim == 2 and hessian.dtype.kind == "f" and min(hessian.shape) > LIGHTING_COUNT:
         at = len(hessian) - LIGHTING_COUNT

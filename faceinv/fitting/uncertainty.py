@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from faceinv.face.layout import ParameterLayout
-from faceinv.face.mesh import triangle_normals, vertex_normals
+from faceinv.face.mesh import vertex_areas, vertex_normals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["POSTERIOR_FACTOR", "RESIDUAL_MM", "surface_std"]
+__all__ = [
+    "POSTERIOR_FACTOR",
+    "RESIDUAL_MM",
+    "along_normals",
+    "posterior_motions",
+    "posterior_std",
+    "similarities",
+    "surface_std",
+]
 
 POSTERIOR_FACTOR: Final = 1.0
 """The posterior's standard deviations are multiplied by this; `benchmarks/uncertainty.py --calibrate` finds
@@ -82,9 +90,9 @@ def along_normals(model: MorphableModel, vertices: Array, coefficients: Array) -
     normals = vertex_normals(vertices, model.triangles)
     split = model.identity_count
     bases = ((model.identity_basis, coefficients[:split]), (model.expression_basis, coefficients[split:]))
-    areas = _mask_areas(model, vertices)
+    areas = vertex_areas(vertices, model.triangles[model.face_mask])
     face = np.flatnonzero(areas)
-    columns = _similarities(vertices)
+    columns = similarities(vertices)
     weighted = areas[face, None, None] * columns[face]
     gram = np.einsum("ndi,ndj->ij", weighted, columns[face])
     moved = np.zeros((len(vertices), coefficients.shape[1]))
@@ -97,15 +105,7 @@ def along_normals(model: MorphableModel, vertices: Array, coefficients: Array) -
     return moved
 
 
-def _mask_areas(model: MorphableModel, vertices: Array) -> Array:
-    """(N,) mm^2: a third of the area of each vertex's triangles of the face mask."""
-    triangles = model.triangles[model.face_mask]
-    area = np.linalg.norm(triangle_normals(vertices, triangles), axis=1) / 6
-    areas: Array = np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices)).astype(np.float64)
-    return areas
-
-
-def _similarities(vertices: Array) -> Array:
+def similarities(vertices: Array) -> Array:
     """(N, 3, 7): small motions of a similarity about the origin: along x, y, z; about x, y, z; in size."""
     x, y, z = vertices.T
     zero, one = np.zeros_like(x), np.ones_like(x)

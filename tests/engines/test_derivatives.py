@@ -152,7 +152,7 @@ def test_finite_differences(engine_name: str, normals: Normals, kappa: float) ->
     jacobian = made.differentiator.residual_jacobian(made.chi, made.frozen, 0).jacobian
     assert not jacobian[:, layout.principal_point].any()
     for k in np.flatnonzero(~layout.mask(layout.principal_point)):
-        step, width = np.zeros_like(made.chi), step_of(layout, k)
+        step, width = np.zeros_like(made.chi), step_of(layout, int(k))
         step[0, k] = width
         ahead, behind = (
             made.differentiator.residual_jacobian(layout.retract(made.chi, sign * step), made.frozen, 0).residual
@@ -169,7 +169,7 @@ def test_gradient_by_finite_differences(engine_name: str, normals: Normals, kapp
     gradient = made.host(made.linearization.gradient)[0]
     slopes = np.zeros(layout.count)
     for k in np.flatnonzero(~layout.mask(layout.principal_point)):
-        step, width = np.zeros_like(made.chi), step_of(layout, k)
+        step, width = np.zeros_like(made.chi), step_of(layout, int(k))
         step[0, k] = width
         ahead, behind = (
             made.differentiator.cost(layout.retract(made.chi, sign * step), made.frozen, BOTH[:1]).total[0]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.face.formats import load_model
+from faceinv.face.mesh import vertex_areas
 from faceinv.face.registration import Registered, Template, register_surface, similarity_of_points
-from faceinv.face.registration.stiffness import vertex_areas
 
 if TYPE_CHECKING:
     from arrays import Floats, Ints

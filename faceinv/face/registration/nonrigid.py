@@ -20,10 +20,10 @@ from scipy.sparse import csgraph
 from scipy.sparse.linalg import LinearOperator, cg, splu
 from scipy.spatial import cKDTree
 
-from faceinv.face.mesh import triangle_normals, vertex_normals
+from faceinv.face.mesh import triangle_normals, vertex_areas, vertex_normals
 from faceinv.face.registration.correspondence import Correspondence, FacingSurface, open_vertices
 from faceinv.face.registration.similarity import Similarity, similarity_of_points
-from faceinv.face.registration.stiffness import Stiffness, vertex_areas
+from faceinv.face.registration.stiffness import Stiffness
 
 if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Stiffness", "cotangent_laplacian", "vertex_areas"]
+from faceinv.face.mesh import vertex_areas
+
+__all__ = ["Stiffness", "cotangent_laplacian"]
 
 Points = NDArray[np.float64]
 Triangles = NDArray[np.int64]
@@ -42,13 +44,6 @@ def cotangent_laplacian(vertices: Points, triangles: Triangles) -> sparse.csr_ar
     half = sparse.coo_array((weight, (row, column)), shape=(count, count)).tocsr()
     both = half + half.T
     return sparse.csr_array(sparse.diags_array(np.asarray(both.sum(axis=1)).ravel()) - both)
-
-
-def vertex_areas(vertices: Points, triangles: Triangles) -> Points:
-    """(N,) a third of the area of each vertex's triangles."""
-    corners = vertices[triangles]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
-    return np.asarray(np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices)), np.float64)
 
 
 class Stiffness:
