@@ -132,8 +132,8 @@ def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: A
     chi[0, layout.pose] = photo.crop.camera_to_crop(camera).pack()
     chi = stages.start_from_light(fitter.engine, config, problem, chi)
     differentiator = fitter.engine.differentiator(problem)
-    if config.occlusion_threshold:
-        differentiator = differentiator.without_occluders(chi, config.occlusion_threshold)
+    if config.occluder_share:
+        differentiator = differentiator.without_occluders(chi, config.occluder_share)
     look = FaceObjective(differentiator, layout.mask(layout.albedo, layout.lighting))
     chi = gauss_newton(look, chi, SolverSettings(_LIGHT_ITERATIONS, 1e-5, final_linearization=False)).x
 
