@@ -14,7 +14,7 @@ from photos import PHOTOS, find_photos
 from PIL import Image
 
 from faceinv import FitConfig, fit
-from faceinv.face.camera import rotation_from_euler
+from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.render.scene import draw_faces
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ def geometry_views(model: MorphableModel, face: Face, expression: bool = True) -
     """
     lighting = np.zeros((9, 3))
     # Ambient light and a lamp high on the left: relief shows as shade.
-    lighting[:4] = np.array([2.0, 0.5, 0.45, -0.45])[:, None]
+    lighting[:4] = np.array([1.3, 0.75, 0.6, -0.7])[:, None]
     bare = dataclasses.replace(
         model,
+        field_count=0,
         mean_albedo=np.full_like(model.mean_albedo, _GREY),
         albedo_basis=np.zeros_like(model.albedo_basis[:, :, :0]),
         albedo_space="linear",
@@ -63,12 +64,7 @@ def geometry_views(model: MorphableModel, face: Face, expression: bool = True) -
     for yaw in _VIEWS:
         rotation = rotation_from_euler(0.0, np.radians(yaw), 0.0)
         turned = scale * rotation @ middle
-        camera = dataclasses.replace(
-            face.camera,
-            scale=scale,
-            rotation=rotation,
-            translation=np.array([(TILE - 1) / 2 - turned[0], (TILE - 1) / 2 + turned[1]]),
-        )
+        camera = Camera(scale, rotation, np.array([(TILE - 1) / 2 - turned[0], (TILE - 1) / 2 + turned[1]]))
         posed.append(
             dataclasses.replace(
                 face,

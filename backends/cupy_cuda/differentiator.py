@@ -61,14 +61,16 @@ class CudaDifferentiator(AbstractDifferentiator):
         self._surfaces: list[tuple[bytes, Surface]] = []
         self._parts = Parts(device, len(problem.image), problem.size, self._surfaces.clear)
         self._latest: dict[str, tuple[bytes, Array]] = {}
-        self._image, self._pixel_weights, self._mask, self._landmarks, self._weights, self._means = self._parts.whole(
+        self._image, self._pixel_weights, self._mask, self._landmarks = self._parts.whole(
             lambda: (
                 device.asarray(np.ascontiguousarray(problem.image, np.float32)),
                 device.asarray(problem.weights),
                 device.asarray(np.ascontiguousarray(problem.mask).astype(np.uint8)),
                 DeviceLandmarks.of(device, problem),
-                *(device.asarray(part) for part in priors(renderer.layout, problem)),
             )
+        )
+        self._prior_weights, self._prior_means = self._parts.whole(
+            lambda: tuple(device.asarray(part) for part in priors(renderer.layout, problem))
         )
 
     # What the driver calls.
@@ -188,7 +190,7 @@ class CudaDifferentiator(AbstractDifferentiator):
         self._parts.run(len(chi), work)
         bare = copy.copy(self)
         bare._latest = {}
-        bare._weights = weights
+        bare._pixel_weights = weights
         bare.problem = replace(self.problem, pixel_weights=device.to_host(weights))
         return bare
 
@@ -211,10 +213,13 @@ class CudaDifferentiator(AbstractDifferentiator):
     def solve(self, linearization: Linearization, damping: NDArray[np.float64], free: NDArray[np.bool_]) -> Step:
         """See `AbstractDifferentiator.solve`: a Cholesky factorisation for each item, on the device."""
         device, (batch, count) = self._device, linearization.gradient.shape
-        chosen = np.flatnonzero(free).astype(np.int32)
-        if not len(chosen):
+        masks = np.broadcast_to(free, (batch, count))
+        if not masks.any():
             return Step(np.zeros((batch, count)), np.zeros(batch), np.zeros(batch), np.ones(batch, np.bool_))
-        index = self._put("free", chosen)
+        free_counts = masks.sum(axis=1, dtype=np.int32)
+        # Of each item what is free comes first, in order.
+        chosen = np.argsort(~masks, axis=1, kind="stable")[:, : free_counts.max()].astype(np.int32)
+        index, counts = self._put("free", chosen), self._put("free_counts", free_counts)
         step = self._parts.whole(lambda: device.zeros((batch, count + REPORT), np.float64))
 
         def work(part: slice) -> None:
@@ -224,7 +229,8 @@ class CudaDifferentiator(AbstractDifferentiator):
                 part_of(linearization.hessian, part),
                 part_of(linearization.gradient, part),
                 lift,
-                index,
+                part_of(index, part),
+                part_of(counts, part),
                 part_of(step, part),
             )
 
@@ -297,7 +303,7 @@ class CudaDifferentiator(AbstractDifferentiator):
 
     def _priors(self, part: slice) -> tuple[Array, Array]:
         """Weights and means (b, P) each."""
-        return part_of(self._weights, part), part_of(self._means, part)
+        return part_of(self._prior_weights, part), part_of(self._prior_means, part)
 
     def _landmark_rows(
         self, chosen: FrozenPart, points: DevicePoints, part: slice, rows: bool

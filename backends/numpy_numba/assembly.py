@@ -8,7 +8,8 @@ or `(0, 1, 2, 3, 4)`: its length R is known when a kernel is compiled, which unr
 By rows: H = sum over channels of J_c^T J_c, with each channel's nine light columns by themselves.
 
 By vertices: a row of J over shape and pose is `sum_k q_k . U_k` over a triangle's corners, so H = U^T (C^T C) U, where
-`C^T C` has one R x R block for each pair of vertices in a triangle. The kernel makes Y = (C^T C) U; U^T Y is left.
+`C^T C` has one R x R block for each pair of vertices in a triangle. It is L + L^T, L being what is left of its diagonal
+with half of that, so H = Z + Z^T with Z = U^T (L U): the kernel makes Y = L U, from half of the pairs; U^T Y is left.
 """
 
 from __future__ import annotations
@@ -79,12 +80,13 @@ def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape
 
 @parallel_kernel(fastmath={"contract"})
 def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pose, out, out_albedo):
-    """Rows of (C^T C) U for vertices used[first], used[first + 1], ...
+    """Rows of Y for vertices used[first], used[first + 1], ...
 
-    out (count, R, >= K + C + Ka + 28): over the columns of shape and pose, albedo, light and residual; out_albedo
-    (count, 3, >= Ka + 28), for the three albedo rows of a vertex, over those of albedo, light and residual.
+    out (count, R, >= K + C + Ka + 28): L U over the columns of shape and pose, and the whole of C^T C by the columns of
+    albedo, light and residual; out_albedo (count, 3, >= Ka + 28), for the three albedo rows of a vertex, over those of
+    albedo, light and residual.
     """
-    corner_start, corners, ring_size = mesh.corner_start, mesh.corners, mesh.ring_size
+    triangles, corner_start, corners, ring_size = mesh.triangles, mesh.corner_start, mesh.corners, mesh.ring_size
     ring_start, ring, ring_slot = mesh.ring_start, mesh.ring, mesh.ring_slot
     used, place, start, stop = seen.vertices, seen.place, seen.start, seen.stop
     rank = len(axes)
@@ -147,11 +149,14 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
                             lights[row + 5, lane] += f5 * y
                 for o in range(3):
                     s = ring_slot[t, k, o]
+                    share = real(1.0) if o != k else real(0.5)
+                    if place[triangles[t, o]] <= first + i:
+                        for a in range(rank):
+                            for b in range(rank):
+                                j = o * rank + b
+                                total = sums[a, j] + sums[_LOCAL + a, j] + sums[2 * _LOCAL + a, j]
+                                pairs[s, _MOST * a + b] += share * total
                     for a in range(rank):
-                        for b in range(rank):
-                            j = o * rank + b
-                            total = sums[a, j] + sums[_LOCAL + a, j] + sums[2 * _LOCAL + a, j]
-                            pairs[s, _MOST * a + b] += total
                         for c in range(3):
                             pairs[s, _WITH_ALBEDO + 3 * a + c] += sums[_LOCAL * c + a, SHARES + o]
                     for c in range(3):
@@ -180,12 +185,21 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
                 p = place[j]
                 if p < 0:
                     continue
-                for k in range(shape_pose):
+                if p <= first + i:
                     for a in range(rank):
-                        total = out[i, a, k]
-                        for b in range(rank):
-                            total += pairs[s, _MOST * a + b] * motion[p, b, k]
-                        out[i, a, k] = total
+                        # Factors in registers: the loop over k then is a few vector instructions.
+                        n = _MOST * a
+                        h0, h1, h2, h3 = pairs[s, n], pairs[s, n + 1], pairs[s, n + 2], pairs[s, n + 3]
+                        if rank == _MOST:
+                            h4 = pairs[s, n + 4]
+                            for k in range(shape_pose):
+                                total = out[i, a, k] + h0 * motion[p, 0, k] + h1 * motion[p, 1, k]
+                                total += h2 * motion[p, 2, k] + h3 * motion[p, 3, k] + h4 * motion[p, 4, k]
+                                out[i, a, k] = total
+                        else:
+                            for k in range(shape_pose):
+                                total = out[i, a, k] + h0 * motion[p, 0, k] + h1 * motion[p, 1, k]
+                                out[i, a, k] = total + h2 * motion[p, 2, k] + h3 * motion[p, 3, k]
                 for k in range(albedo_count):
                     b0, b1, b2 = albedo_basis[j, 0, k], albedo_basis[j, 1, k], albedo_basis[j, 2, k]
                     for a in range(rank):

@@ -155,7 +155,9 @@ class NormalEquations:
             albedo_rows[count:padded] = 0.0
             u = local.motion[first : first + padded].reshape(padded * rank, -1)
             product = u.T @ rows[:padded].reshape(padded * rank, -1)
-            augmented[:shape_pose] += product[:shape_pose, :total]
+            half = product[:shape_pose, :shape_pose]
+            augmented[:shape_pose, :shape_pose] += half + half.T
+            augmented[:shape_pose, shape_pose:] += product[:shape_pose, shape_pose:total]
             albedo = np.zeros((padded, 3, albedo_count), real)
             albedo[:count] = self._albedo_basis[seen.vertices[first : first + count]]
             product = albedo.reshape(3 * padded, -1).T @ albedo_rows[:padded].reshape(3 * padded, -1)

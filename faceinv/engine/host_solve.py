@@ -23,14 +23,22 @@ def solve_on_host(
     damping: NDArray[np.float64],
     free: NDArray[np.bool_],
 ) -> Step:
-    """Levenberg-Marquardt steps for a batch by float64 Cholesky, with Marquardt's scaling by the diagonal of H."""
+    """Levenberg-Marquardt steps for a batch by float64 Cholesky, with Marquardt's scaling by the diagonal of H.
+
+    Args:
+        gradient: (B, P).
+        hessian: (B, P, P).
+        damping: (B,).
+        free: (B, P), or (P,) for all items: entries that may move.
+    """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     batch, count = gradient.shape
     delta = np.zeros((batch, count))
     decrease, norm, solved = np.zeros(batch), np.full(batch, np.inf), np.zeros(batch, np.bool_)
-    index = np.flatnonzero(free)
+    masks = np.broadcast_to(free, (batch, count))
     for item in range(batch):
+        index = np.flatnonzero(masks[item])
         g = gradient[item, index]
         h = hessian[item][np.ix_(index, index)]
         if not (np.isfinite(g).all() and np.isfinite(h).all()):

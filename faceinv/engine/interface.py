@@ -134,7 +134,8 @@ class AbstractDifferentiator(ABC):
         return photometric_rmse(self.renderer, self.problem, chi)
 
     def solve(self, linearization: Linearization, damping: NDArray[np.float64], free: NDArray[np.bool_]) -> Step:
-        """Solve `(H + damping diag(H)) delta = -g` over the entries of chi that are free (P,)."""
+        """Solve `(H + damping diag(H)) delta = -g` over the entries of chi that are free: (B, P), or (P,) for all items
+        alike."""
         gradient = self.renderer.to_host(linearization.gradient)
         return solve_on_host(gradient, self.renderer.to_host(linearization.hessian), damping, free)
 

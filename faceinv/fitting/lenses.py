@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lenses"]
 
-_IMMOVABLE: Final = 1e18
 _SPREAD: Final = 1.0
 """Standard deviation of one over the distance, over its expected value: from infinity to half the distance."""
 
@@ -59,9 +58,7 @@ class Lenses:
             return problem
         known = chi[:, self._layout.inverse_focal]
         expected = np.where(self.estimated, [self._at_distance(one) for one in chi], known)
-        # Unknowns are free for the whole batch or not at all, so what is known beside what is not must stay where it is
-        # by its weight.
-        weight = np.where(self.estimated, 1.0 / (_SPREAD * expected) ** 2, _IMMOVABLE)
+        weight = np.where(self.estimated, 1.0 / (_SPREAD * expected) ** 2, 0.0)
         return replace(problem, focal_prior=np.stack([expected, weight], axis=1))
 
     def _at_distance(self, chi: NDArray[np.float64]) -> float:

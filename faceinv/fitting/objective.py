@@ -38,9 +38,11 @@ class FaceObjective(AbstractObjective):
     ) -> None:
         self.differentiator = differentiator
         self.layout: ParameterLayout = differentiator.renderer.layout
-        self.free = self.layout.unknowns.copy() if free is None else free & self.layout.unknowns
-        self._estimated = None if estimated is None or not estimated.any() else estimated
-        self.free[self.layout.inverse_focal] &= self._estimated is not None
+        batch = len(differentiator.problem.landmarks)
+        self._estimated = np.zeros(batch, np.bool_) if estimated is None else estimated
+        self.free = np.tile(self.layout.unknowns if free is None else free & self.layout.unknowns, (batch, 1))
+        """(B, P)."""
+        self.free[:, self.layout.inverse_focal] &= self._estimated
 
     def freeze(self, x: NDArray[np.float64]) -> Frozen:
         """Visibility and landmark points at x."""
@@ -61,6 +63,5 @@ class FaceObjective(AbstractObjective):
     def retract(self, x: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `ParameterLayout.retract`."""
         moved, focal = self.layout.retract(x, step), self.layout.inverse_focal
-        if self._estimated is not None:
-            moved[:, focal] = np.where(self._estimated, np.maximum(moved[:, focal], 0.0), x[:, focal])
+        moved[:, focal] = np.where(self._estimated, np.maximum(moved[:, focal], 0.0), x[:, focal])
         return moved

@@ -141,8 +141,7 @@ def fit_stages(engine: Engine, config: FitConfig, photos: Sequence[Prepared], te
     rmse = whole.photometric_rmse(chi)
     # What may lie on a device comes to the host once for all items.
     hessian = engine.renderer.to_host(solution.linearization.hessian).copy()
-    held = np.tile(~objective.free, (len(photos), 1))
-    held[~lenses.estimated, layout.inverse_focal] = True
+    held = ~objective.free
     hessian[held] = 0.0
     hessian.transpose(0, 2, 1)[held] = 0.0
     landmarks3d = _on_mesh(engine, chi, solution.state.points)

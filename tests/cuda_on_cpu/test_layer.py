@@ -232,6 +232,24 @@ def test_solve(held: list[int], seed: int) -> None:
     assert got.solved.all()
 
 
+def test_items_that_hold_different_entries_are_solved_as_alone() -> None:
+    bound, chi = _bound(CpuDevice()), toy_chi(2)
+    linearization = bound.linearize(chi, bound.freeze(chi), np.ones(2, np.bool_))
+    unknowns, damping = bound.renderer.layout.unknowns, np.array([1e-3, 1.0])
+    free = np.stack([unknowns, unknowns])
+    # Beyond one warp's worth of entries in one of the two, so that the number of threads could have differed.
+    free[0, 1:30] = False
+    together = bound.solve(linearization, damping, free)
+    on_host = solve_on_host(linearization.gradient, linearization.hessian, damping, free)
+    assert_agrees(together.delta, on_host.delta, TOLERANCE["float64"], "delta")
+    assert not together.delta[0, 1:30].any()
+    for item, mask in enumerate(free):
+        alone = bound.solve(linearization, damping, mask)
+        assert np.array_equal(together.delta[item], alone.delta[item])
+        assert together.predicted_decrease[item] == alone.predicted_decrease[item]
+        assert together.gradient_norm[item] == alone.gradient_norm[item]
+
+
 @pytest.mark.parametrize("value", [-1e9, np.nan])
 def test_systems_that_are_not_positive_definite(value: float) -> None:
     """One item that cannot be solved is told apart and does not touch its neighbour."""

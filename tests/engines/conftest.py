@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import get_args
 
 import entry_point
 import pytest
+from fixture_types import Need
 from problems import Run, run
 
 from faceinv.engine.records import DType, Normals
 from faceinv.engine.registry import available_engines
 from faceinv.errors import BackendError
-
-Need = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from conftest import Need
+from fixture_types import Need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_ops import NumpyOps

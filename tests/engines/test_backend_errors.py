@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from conftest import Need
+from fixture_types import Need
 from problems import toy_model
 
 from faceinv.engine.registry import build_engine

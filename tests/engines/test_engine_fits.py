@@ -9,6 +9,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from problems import toy_chi, toy_model
 from tolerances import FIT_RMS_MM
 
@@ -26,8 +27,8 @@ CONFIG = FitConfig(size=64, levels=2, iterations=12, coarse_iterations=6)
 
 
 @cache
-def synthetic_fit(backend: str) -> FitResult:
-    """The toy model fitted to a picture of itself."""
+def synthetic_photo() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """A picture (H, W, 3) of the toy model, and its landmarks (68, 2) px."""
     model = toy_model()
     layout = ParameterLayout.of(model)
     chi = toy_chi(1, model, SIZE)
@@ -37,7 +38,13 @@ def synthetic_fit(backend: str) -> FitResult:
     photo = linear_to_srgb(np.clip(picture, 0, 1).astype(np.float32))
     points = model.landmarks(renderer.to_host(geometry.image_xy)[0])
     assert layout.count == chi.shape[1]
-    return Fitter(model, backend, CONFIG).fit(photo, points)
+    return photo, points
+
+
+@cache
+def synthetic_fit(backend: str) -> FitResult:
+    """The toy model fitted to a picture of itself."""
+    return Fitter(toy_model(), backend, CONFIG).fit(*synthetic_photo())
 
 
 @cache
@@ -62,3 +69,21 @@ def test_fits_agree(engine_name: str, dtype: DType, fit: Callable[[str], FitResu
     assert found.cost == pytest.approx(reference.cost, rel=1e-3)
     assert found.photometric_rmse == pytest.approx(reference.photometric_rmse, rel=1e-2)
     print(f"{fit} {engine_name}:{dtype}: {error:.2e} mm from the reference")
+
+
+def test_photos_with_and_without_a_known_lens_are_fitted_as_alone(engine_name: str) -> None:
+    """Bit for bit: the focal length is an unknown of one of the two, and held in the other."""
+    fitter = Fitter(toy_model(), engine_name, replace(CONFIG, levels=1, size=48, iterations=4))
+    photo, points = synthetic_photo()
+    lens = np.array([[200.0, 0.0, 60.0], [0.0, 200.0, 66.0], [0.0, 0.0, 1.0]])
+    both = [fitter.prepare(photo, points, intrinsics=matrix) for matrix in (lens, None)]
+    together, alone = fitter.solve(both), [fitter.solve([one])[0] for one in both]
+    assert [one.camera_source for one in together] == ["intrinsics", "estimated"]
+    for one, other in zip(together, alone, strict=True):
+        assert np.array_equal(one.face.pack(fitter.layout), other.face.pack(fitter.layout))
+        assert one.cost == other.cost
+        assert np.array_equal(one.hessian, other.hessian)
+        assert [record.gain for record in one.history] == [record.gain for record in other.history]
+    focal = fitter.layout.inverse_focal
+    assert not together[0].hessian[focal].any()
+    assert together[1].hessian[focal, focal] > 0

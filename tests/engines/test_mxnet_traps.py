@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Need
+from fixture_types import Need
 
 from faceinv.errors import BackendError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Need
+from fixture_types import Need
 from problems import SIZE, toy_chi, toy_model
 
 from faceinv.engine.evaluation import radiance

@@ -12,7 +12,7 @@ from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, assert_agrees
 
 from faceinv.engine.records import SHADED, DType, EngineSettings, Normals
 from faceinv.engine.registry import build_engine
-from faceinv.face.lighting import sh_basis
+from faceinv.face.lighting import ambient, pack_lighting, sh_basis
 from faceinv.face.self_shadow import shadows
 
 BOTH = np.ones(2, np.bool_)
@@ -63,6 +63,18 @@ def test_cost_gradient_and_hessian(shadowed: Run, wanted: Run, dtype: DType) -> 
     hessian = shadowed.host(ours.hessian)
     assert_agrees(hessian, wanted.host(theirs.hessian), TOLERANCE[dtype], "H")
     assert np.array_equal(hessian, hessian.transpose(0, 2, 1))
+
+
+def test_even_light(shadowed: Run, wanted: Run, dtype: DType) -> None:
+    """As fits start with: no shadow but the ambient one, which does not turn with the head."""
+    layout, made = shadowed.engine.renderer.layout, []
+    chi = shadowed.chi.copy()
+    chi[:, layout.lighting] = pack_lighting(ambient(0.8))
+    for each in (shadowed, wanted):
+        at = each.differentiator.linearize(chi, each.frozen, BOTH)
+        made.append((each.host(at.gradient), each.host(at.hessian)))
+    for name, ours, theirs in zip(("g", "H"), *made, strict=True):
+        assert_agrees(ours, theirs, TOLERANCE[dtype], name)
 
 
 @pytest.mark.parametrize("item", [0, 1])

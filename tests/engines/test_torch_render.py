@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Need
+from fixture_types import Need
 from problems import SIZE, run, toy_chi, toy_model
 from tolerances import SAME, assert_agrees
 

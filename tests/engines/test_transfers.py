@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Need
+from fixture_types import Need
 from problems import toy_chi, toy_model, toy_problem
 
 from faceinv.engine.registry import build_engine

@@ -14,32 +14,33 @@ __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
     // Rows of the panel above their diagonal, and one over it.
     __shared__ double panel[PANEL][PANEL + 1], depth[DEPTH_AT_ONCE][PANEL], tail[PANEL], scratch[32];
     __shared__ int failed;
-    const int item = blockIdx.x, thread = threadIdx.x, threads = blockDim.x, n = p.free_count, width = n + 1;
+    const int item = blockIdx.x, thread = threadIdx.x, threads = blockDim.x, n = p.free_counts[item], width = n + 1;
+    const int* free = p.free + static_cast<size_t>(item) * p.most_free;
     const double* hessian = p.hessian + static_cast<size_t>(item) * p.parameters * p.parameters;
     const double* gradient = p.gradient + static_cast<size_t>(item) * p.parameters;
-    double* factor = p.factor + static_cast<size_t>(item) * n * width;
-    double* scale = p.scale + static_cast<size_t>(item) * n;
+    double* factor = p.factor + static_cast<size_t>(item) * p.most_free * (p.most_free + 1);
+    double* scale = p.scale + static_cast<size_t>(item) * p.most_free;
     double* delta = p.step + static_cast<size_t>(item) * (p.parameters + REPORT);
 
     double largest = 0.0;
     for (int i = thread; i < n; i += threads)
-        largest = fmax(largest, hessian[static_cast<size_t>(p.free[i]) * p.parameters + p.free[i]]);
+        largest = fmax(largest, hessian[static_cast<size_t>(free[i]) * p.parameters + free[i]]);
     const double floor_of_diagonal = 1e-12 * fmax(block_max(largest, scratch), 1e-300);
     double norm = 0.0;
     for (int i = thread; i < n; i += threads) {
-        const double diagonal = hessian[static_cast<size_t>(p.free[i]) * p.parameters + p.free[i]];
+        const double diagonal = hessian[static_cast<size_t>(free[i]) * p.parameters + free[i]];
         scale[i] = sqrt(fmax(diagonal, floor_of_diagonal));
-        const double entry = fabs(gradient[p.free[i]] / scale[i]);
+        const double entry = fabs(gradient[free[i]] / scale[i]);
         norm = fmax(norm, isfinite(entry) ? entry : NOT_FINITE);
     }
     norm = block_max(norm, scratch);  // its barriers also complete `scale`
     if (thread == 0) failed = 0;
     const double lift = p.damping[item] + 1e-12;
     for (int k = 0; k < n; ++k) {
-        const double* row = hessian + static_cast<size_t>(p.free[k]) * p.parameters;
+        const double* row = hessian + static_cast<size_t>(free[k]) * p.parameters;
         for (int i = k + thread; i < width; i += threads)
             factor[static_cast<size_t>(k) * width + i] =
-                i == n ? -gradient[p.free[k]] / scale[k] : row[p.free[i]] / (scale[k] * scale[i]) + (i == k ? lift : 0.0);
+                i == n ? -gradient[free[k]] / scale[k] : row[free[i]] / (scale[k] * scale[i]) + (i == k ? lift : 0.0);
     }
     __syncthreads();
 
@@ -132,12 +133,12 @@ __global__ void __launch_bounds__(320) solve_step(const SolveStepParams p)
     const bool solved = block_max(bad, scratch) == 0.0 && failed == 0;
     double change = 0.0;
     for (int i = thread; i < n; i += threads) {
-        const double* row = hessian + static_cast<size_t>(p.free[i]) * p.parameters;
+        const double* row = hessian + static_cast<size_t>(free[i]) * p.parameters;
         const double step = factor[static_cast<size_t>(i) * width];
         double product = 0.0;
-        for (int k = 0; k < n; ++k) product += row[p.free[k]] * factor[static_cast<size_t>(k) * width];
-        change += step * (2.0 * gradient[p.free[i]] + product);
-        if (solved) delta[p.free[i]] = step;
+        for (int k = 0; k < n; ++k) product += row[free[k]] * factor[static_cast<size_t>(k) * width];
+        change += step * (2.0 * gradient[free[i]] + product);
+        if (solved) delta[free[i]] = step;
     }
     change = block_sum(change, scratch);
     if (thread == 0) {

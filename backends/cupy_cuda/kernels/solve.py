@@ -21,19 +21,20 @@ _THREADS: Final = 320
 _SOLVE_STEP: Final = Kernel(
     "solve_step",
     "solve.cu",
-    (BATCH, PARAMETERS, whole_number("free_count", "n: entries of chi that may move")),
+    (BATCH, PARAMETERS, whole_number("most_free", "the largest of free_counts")),
     (
-        reads("free", INT, ("free_count",), "which"),
+        reads("free", INT, ("batch", "most_free"), "entries of chi that may move, ascending; an item's are the first"),
+        reads("free_counts", INT, ("batch",), "n of each item"),
         reads("hessian", DOUBLE, ("batch", "parameters", "parameters")),
         reads("gradient", DOUBLE, ("batch", "parameters")),
         reads("damping", DOUBLE, ("batch",)),
         writes(
             "factor",
             DOUBLE,
-            ("batch", "free_count", Size("free_count", plus=1)),
+            ("batch", "most_free", Size("most_free", plus=1)),
             "workspace: L transposed, then the right-hand side",
         ),
-        writes("scale", DOUBLE, ("batch", "free_count"), "workspace"),
+        writes("scale", DOUBLE, ("batch", "most_free"), "workspace"),
         writes("step", DOUBLE, ("batch", Size("parameters", plus=REPORT)), "zeros on entry; left where not solved"),
     ),
 )
@@ -41,7 +42,9 @@ _SOLVE_STEP: Final = Kernel(
 FILE: Final = kernel_file(_SOLVE_STEP, exact=False)
 
 
-def solve_step(device: Device, hessian: Array, gradient: Array, damping: Array, free: Array, step: Array) -> None:
+def solve_step(
+    device: Device, hessian: Array, gradient: Array, damping: Array, free: Array, free_counts: Array, step: Array
+) -> None:
     """Fill step (b, P + REPORT), zeros before: the step, and what REPORT names.
 
     Args:
@@ -49,22 +52,25 @@ def solve_step(device: Device, hessian: Array, gradient: Array, damping: Array, 
         hessian: (b, P, P).
         gradient: (b, P).
         damping: (b,).
-        free: (n,) int32 entries of chi that may move, ascending; at least one.
+        free: (b, n) int32 entries of chi that may move, ascending, of each item the first `free_counts`; n at least 1.
+        free_counts: (b,) int32.
         step: filled.
     """
-    (items, count), free_count = gradient.shape, len(free)
+    (items, count), most_free = gradient.shape, free.shape[1]
     device.launch(
         _SOLVE_STEP,
         (items, 1, 1),
-        min(_THREADS, max(64, 32 * blocks(free_count + 1, 32))),
+        # By P, not by what is free: the order of sums, and so the bits, must not depend on the other items.
+        min(_THREADS, max(64, 32 * blocks(count + 1, 32))),
         batch=items,
         parameters=count,
-        free_count=free_count,
+        most_free=most_free,
         free=free,
+        free_counts=free_counts,
         hessian=hessian,
         gradient=gradient,
         damping=damping,
-        factor=device.empty((items, free_count, free_count + 1), np.float64),
-        scale=device.empty((items, free_count), np.float64),
+        factor=device.empty((items, most_free, most_free + 1), np.float64),
+        scale=device.empty((items, most_free), np.float64),
         step=step,
     )

@@ -262,8 +262,10 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
                 # Shadows turn with the head.
                 albedo = dot(block.weights, block.read.albedo[c]) * factor
                 for at, light in enumerate(surface.light_turns[c].tolist(), layout.camera.ROTATION.start):
-                    turned = dot(*zip(*((y, g) for y, g in zip(block.shadow, light, strict=True) if g), strict=True))
-                    pose[at] = pose[at] - albedo * turned
+                    # Even light has no turn.
+                    terms = [(y, g) for y, g in zip(block.shadow, light, strict=True) if g]
+                    if terms:
+                        pose[at] = pose[at] - albedo * dot(*zip(*terms, strict=True))
             poses += pose
             for channel in range(3):
                 poses += [gamma[k] * factor for k in range(9)] if channel == c else [zero] * 9
