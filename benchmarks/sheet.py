@@ -32,7 +32,7 @@ TILE: Final = 220
 """Side of a picture on the sheet, px."""
 _VIEWS: Final = (0.0, -35.0, 75.0)
 """Yaw, degrees."""
-_HEIGHT: Final = 260.0
+_HEIGHT: Final = 300.0
 """What a picture shows from its lower to its upper edge, mm."""
 _GREY: Final = 0.55
 _CLOTH: Final = 24
