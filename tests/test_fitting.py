@@ -220,7 +220,7 @@ def synthetic(
     model, rng = few_modes(), np.random.default_rng(seed)
     layout = ParameterLayout.of(model)
     chi = np.zeros((1, layout.count))
-    chi[0, layout.shape] = rng.normal(0, 0.8, layout.shape_count)
+    chi[0, layout.shape] = rng.normal(0, 1.0, layout.shape_count)
     chi[0, layout.albedo] = rng.normal(0, 0.8, layout.albedo_count)
     camera = Camera(0.42 * size / 100, rotation_from_euler(0.1, yaw, 0.05), np.array([size / 2.0, size / 2.0]))
     chi[0, layout.pose] = camera.pack()
