@@ -46,7 +46,7 @@ def rough(dx: int = 0, dy: int = 0, focal: float | None = None) -> FitResult:
     optical axis stays where it was."""
     padded = np.pad(photo(), ((dy, 0), (dx, 0), (0, 0)), mode="edge")
     landmarks = faceinv.fit(photo(), config=ROUGH, model=few_modes()).landmarks_target
-    lens = None if focal is None else [[focal, 0, 255.5 + dx], [0, focal, 255.5 + dy], [0, 0, 1]]
+    lens = None if focal is None else np.array([[focal, 0, 255.5 + dx], [0, focal, 255.5 + dy], [0, 0, 1]])
     return rough_fitter().fit(padded, landmarks + np.array([dx, dy]), intrinsics=lens)
 
 
