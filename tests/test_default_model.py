@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -74,6 +76,22 @@ def boundary_vertices(triangles: NDArray[np.integer]) -> NDArray[np.int64]:
 
 def test_file_is_small(path: Path) -> None:
     assert path.stat().st_size <= 4_000_000
+
+
+def test_the_document_tells_of_this_file(model: MorphableModel, path: Path) -> None:
+    document = path.with_name("DEFAULT_MODEL.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^    (sha256|fingerprint) +([0-9a-f]+)", document, re.MULTILINE))
+    assert told == {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "fingerprint": model.fingerprint}
+    assert f"{path.stat().st_size / 1e6:.2f} MB" in document
+    assert f"{model.vertex_count:,} vertices and {len(model.triangles):,} triangles" in document
+    assert f"{model.face_mask.sum():,} of these are in the face mask" in document
+
+
+def test_occlusion_is_stored(model: MorphableModel) -> None:
+    assert model.occlusion is not None
+    assert model.occlusion.shape == (model.vertex_count, 10)
+    mirrored = model.occlusion[model.mirror, 0]
+    np.testing.assert_allclose(mirrored, model.occlusion[:, 0], atol=0.05)
 
 
 def test_counts(model: MorphableModel) -> None:

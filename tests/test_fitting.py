@@ -46,7 +46,7 @@ def rough(dx: int = 0, dy: int = 0, focal: float | None = None) -> FitResult:
     optical axis stays where it was."""
     padded = np.pad(photo(), ((dy, 0), (dx, 0), (0, 0)), mode="edge")
     landmarks = faceinv.fit(photo(), config=ROUGH, model=few_modes()).landmarks_target
-    lens = None if focal is None else [[focal, 0, 255.5 + dx], [0, focal, 255.5 + dy], [0, 0, 1]]
+    lens = None if focal is None else np.array([[focal, 0, 255.5 + dx], [0, focal, 255.5 + dy], [0, 0, 1]])
     return rough_fitter().fit(padded, landmarks + np.array([dx, dy]), intrinsics=lens)
 
 
@@ -220,7 +220,7 @@ def synthetic(
     model, rng = few_modes(), np.random.default_rng(seed)
     layout = ParameterLayout.of(model)
     chi = np.zeros((1, layout.count))
-    chi[0, layout.shape] = rng.normal(0, 0.8, layout.shape_count)
+    chi[0, layout.shape] = rng.normal(0, 1.0, layout.shape_count)
     chi[0, layout.albedo] = rng.normal(0, 0.8, layout.albedo_count)
     camera = Camera(0.42 * size / 100, rotation_from_euler(0.1, yaw, 0.05), np.array([size / 2.0, size / 2.0]))
     chi[0, layout.pose] = camera.pack()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib import resources
 from typing import get_args
 
 import numpy as np
@@ -69,6 +71,13 @@ def test_the_mesh_marks_other_places_than_the_scans() -> None:
 def test_given_landmarks_are_the_models_own() -> None:
     model = load_model("default", identity=1, expression=1, albedo=1)
     assert (landmark_source("annotated").offsets_on(model) == 0).all()
+
+
+def test_the_table_holds_sources_alone() -> None:
+    """What is known of single models' landmarks is in the models."""
+    content = json.loads((resources.files("faceinv") / "data" / "landmark_sources.json").read_text(encoding="utf-8"))
+    assert list(content) == ["sources"]
+    assert set(content["sources"]) == set(get_args(SourceName))
 
 
 def test_a_source_that_is_not_known_is_refused() -> None:

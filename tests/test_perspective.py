@@ -23,7 +23,7 @@ DISTANCES = (300.0, 600.0, 1500.0)
 SIZE = (150, 130)
 LIMITS = {"size": 64, "levels": 2, "iterations": 15, "coarse_iterations": 6, "jaw_factor": math.inf}
 LIMITS |= {"albedo_field": 0.0}  # as it was drawn
-NOISELESS = {"photometric_samples": 2.5e6, "landmark_sigma": 2e-4, "huber_delta": 0.2, "lighting_sigma": 1.0}
+NOISELESS = {"photometric_samples": 2.5e6, "landmark_sigma": 2e-5, "huber_delta": 0.2, "lighting_sigma": 1.0}
 """Beside what such data tell, priors are next to nothing."""
 
 

@@ -33,7 +33,7 @@ def fit_mesh(model: MorphableModel) -> MorphableModel:
     shown = np.unique(triangles[model.face_mask])
     margin = _MARGIN * float(np.ptp(mean[shown, 1]))
     distance, _ = cKDTree(mean[shown]).query(mean, distance_upper_bound=margin)
-    near: NDArray[np.bool_] = np.isfinite(distance)
+    near = np.asarray(np.isfinite(distance))
     links = (triangles[:, [0, 1]].T.ravel(), triangles[:, [1, 2]].T.ravel())
     graph = sparse.coo_array((np.ones(len(links[0]), np.int8), links), shape=(len(mean), len(mean)))
     _, component = csgraph.connected_components(graph, directed=False)

@@ -134,7 +134,7 @@ def test_gradient_by_finite_differences(engine_name: str, normals: Normals) -> N
 def test_both_ways_to_the_normal_equations_agree(normals: Normals, dtype: DType) -> None:
     made = []
     for assembly in ("rows", "vertices"):
-        settings = EngineSettings(dtype=dtype, normals=normals, assembly=assembly)  # type: ignore[arg-type]
+        settings = EngineSettings(dtype=dtype, normals=normals, assembly=assembly)
         bound = build_engine(f"numpy:{dtype}", shadowed_model(), settings).differentiator(weighted_problem(2))
         chi = toy_chi(2)
         made.append(bound.linearize(chi, bound.freeze(chi), BOTH))

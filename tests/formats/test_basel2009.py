@@ -17,8 +17,6 @@ from toy_head import BaselFiles, write_basel
 from faceinv.errors import ModelError
 from faceinv.face.formats import load_model
 from faceinv.face.formats._mat import mat_names, read_mat
-from faceinv.face.formats.basel2009 import ALBEDO_DEFAULT, IDENTITY_DEFAULT
-from faceinv.face.layout import ParameterLayout
 
 
 @pytest.fixture
@@ -52,10 +50,6 @@ def test_the_file_names_the_folder(files: BaselFiles) -> None:
 def test_the_name_does_not_matter(files: BaselFiles) -> None:
     (files.folder / "01_MorphableModel.mat").rename(files.folder / "face.bin")
     assert load_model(files.folder).vertex_count == len(files.mean)
-
-
-def test_paper_counts() -> None:
-    assert ParameterLayout(IDENTITY_DEFAULT, 79, ALBEDO_DEFAULT).count == 312
 
 
 def test_default_counts_cut_identity_and_albedo(tmp_path: Path) -> None:

@@ -75,7 +75,10 @@ def test_the_setting() -> None:
     assert config.units == "pixels"
     assert config.normals == "flat"
     assert np.isinf(config.huber_delta)
-    assert ParameterLayout(IDENTITY_DEFAULT, 79, ALBEDO_DEFAULT).count == 312
+    layout = ParameterLayout(IDENTITY_DEFAULT, 79, ALBEDO_DEFAULT)
+    assert config.camera == "weak"
+    lens = layout.camera.PARAMETER_COUNT - layout.camera.PRINCIPAL_POINT.start
+    assert layout.count - lens == 312, "with a weak camera, whose lens is held"
 
 
 @pytest.mark.parametrize("backend", ["numpy:float64", "numpy:float32", "torch:float64", "torch:float32"])
