@@ -33,6 +33,7 @@ from surfaces import Similarity, Surface, align, express, face_triangles, quanti
 from faceinv import FaceinvError, FitConfig, load_model
 from faceinv.face.formats._landmarks import vertex_landmarks
 from faceinv.face.formats._raw import ModeCounts, RawModel, finish
+from faceinv.face.formats._units import expression_modes
 from faceinv.face.mesh import vertex_normals
 from faceinv.fitting import stages
 from faceinv.fitting.fitter import Fitter
@@ -146,6 +147,8 @@ def named_model(source: str) -> MorphableModel:
     if not packed.is_file():
         return load_model(source)
     with np.load(packed) as stored:
+        units = stored["expression"].transpose(1, 2, 0) * np.float32(10)
+        modes, names, named = expression_modes(units, [str(name) for name in stored["expression_names"]])
         return finish(
             RawModel(
                 path=packed,
@@ -154,8 +157,9 @@ def named_model(source: str) -> MorphableModel:
                 mean=stored["vertices"].astype(np.float64) * 10,
                 triangles=stored["faces"].astype(np.int64),
                 identity=stored["identity"].transpose(1, 2, 0) * np.float32(10),
-                expression=stored["expression"].transpose(1, 2, 0) * np.float32(10),
-                expression_names=tuple(str(name) for name in stored["expression_names"]),
+                expression=modes,
+                expression_names=names,
+                expression_units=named,
                 landmarks=vertex_landmarks(stored["landmarks68"].astype(np.int64)),
                 uv=stored["uv"].astype(np.float64),
                 uv_triangles=stored["faces_uv"].astype(np.int64),
