@@ -10,7 +10,6 @@ from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
-
     from faceinv.face.model import MorphableModel
 
 __all__ = ["fit_mesh"]
