@@ -143,7 +143,7 @@ def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: A
     state = whole.freeze(chi)
     here = whole.linearize(chi, state, np.ones(1, np.bool_))
     gradients = _by_term(fitter, problem, chi, state, here)
-    free = np.flatnonzero(whole.free)
+    free = np.flatnonzero(whole.free[0])
     hessian = np.asarray(fitter.engine.renderer.to_host(here.hessian))[0][np.ix_(free, free)]
     hessian = hessian + 1e-10 * np.diag(np.diagonal(hessian))
     steps = np.zeros((len(TERMS), layout.count))

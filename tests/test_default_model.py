@@ -90,8 +90,12 @@ def test_the_document_tells_of_this_file(model: MorphableModel, path: Path) -> N
 def test_occlusion_is_stored(model: MorphableModel) -> None:
     assert model.occlusion is not None
     assert model.occlusion.shape == (model.vertex_count, 10)
-    mirrored = model.occlusion[model.mirror, 0]
-    np.testing.assert_allclose(mirrored, model.occlusion[:, 0], atol=0.05)
+    blocked = model.occlusion[:, 0]
+    assert blocked.min() >= 0
+    assert blocked.max() < np.pi + 0.01, "all light, weighted by the cosine"
+    gap = np.abs(blocked[model.mirror] - blocked)
+    assert np.median(gap) < 0.02, "the directions it is summed over are not mirrored"
+    assert gap.max() < 0.2
 
 
 def test_counts(model: MorphableModel) -> None:

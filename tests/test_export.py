@@ -145,7 +145,10 @@ def test_photo_texture_of_a_turned_head_goes_on_behind() -> None:
     colours = vertex_colours(turned.model, turned.face, "photo", turned.photo)
     corners = result.triangles[result.model.face_mask]
     step = np.abs(colours[corners] - colours[corners[:, [1, 2, 0]]]).max(axis=(1, 2))
-    assert np.quantile(step, 0.99) < 0.2  # no seam, and none of the black behind the head
+    lids = result.model.landmarks(result.vertices)[36:48]
+    by_eyes = np.linalg.norm(result.vertices[corners].mean(axis=1)[:, None] - lids, axis=2).min(axis=1) < 8
+    assert np.quantile(step[~by_eyes], 0.99) < 0.15  # no seam, and none of the black behind the head
+    assert step[~by_eyes].max() < 0.25
     face = np.unique(corners)
     hidden = face[(result.normals @ camera.rotation.T)[face, 2] < -0.1]
     assert len(hidden) > 100

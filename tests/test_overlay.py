@@ -75,7 +75,7 @@ def test_landmarks_are_drawn_where_they_are(scene: Scene) -> None:
             part = marked[max(0, round(y) - 4) : round(y) + 5, max(0, round(x) - 4) : round(x) + 5]
             near += bool((np.abs(part - np.array(colour) / 255).max(axis=2) < 0.25).any())
         assert near >= 50  # the legend covers some, and marks cover marks
-    # Above them nothing is drawn; making the picture larger and smaller again moves colours at the head's edge a little.
+    # Above them nothing is drawn; making the picture larger and smaller again changes the head's edge a little.
     assert np.abs(marked - photo).max(axis=2)[:6].max() < 0.02
 
 

@@ -136,7 +136,7 @@ class _Rows:
         self._start, self._layout = start, fitter.layout
         self._differentiator = fitter.engine.differentiator(start.problem)
         self._frozen = self._differentiator.freeze(start.chi)
-        self._terms = HostTerms(fitter.model)
+        self._terms = HostTerms(fitter.engine.renderer.model)  # whose vertices the points name
         self._free = FaceObjective(self._differentiator).free[0]
         points = self._frozen.points
         self._points = LandmarkPoints(points.vertices[:1], points.weights[:1], points.metric[:1])

@@ -10,8 +10,6 @@ from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from faceinv.face.model import MorphableModel
 
 __all__ = ["fit_mesh"]
@@ -41,7 +39,7 @@ def fit_mesh(model: MorphableModel) -> MorphableModel:
     needed = np.zeros(len(mean), np.bool_)
     needed[model.landmark_vertices] = True
     needed[triangles[model.jaw_triangles]] = True
-    kept: NDArray[np.bool_] = near[triangles].all(axis=1) | needed[triangles].any(axis=1)
+    kept = np.asarray(near[triangles].all(axis=1) | needed[triangles].any(axis=1))
     kept |= np.isin(triangles, shown).any(axis=1)
     if len(np.unique(triangles[kept])) > _WORTHWHILE * model.vertex_count:
         return model

@@ -87,8 +87,8 @@ class FitConfig:
             shadows) spreads over patches of about a centimetre, so that neighbouring pixels tell the same thing twice;
             a face has some hundred such patches, whatever the resolution.
         identity_sigma: Of identity coefficients, in the model's standard deviations.
-        expression_sigma: The same for expression. Below 1, as a photo says less of an expression than landmarks seem to:
-            on rendered strangers .8 gives nearer surfaces than 1, at the price of a hundredth of the landmark error.
+        expression_sigma: The same for expression. Below 1, as a photo says less of an expression than landmarks seem
+            to: on rendered strangers .8 gives nearer surfaces than 1, for a hundredth more of landmark error.
         albedo_sigma: The same for albedo.
         lighting_sigma: Of lighting coefficients above the constant ones (of a light that shows white as 1); keeps
             unseen sides evenly lit.
@@ -185,6 +185,9 @@ class FitConfig:
             brow_factor=1.0,
             photometric_sigma=colour,
             photometric_samples=colour**2 / w_reg,
+            identity_sigma=1.0,
+            expression_sigma=1.0,
+            albedo_sigma=1.0,
             lighting_sigma=math.inf,
             huber_delta=math.inf,
             occluder_share=0.0,
