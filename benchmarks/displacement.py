@@ -154,7 +154,9 @@ def displacements(fitter: Fitter, stranger: Stranger, truth: Truth, landmarks: A
 def _by_term(fitter: Fitter, problem: Problem, chi: Array, state: Frozen, here: Linearization) -> dict[str, Array]:
     """(P,) halves of the derivatives of each term: what is known on the host apart, the rest is the photo's."""
     layout = fitter.layout
-    residual, rows = HostTerms(fitter.model).landmark_rows(chi, state.points, problem, np.zeros(1, np.int64))
+    residual, rows = HostTerms(fitter.engine.renderer.model).landmark_rows(
+        chi, state.points, problem, np.zeros(1, np.int64)
+    )
     prior = prior_diagonal(layout, problem.energy) * chi[0]
     gradients = {"landmarks": rows[0].T @ residual[0]}
     parts = {"identity": layout.identity, "expression": layout.expression, "albedo": layout.albedo}

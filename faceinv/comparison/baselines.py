@@ -101,7 +101,7 @@ def _finite_differences(fitter: Fitter, start: Start, rounds: int) -> dict[str, 
         fitter.engine.renderer,
         WatchedDifferentiator(fitter.engine.differentiator(start.problem)),
     )
-    seconds, active, count = [], np.ones(1, np.bool_), fitter.layout.count
+    seconds, active, count = [], np.ones(1, np.bool_), int(fitter.layout.unknowns.sum())
     lighting = fitter.layout.gamma(start.chi)
     for number in range(rounds + 1):
         chi = start.chi + 1e-9 * (number + 1)  # nothing remembered serves
@@ -117,7 +117,7 @@ def _finite_differences(fitter: Fitter, start: Start, rounds: int) -> dict[str, 
     one = sum(float(np.median(differentiator.seconds[name][1:])) for name in ("freeze", "linearize"))
     return {
         "engine": fitter.backend,
-        "note": "extrapolated: the time of one render (surface, visibility, shading) times P + 1 renders",
+        "note": "extrapolated: the time of one render (surface, visibility, shading) times one more render than there are unknowns",
         "render_ms": render * 1e3,
         "parameters": count,
         "extrapolated_s": render * (count + 1),
@@ -136,7 +136,7 @@ class _Rows:
         self._start, self._layout = start, fitter.layout
         self._differentiator = fitter.engine.differentiator(start.problem)
         self._frozen = self._differentiator.freeze(start.chi)
-        self._terms = HostTerms(fitter.model)
+        self._terms = HostTerms(fitter.engine.renderer.model)
         self._free = FaceObjective(self._differentiator).free[0]
         points = self._frozen.points
         self._points = LandmarkPoints(points.vertices[:1], points.weights[:1], points.metric[:1])

@@ -235,6 +235,7 @@ def test_launches_reach_cupy(machine: pytest.MonkeyPatch) -> None:
         "linear_surface<float, 1>",
         "linear_surface<float, 8>",
         "pose_surface",
+        "turn_shadows",
     ]
     assert all("double" not in name and "false" not in name for one in made for name in one["name_expressions"])
     assert "#include" not in made[0]["code"]

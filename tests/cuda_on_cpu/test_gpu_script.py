@@ -64,7 +64,7 @@ def test_a_wrong_engine_is_not_measured(gpu: ModuleType) -> None:
 def test_floors_count_half_of_h(gpu: ModuleType) -> None:
     model = gpu.wide_model(31, (5, 4, 3))
     operations, moved = gpu.floors(model, 1000, 0, 2, 4, 32)
-    parameters = 5 + 4 + 3 + 33
+    parameters = 5 + 4 + 3 + 34
     assert operations == 2 * (1000 * (72 * 9 + 18 * 3) + 3 * 1000 * parameters * (parameters + 1))
     assert moved > 0
 

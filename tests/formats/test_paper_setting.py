@@ -75,7 +75,10 @@ def test_the_setting() -> None:
     assert config.units == "pixels"
     assert config.normals == "flat"
     assert np.isinf(config.huber_delta)
-    assert ParameterLayout(IDENTITY_DEFAULT, 79, ALBEDO_DEFAULT).count == 312
+    layout = ParameterLayout(IDENTITY_DEFAULT, 79, ALBEDO_DEFAULT)
+    free = layout.unknowns & ~layout.mask(slice(layout.inverse_focal, layout.inverse_focal + 1))
+    assert config.camera == "weak"  # which has no focal length
+    assert free.sum() == 312
 
 
 @pytest.mark.parametrize("backend", ["numpy:float64", "numpy:float32", "torch:float64", "torch:float32"])
