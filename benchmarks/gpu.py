@@ -36,6 +36,7 @@ from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.face.model import MorphableModel
 from faceinv.fitting import stages
+from faceinv.fitting.lenses import Lenses
 from faceinv.fitting.objective import FaceObjective
 from faceinv.fitting.solver import Solution, SolverSettings, gauss_newton
 from faceinv.photo.detector import detect_faces
@@ -429,7 +430,8 @@ def fits_table(
         problem = stages.problem_at(fitter.config, fitter.model, photos, -1)
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
         try:
-            start = stages.start_from_landmarks(engine, fitter.config, problem)
+            lenses = Lenses(fitter.layout, fitter.config, photos)
+            start = stages.start_from_landmarks(engine, fitter.config, problem, lenses)
             start = stages.start_from_light(engine, fitter.config, problem, start)
             solver, solution = clocked(partial(_solve, engine, problem, start, settings))
             whole, given = clocked(partial(fitter.fit_batch, [photo] * batch, sets))

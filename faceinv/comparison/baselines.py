@@ -117,7 +117,7 @@ def _finite_differences(fitter: Fitter, start: Start, rounds: int) -> dict[str, 
     one = sum(float(np.median(differentiator.seconds[name][1:])) for name in ("freeze", "linearize"))
     return {
         "engine": fitter.backend,
-        "note": "extrapolated: the time of one render (surface, visibility, shading) times one more render than there are unknowns",
+        "note": "extrapolated: the time of one render (surface, visibility, shading) times P + 1 renders",
         "render_ms": render * 1e3,
         "parameters": count,
         "extrapolated_s": render * (count + 1),

@@ -54,7 +54,8 @@ def test_runs(gpu: ModuleType) -> None:
 
 def test_a_wrong_engine_is_not_measured(gpu: ModuleType) -> None:
     def build(model: MorphableModel, settings: EngineSettings) -> Engine:
-        change = {"finish.cu": lambda text: text.replace("total += p.prior[i];", "total += 1.01 * p.prior[i] + 1.0;")}
+        right = "total += p.prior[static_cast<size_t>(item) * p.parameters + i];"
+        change = {"finish.cu": lambda text: text.replace(right, right + " if (i == j) total += 1.0;")}
         return CudaEngine(CpuDevice(changes=change), model, settings)
 
     with pytest.raises(SystemExit, match="checks failed, nothing was measured"):
