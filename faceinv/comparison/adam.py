@@ -41,13 +41,14 @@ class TorchEnergy:
         self._draw: Any = importlib.import_module("faceinv.backends.torch_autodiff.render")
         self._camera: Any = importlib.import_module("faceinv.backends.torch_autodiff.camera")
         self._layout, self._energy, self._flat = fitter.layout, start.problem.energy, settings.normals == "flat"
-        model, problem = fitter.model, start.problem
+        model, problem = fitter.engine.renderer.model, start.problem
         self._mean, self._mean_albedo = self._tensor(model.mean), self._tensor(model.mean_albedo)
         shape = np.concatenate([model.identity_basis, model.expression_basis], axis=2).reshape(
             3 * model.vertex_count, -1
         )
         self._shape = self._tensor(shape)
         self._albedo = self._tensor(model.albedo_basis.reshape(3 * model.vertex_count, -1))
+        self._occlusion = None if model.occlusion is None else self._tensor(model.occlusion)
         self._triangles = self._index(model.triangles)
         frozen, host = fitter.engine.differentiator(problem).freeze(start.chi), fitter.engine.renderer.to_host
         assert frozen.visibility is not None  # the problem has a photometric term
@@ -60,6 +61,7 @@ class TorchEnergy:
         self._seen = self._triangles[self._index(triangle[rows, columns])]
         self._x, self._y = self._tensor(columns), self._tensor(rows)
         self._target = self._tensor(problem.image[0, rows, columns])
+        self._weight = self._tensor(problem.weights[0, rows, columns])[:, None]
         self._mark_corners = self._index(frozen.points.vertices[0])
         self._mark_shares = self._tensor(frozen.points.weights[0])[..., None]
         self._marks = self._tensor(problem.landmarks[0])
@@ -83,14 +85,17 @@ class TorchEnergy:
             faces = draw._face_normals(vertices, self._triangles).repeat_interleave(3, dim=0)
             summed = torch.zeros_like(vertices).index_add(0, self._triangles.reshape(-1), faces)
             normal = (weights * draw._unit(summed)[self._seen]).sum(dim=1)
-        shade = draw._sh(draw._unit(camera.turned(normal))) @ chi[layout.lighting].reshape(3, 9).T
+        basis = draw._sh(draw._unit(camera.turned(normal)))
+        if self._occlusion is not None:
+            basis = basis - draw._shadow((weights * self._occlusion[self._seen]).sum(dim=1), camera)
+        shade = basis @ chi[layout.lighting].reshape(3, 9).T
         away = ((weights * albedo[self._seen]).sum(dim=1) * shade - self._target).abs()
         delta = min(self._energy.huber_delta, 1e9)
         robust = torch.where(away <= delta, away.square(), delta * (2 * away - delta))
         points = (vertices[self._mark_corners] * self._mark_shares).sum(dim=1) + self._mark_offsets
         gaps = camera.project(points)[0] - self._marks
         total: Tensor = (
-            self._energy.photometric * robust.sum() / max(len(self._seen), 1)
+            self._energy.photometric * (self._weight * robust).sum() / max(len(self._seen), 1)
             + torch.matmul(self._mark_metric, gaps[..., None]).square().sum()
             + (self._prior * (chi - self._mean_chi).square()).sum()
         )

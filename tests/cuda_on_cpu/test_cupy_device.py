@@ -235,13 +235,14 @@ def test_launches_reach_cupy(machine: pytest.MonkeyPatch) -> None:
         "linear_surface<float, 1>",
         "linear_surface<float, 8>",
         "pose_surface",
+        "turn_shadows",
     ]
     assert all("double" not in name and "false" not in name for one in made for name in one["name_expressions"])
     assert "#include" not in made[0]["code"]
     ((name, grid, block, (parameters,), keywords),) = calls
     assert (name, grid, block, keywords) == ("pose_cameras", (1, 1, 1), (32, 1, 1), {"shared_mem": 0})
     assert parameters.shape == (1,)
-    assert parameters[0].item() == (2, 48, 15, 21, 0x7000, 0x7000, 0x7000)
+    assert parameters[0].item() == (2, 51, 15, 24, 0x7000, 0x7000, 0x7000)
 
 
 def test_every_launch_of_an_engine_finds_its_kernel() -> None:

@@ -54,7 +54,8 @@ def test_runs(gpu: ModuleType) -> None:
 
 def test_a_wrong_engine_is_not_measured(gpu: ModuleType) -> None:
     def build(model: MorphableModel, settings: EngineSettings) -> Engine:
-        change = {"finish.cu": lambda text: text.replace("total += p.prior[i];", "total += 1.01 * p.prior[i] + 1.0;")}
+        right = "total += p.prior[static_cast<size_t>(item) * p.parameters + i];"
+        change = {"finish.cu": lambda text: text.replace(right, right + " if (i == j) total += 1.0;")}
         return CudaEngine(CpuDevice(changes=change), model, settings)
 
     with pytest.raises(SystemExit, match="checks failed, nothing was measured"):
@@ -64,7 +65,7 @@ def test_a_wrong_engine_is_not_measured(gpu: ModuleType) -> None:
 def test_floors_count_half_of_h(gpu: ModuleType) -> None:
     model = gpu.wide_model(31, (5, 4, 3))
     operations, moved = gpu.floors(model, 1000, 0, 2, 4, 32)
-    parameters = 5 + 4 + 3 + 33
+    parameters = 5 + 4 + 3 + 34
     assert operations == 2 * (1000 * (72 * 9 + 18 * 3) + 3 * 1000 * parameters * (parameters + 1))
     assert moved > 0
 

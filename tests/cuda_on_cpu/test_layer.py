@@ -63,9 +63,9 @@ def test_every_kernel_is_declared() -> None:
     ("change", "error", "message"),
     [
         (
-            {"chi": np.zeros((2, 47))},
+            {"chi": np.zeros((2, 50))},
             ValueError,
-            r"'chi' has shape \(2, 47\), expected \(batch, parameters\) = \(2, 48\)",
+            r"'chi' has shape \(2, 50\), expected \(batch, parameters\) = \(2, 51\)",
         ),
         ({"chi": np.zeros((2, 48), np.float32)}, TypeError, "'chi' is float32"),
         ({"chi": np.zeros((48, 2)).T}, TypeError, "contiguous: False"),
@@ -312,7 +312,7 @@ def test_model_too_wide_for_shared_memory() -> None:
     toy = flat_scene([(0.0, 0.0, 0.0)] * 3, [(0, 1, 2)])
     object.__setattr__(toy, "identity_basis", np.zeros((3, 3, 4000), np.float32))
     engine = CudaEngine(CpuDevice(), toy, EngineSettings(dtype="float64"))
-    with pytest.raises(BackendError, match=r"4035 unknowns needs .* shared memory"):
+    with pytest.raises(BackendError, match=r"4038 unknowns needs .* shared memory"):
         engine.differentiator(toy_problem(1))
 
 

@@ -22,7 +22,7 @@ BARRIERS = {
     "matrices read too early": ("normals.cu", "for (int k = lane; k < p.modes"),
     "rows read too early": ("assembly.cu", "// rows are there"),
     "rows overwritten too early": ("assembly.cu", "// records are there"),
-    "contour read too early": ("landmarks.cu", "if (l >= LANDMARKS)"),
+    "contour read too early": ("landmarks.cu", "if (threadIdx.x) return;"),
     "landmark rows overwritten too early": ("finish.cu", "// the last rows have been used"),
     "scratch used again too early": ("finish.cu", "// scratch may be used again"),
     "pivot read too early": ("solve.cu", "// the pivot's row is there"),
@@ -100,8 +100,8 @@ def test_shared_memory_that_was_never_written_is_seen() -> None:
 def test_barrier_that_some_threads_do_not_reach() -> None:
     def leave(text: str) -> str:
         return text.replace(
-            "    __shared__ int outermost[JAW];",
-            "    __shared__ int outermost[JAW];\n    if (threadIdx.x == 80) return;",
+            "    __shared__ int whose[POINT_THREADS];",
+            "    __shared__ int whose[POINT_THREADS];\n    if (threadIdx.x == 3) return;",
         )
 
     with pytest.raises(KernelError, match="returned before a barrier"):
@@ -111,8 +111,8 @@ def test_barrier_that_some_threads_do_not_reach() -> None:
 def test_lanes_that_wait_at_different_barriers() -> None:
     def split(text: str) -> str:
         return text.replace(
-            "    __syncthreads();\n    if (l >= LANDMARKS)",
-            "    if (l & 1) __syncwarp();\n    __syncthreads();\n    if (l >= LANDMARKS)",
+            "    __syncthreads();\n    if (threadIdx.x) return;",
+            "    if (threadIdx.x & 1) __syncwarp();\n    __syncthreads();\n    if (threadIdx.x) return;",
         )
 
     with pytest.raises(KernelError, match="warp barrier and at a block barrier"):

@@ -89,7 +89,7 @@ def test_hessian_is_that_of_the_rows(shadowed: Run, dtype: DType) -> None:
     problem = shadowed.differentiator.problem
     energy = replace(problem.energy, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0)
     unmarked = np.full_like(problem.landmark_sigma, np.inf)
-    bare = shadowed.engine.differentiator(replace(problem, energy=energy, landmark_sigma=unmarked))
+    bare = shadowed.engine.differentiator(replace(problem, energy=energy, landmark_sigma=unmarked, focal_prior=None))
     frozen = bare.freeze(shadowed.chi)
     made = bare.linearize(shadowed.chi, frozen, BOTH)
     residual, jacobian, weight = bare.residual_jacobian(shadowed.chi, frozen, 0)

@@ -35,6 +35,13 @@ using std::max;
 using std::memcpy;
 using std::min;
 
+static inline double __longlong_as_double(long long bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
 struct Extent {
     unsigned x, y, z;
 };

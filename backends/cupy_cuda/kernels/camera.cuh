@@ -7,7 +7,7 @@
 // depth p_z w, larger is nearer, which is linear in the image over a plane as w = 1 + depth / f is.
 #pragma once
 
-#define NOT_IN_FRONT (1e308 * 1e308)  // infinity
+#define NOT_IN_FRONT __longlong_as_double(0x7ff0000000000000ll)  // infinity
 #define POSE_TURN 1  // where in the pose the turn dw begins: its three columns turn normals as well as points
 
 __device__ inline const Camera& camera_of(const double* cameras, int item)
