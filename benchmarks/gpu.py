@@ -422,7 +422,9 @@ def fits_table(
     engine = build(model, EngineSettings())
     rng = np.random.default_rng(2)
     for batch, size in cases:
-        fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size))
+        # The engine holds the bare model, so that is what the fit has to be of.
+        config = faceinv.FitConfig(size=size, albedo_field=0.0, self_occlusion=False)
+        fitter = faceinv.Fitter(model, "numpy", config)
         fitter.engine = engine
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]

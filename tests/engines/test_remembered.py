@@ -18,7 +18,7 @@ from faceinv.fitting.config import FitConfig
 from faceinv.fitting.fitter import Fitter
 from faceinv.photo.color import linear_to_srgb
 
-CONFIG = FitConfig(size=32, levels=1, iterations=6, cost_tolerance=1e-2)
+CONFIG = FitConfig(size=40, levels=1, iterations=6, cost_tolerance=1e-2)
 
 
 @cache
