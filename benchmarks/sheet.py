@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["geometry_views", "sheet"]
 
-TILE: Final = 220
+TILE: Final = 230
 """Side of a picture on the sheet, px."""
 _VIEWS: Final = (0.0, -35.0, 75.0)
 """Yaw, degrees."""
-_HEIGHT: Final = 300.0
+_HEIGHT: Final = 235.0
 """What a picture shows from its lower to its upper edge, mm."""
 _GREY: Final = 0.55
 _CLOTH: Final = 24
