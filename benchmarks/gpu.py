@@ -466,7 +466,7 @@ def rival_table(
     problem, chi = make_problem(model, batch, size, 31)
     every = np.ones(batch, np.bool_)
     photo, landmarks = _sample()
-    fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size))
+    fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size, albedo_field=0.0, self_occlusion=False))
     rows = [["what", "px", "batch", f"{rival} ms a face", "cupy ms a face", "ratio"]]
     spans: dict[str, list[float]] = {"linearisation": [], "photo to result": []}
     for engine in (build_engine(rival, model), build(model, EngineSettings())):
