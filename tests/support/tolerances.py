@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from faceinv.engine.records import DType
 
-__all__ = ["FINITE_DIFFERENCE", "FIT_RMS_MM", "SAME", "TOLERANCE", "assert_agrees"]
+__all__ = ["FINITE_DIFFERENCE", "FIT_COST", "FIT_RMS_MM", "SAME", "TOLERANCE", "assert_agrees"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ FIT_RMS_MM: Final[dict[DType, Tolerance]] = {
         0.01, "the same steps but for rounding; a pixel that flips at a triangle's edge moves less than this"
     ),
     "float32": Tolerance(0.1, "steps differ by 1e-5 of their length, and may stop one iteration apart"),
+}
+FIT_COST: Final[dict[DType, Tolerance]] = {
+    "float64": Tolerance(1e-3, "the solver's own tolerance, relative"),
+    "float32": Tolerance(
+        5e-3, "visible pixels, and weights of those that hair covers, are chosen anew from renders that differ a little"
+    ),
 }
 
 
