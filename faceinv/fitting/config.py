@@ -143,8 +143,8 @@ class FitConfig:
     size: int = 112
     levels: int = 2
     iterations: int = 25
-    coarse_iterations: int = 8
-    cost_tolerance: float = 1e-3
+    coarse_iterations: int = 5
+    cost_tolerance: float = 2e-3
     margin: float = 1.35
     albedo_field: float | Literal["auto"] = "auto"
     self_occlusion: bool = True

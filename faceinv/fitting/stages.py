@@ -43,7 +43,7 @@ _POSE_ITERATIONS: Final = 15
 _SHAPE_ITERATIONS: Final = 15
 _LANDMARK_TOLERANCE: Final = 1e-3
 """Of the cost: the stage only begins a fit. One of 1e-4 took half as many steps again and ended in faces as good."""
-_LIGHT_ITERATIONS: Final = 4
+_LIGHT_ITERATIONS: Final = 2
 _START_RADIANCE: Final = 0.8
 _COARSEST: Final = 28
 
