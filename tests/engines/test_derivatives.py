@@ -6,8 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from problems import DISTANCE, Run, run, step_of, toy_chi, toy_model, toy_problem
-from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, assert_agrees
+from derivative_checks import (
+    assert_gradient_is_a_difference,
+    assert_normal_equations_are_the_rows,
+    assert_rows_are_differences,
+)
+from problems import DISTANCE, Run, run, toy_chi, toy_model, toy_problem
+from tolerances import SAME, TOLERANCE, assert_agrees
 
 from faceinv.engine.records import DType, Normals
 from faceinv.engine.registry import build_engine
@@ -66,17 +71,7 @@ def test_chosen_rows(found: Run) -> None:
 
 def test_photometric_part_is_the_rows(found: Run, dtype: DType) -> None:
     """H and g without landmarks and priors are J^T W J and J^T W r."""
-    problem = found.differentiator.problem
-    energy = replace(problem.energy, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0)
-    unmarked = np.full_like(problem.landmark_sigma, np.inf)
-    bare = found.engine.differentiator(replace(problem, energy=energy, landmark_sigma=unmarked, focal_prior=None))
-    frozen = bare.freeze(found.chi)
-    linearized = bare.linearize(found.chi, frozen, BOTH)
-    residual, jacobian, weight = bare.residual_jacobian(found.chi, frozen, 0)
-    assert_agrees(
-        found.host(linearized.hessian)[0], jacobian.T @ (weight[:, None] * jacobian), TOLERANCE[dtype], "J^T W J"
-    )
-    assert_agrees(found.host(linearized.gradient)[0], jacobian.T @ (weight * residual), TOLERANCE[dtype], "J^T W r")
+    assert_normal_equations_are_the_rows(found, dtype)
 
 
 def test_landmark_points_are_those_of_the_reference(engine_name: str, dtype: DType, normals: Normals) -> None:
@@ -145,35 +140,9 @@ def test_no_face_pixels(engine_name: str) -> None:
 
 @pytest.mark.parametrize("kappa", [0.0, 1 / DISTANCE])
 def test_finite_differences(engine_name: str, normals: Normals, kappa: float) -> None:
-    """Central differences of the residuals with visibility frozen, against J, column by column; the principal point is
-    held, and has none."""
-    made = run(f"{engine_name}:float64", normals, 1, kappa)
-    layout = made.engine.renderer.layout
-    jacobian = made.differentiator.residual_jacobian(made.chi, made.frozen, 0).jacobian
-    assert not jacobian[:, layout.principal_point].any()
-    for k in np.flatnonzero(~layout.mask(layout.principal_point)):
-        step, width = np.zeros_like(made.chi), step_of(layout, int(k))
-        step[0, k] = width
-        ahead, behind = (
-            made.differentiator.residual_jacobian(layout.retract(made.chi, sign * step), made.frozen, 0).residual
-            for sign in (1, -1)
-        )
-        assert_agrees((ahead - behind) / (2 * width), jacobian[:, k], FINITE_DIFFERENCE, f"column {k}")
+    assert_rows_are_differences(run(f"{engine_name}:float64", normals, 1, kappa))
 
 
 @pytest.mark.parametrize("kappa", [0.0, 1 / DISTANCE])
 def test_gradient_by_finite_differences(engine_name: str, normals: Normals, kappa: float) -> None:
-    """Half the derivative of the cost, all terms and Huber included, is g."""
-    made = run(f"{engine_name}:float64", normals, 1, kappa)
-    layout = made.engine.renderer.layout
-    gradient = made.host(made.linearization.gradient)[0]
-    slopes = np.zeros(layout.count)
-    for k in np.flatnonzero(~layout.mask(layout.principal_point)):
-        step, width = np.zeros_like(made.chi), step_of(layout, int(k))
-        step[0, k] = width
-        ahead, behind = (
-            made.differentiator.cost(layout.retract(made.chi, sign * step), made.frozen, BOTH[:1]).total[0]
-            for sign in (1, -1)
-        )
-        slopes[k] = (ahead - behind) / (4 * width)
-    assert_agrees(slopes, gradient, FINITE_DIFFERENCE, "g")
+    assert_gradient_is_a_difference(run(f"{engine_name}:float64", normals, 1, kappa))

@@ -7,8 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from problems import Run, run, shadowed_model, step_of, toy_chi, weighted_problem
-from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, assert_agrees
+from derivative_checks import (
+    assert_gradient_is_a_difference,
+    assert_normal_equations_are_the_rows,
+    assert_rows_are_differences,
+)
+from problems import Run, run, shadowed_model, toy_chi, weighted_problem
+from tolerances import SAME, TOLERANCE, assert_agrees
 
 from faceinv.engine.records import SHADED, DType, EngineSettings, Normals
 from faceinv.engine.registry import build_engine
@@ -86,48 +91,17 @@ def test_residuals_and_jacobian(shadowed: Run, wanted: Run, dtype: DType, item: 
 
 
 def test_hessian_is_that_of_the_rows(shadowed: Run, dtype: DType) -> None:
-    problem = shadowed.differentiator.problem
-    energy = replace(problem.energy, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0)
-    unmarked = np.full_like(problem.landmark_sigma, np.inf)
-    bare = shadowed.engine.differentiator(replace(problem, energy=energy, landmark_sigma=unmarked, focal_prior=None))
-    frozen = bare.freeze(shadowed.chi)
-    made = bare.linearize(shadowed.chi, frozen, BOTH)
-    residual, jacobian, weight = bare.residual_jacobian(shadowed.chi, frozen, 0)
-    assert_agrees(
-        shadowed.host(made.hessian)[0], jacobian.T @ (weight[:, None] * jacobian), TOLERANCE[dtype], "J^T W J"
-    )
-    assert_agrees(shadowed.host(made.gradient)[0], jacobian.T @ (weight * residual), TOLERANCE[dtype], "J^T W r")
+    assert_normal_equations_are_the_rows(shadowed, dtype)
 
 
 def test_finite_differences(engine_name: str, normals: Normals) -> None:
     """Central differences of the residuals with visibility frozen, against J: the shadow slides and turns."""
-    made = run(f"{engine_name}:float64", normals, 1, shadowed=True)
-    layout = made.engine.renderer.layout
-    jacobian = made.differentiator.residual_jacobian(made.chi, made.frozen, 0).jacobian
-    for k in np.flatnonzero(~layout.mask(layout.principal_point)):
-        step, width = np.zeros_like(made.chi), step_of(layout, int(k))
-        step[0, k] = width
-        ahead, behind = (
-            made.differentiator.residual_jacobian(layout.retract(made.chi, sign * step), made.frozen, 0).residual
-            for sign in (1, -1)
-        )
-        assert_agrees((ahead - behind) / (2 * width), jacobian[:, k], FINITE_DIFFERENCE, f"column {k}")
+    assert_rows_are_differences(run(f"{engine_name}:float64", normals, 1, shadowed=True))
 
 
 def test_gradient_by_finite_differences(engine_name: str, normals: Normals) -> None:
     """Half the derivative of the cost, weights of pixels and Huber included, is g."""
-    made = run(f"{engine_name}:float64", normals, 1, shadowed=True)
-    layout = made.engine.renderer.layout
-    slopes = np.zeros(layout.count)
-    for k in np.flatnonzero(~layout.mask(layout.principal_point)):
-        step, width = np.zeros_like(made.chi), step_of(layout, int(k))
-        step[0, k] = width
-        ahead, behind = (
-            made.differentiator.cost(layout.retract(made.chi, sign * step), made.frozen, BOTH[:1]).total[0]
-            for sign in (1, -1)
-        )
-        slopes[k] = (ahead - behind) / (4 * width)
-    assert_agrees(slopes, made.host(made.linearization.gradient)[0], FINITE_DIFFERENCE, "g")
+    assert_gradient_is_a_difference(run(f"{engine_name}:float64", normals, 1, shadowed=True))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -29,7 +29,6 @@ __all__ = [
     "flat_scene",
     "run",
     "shadowed_model",
-    "step_of",
     "toy_chi",
     "toy_model",
     "toy_problem",
@@ -220,11 +219,6 @@ class Run:
         """(B, H, W, 3) of these pixels, on the host."""
         renderer = self.engine.renderer
         return self.host(renderer.shade(self.pixels, renderer.layout.gamma(self.chi)))
-
-
-def step_of(layout: ParameterLayout, column: int) -> float:
-    """Of a finite difference: one over the focal length, in 1/px, is some hundred times smaller than other unknowns."""
-    return 2e-7 if column == layout.inverse_focal else 2e-5
 
 
 @cache
