@@ -19,17 +19,14 @@ model the true albedo as its mean, so that what is left of `photo` is light.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from report import save, table
-from strangers import Stranger, load_renders, named_model, settings
+from strangers import Stranger, chosen_renders, named_model, parser_of_renders
 from surfaces import Expressed, Surface, express, face_triangles, quantile
 
 from faceinv import FaceinvError, FitConfig
@@ -214,24 +211,14 @@ def measure(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    default = Path(tempfile.gettempdir()) / "faceinv-strangers"
-    parser.add_argument("--renders", type=Path, default=default, help="folder of renders (default %(default)s)")
-    parser.add_argument("--split", default="dev")
-    parser.add_argument("--faces", type=int, help="only the first ones")
-    parser.add_argument("--model", default="default", help="model: default, a path, or a folder with ict_face.npz")
+    parser = parser_of_renders(__doc__.split("\n")[0])
     parser.add_argument("--backend", default="numpy", help="engine (default %(default)s)")
-    parser.add_argument("--config", nargs="*", default=[], help="KEY=VALUE settings, or TOML files")
     parser.add_argument("--landmarks", choices=("annotated", "exact", "detected"), default="annotated")
     parser.add_argument("--prior", type=float, default=3e-4, help="mm^2 of the bending onto the truth")
     parser.add_argument("--true-albedo", action="store_true", help="the model's mean albedo is the true one")
     parser.add_argument("--save", action="store_true", help="write results/displacement.json beside this file")
     options = parser.parse_args()
-    try:
-        config = settings(options.config)
-        renders = load_renders(options.renders, options.split, options.faces)
-    except (FaceinvError, OSError) as error:
-        parser.error(str(error))
+    config, renders = chosen_renders(parser, options)
     model = named_model(options.model)
     began = time.perf_counter()
     rows = []

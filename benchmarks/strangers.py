@@ -50,7 +50,17 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["KINDS", "Measure", "Stranger", "evaluate", "load_renders", "named_model", "settings"]
+__all__ = [
+    "KINDS",
+    "Measure",
+    "Stranger",
+    "chosen_renders",
+    "evaluate",
+    "load_renders",
+    "named_model",
+    "parser_of_renders",
+    "settings",
+]
 
 KINDS: Final = ("annotated", "exact", "detected")
 """Of landmarks."""
@@ -345,26 +355,36 @@ def _short(fit: str) -> str:
     return f"{first[:4]} {second[:5]}".strip()
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parser_of_renders(description: str) -> argparse.ArgumentParser:
+    """A parser that knows which renders, which model, and which settings of the fits."""
+    parser = argparse.ArgumentParser(description=description)
     default = Path(tempfile.gettempdir()) / "faceinv-strangers"
     parser.add_argument("--renders", type=Path, default=default, help="folder of renders (default %(default)s)")
     parser.add_argument("--split", default="dev", help="dev or test (default %(default)s)")
     parser.add_argument("--faces", type=int, help="only the first ones")
     parser.add_argument("--model", default="default", help="model: default, a path, or a folder with ict_face.npz")
-    parser.add_argument("--backend", default="numpy", help="engine (default %(default)s)")
     parser.add_argument("--config", nargs="*", default=[], help="KEY=VALUE settings of the fits, or TOML files")
+    return parser
+
+
+def chosen_renders(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[FitConfig, list[Stranger]]:
+    """The settings and the renders that were asked for; ends the program where these cannot be had."""
+    try:
+        return settings(options.config), load_renders(options.renders, options.split, options.faces)
+    except (FaceinvError, OSError) as error:
+        parser.error(str(error))
+
+
+def main() -> None:
+    """Command line."""
+    parser = parser_of_renders(__doc__.split("\n")[0])
+    parser.add_argument("--backend", default="numpy", help="engine (default %(default)s)")
     parser.add_argument("--landmarks", nargs="*", choices=KINDS, default=["annotated", "detected"])
     parser.add_argument("--known-lens", action="store_true", help="give the fits the camera's focal length")
     parser.add_argument("--bound", action="store_true", help="also bend the model onto the true surfaces")
     parser.add_argument("--save", action="store_true", help="write results/strangers-SPLIT.json beside this file")
     options = parser.parse_args()
-    try:
-        config = settings(options.config)
-        renders = load_renders(options.renders, options.split, options.faces)
-    except (FaceinvError, OSError) as error:
-        parser.error(str(error))
+    config, renders = chosen_renders(parser, options)
     fitter = Fitter(named_model(options.model), options.backend, config)
     began = time.perf_counter()
     faces = evaluate(fitter, renders, options.landmarks, options.known_lens)

@@ -18,16 +18,13 @@ visible face best. At each vertex of the model's face mask the distance from the
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from report import save, table
 from scipy.stats import spearmanr
-from strangers import KINDS, Stranger, load_renders, named_model, settings
+from strangers import KINDS, Stranger, chosen_renders, named_model, parser_of_renders
 from surfaces import Surface, align, face_triangles, similarity_of_points
 
 from faceinv import FaceinvError
@@ -90,20 +87,14 @@ def calibrated(errors: Array, posterior: Array, residual: Array) -> tuple[float,
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    default = Path(tempfile.gettempdir()) / "faceinv-strangers"
-    parser.add_argument("--renders", type=Path, default=default, help="folder of renders (default %(default)s)")
-    parser.add_argument("--split", default="dev")
-    parser.add_argument("--faces", type=int, help="only the first ones")
-    parser.add_argument("--model", default="default", help="model: default, a path, or a folder with ict_face.npz")
-    parser.add_argument("--config", nargs="*", default=[], help="KEY=VALUE settings, or TOML files")
+    parser = parser_of_renders(__doc__.split("\n")[0])
     parser.add_argument("--landmarks", choices=KINDS, default="annotated")
     parser.add_argument("--calibrate", action="store_true", help="also fit the constants to these errors")
     parser.add_argument("--save", action="store_true", help="write results/uncertainty-SPLIT.json beside this file")
     options = parser.parse_args()
+    config, renders = chosen_renders(parser, options)
     try:
-        fitter = Fitter(named_model(options.model), "numpy", settings(options.config))
-        renders = load_renders(options.renders, options.split, options.faces)
+        fitter = Fitter(named_model(options.model), "numpy", config)
     except (FaceinvError, OSError) as error:
         parser.error(str(error))
     model = fitter.model
