@@ -13,7 +13,7 @@ from small import few_modes, flat_scene
 
 import faceinv
 from faceinv.errors import InputError, ModelError
-from faceinv.face.albedo_field import CHROMA_MODES, LUMINANCE_MODES, laplacian_modes, with_albedo_field
+from faceinv.face.albedo_field import TINT_MODES, TONE_MODES, laplacian_modes, with_albedo_field
 from faceinv.face.formats.npz import load_npz_model, save_npz_model
 from faceinv.face.model import MorphableModel
 from faceinv.fitting.extension import extended, field_amplitude
@@ -48,15 +48,15 @@ def test_signs_follow_the_largest_value() -> None:
 
 def test_the_field_is_that_strong_and_in_those_colours() -> None:
     model = with_albedo_field(few_modes())
-    assert model.field_count == LUMINANCE_MODES + CHROMA_MODES
+    assert model.field_count == TONE_MODES + TINT_MODES
     assert model.own_albedo_count == few_modes().albedo_count
     chosen = face_vertices(model)
     field = model.albedo_basis[chosen][:, :, model.own_albedo_count :] / model.mean_albedo[chosen][:, :, None]
-    light, colour = field[:, :, :LUMINANCE_MODES], field[:, :, LUMINANCE_MODES:]
-    assert np.sqrt((light**2).sum(axis=2)).mean() == pytest.approx(0.12, abs=0.02)
-    assert np.sqrt((colour**2).sum(axis=2)).mean() == pytest.approx(0.06, abs=0.01)
-    assert np.allclose(light[:, 0], light[:, 2], atol=1e-6)
-    assert np.allclose(colour[:, 0], -colour[:, 1], atol=1e-6)
+    tone, tint = field[:, :, :TONE_MODES], field[:, :, TONE_MODES:]
+    assert np.sqrt((tone**2).sum(axis=2)).mean() == pytest.approx(0.19, abs=0.03)
+    assert np.sqrt((tint**2).sum(axis=2)).mean() == pytest.approx(0.042, abs=0.01)
+    assert np.allclose(tone[:, 2], tone[:, 0] * 1.36 / 0.45, rtol=1e-4, atol=1e-6)  # blue varies the most
+    assert np.allclose(tint[:, 2], tint[:, 0] * -0.73 / 1.5, rtol=1e-4, atol=1e-6)  # red against blue
 
 
 def test_the_field_is_the_same_at_every_call_and_can_be_taken_away() -> None:
@@ -126,7 +126,7 @@ def result() -> faceinv.FitResult:
 def test_results_tell_own_albedo_and_field_apart(result: faceinv.FitResult) -> None:
     assert result.albedo_field == 0.5
     assert result.albedo_coefficients.shape == (few_modes().albedo_count,)
-    assert result.albedo_field_coefficients.shape == (LUMINANCE_MODES + CHROMA_MODES,)
+    assert result.albedo_field_coefficients.shape == (TONE_MODES + TINT_MODES,)
     assert np.abs(result.albedo_field_coefficients).max() > 0.1
 
 
