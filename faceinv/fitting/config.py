@@ -132,7 +132,7 @@ class FitConfig:
     jaw_factor: float = 1.0
     brow_factor: float = 1.0
     photometric_sigma: float = 0.05
-    photometric_samples: float = 300.0
+    photometric_samples: float = 200.0
     identity_sigma: float = 1.0
     expression_sigma: float = 0.8
     albedo_sigma: float = 1.0
