@@ -40,9 +40,9 @@ _LENGTH_MM: Final = 10.0
 """l: over which skin is alike."""
 _TONE: Final = 0.2
 _TINT: Final = 0.05
-"""Root mean squares over the face and over its colours (R, G, B) of each part, over the mean albedo. Colours and size
-are those of what the best light and the own modes left, at the true shapes of 20 path-traced faces whose skin is
-painted by other rules than this one's (benchmarks/render_strangers.py), as are l and the spectrum."""
+"""Root mean squares over face and colours of each part, as a share of the mean albedo. These, the colours, l and the
+spectrum are those of what the best light and the own modes left at the true shapes of 20 rendered strangers
+(benchmarks/render_strangers.py, other seeds than its splits')."""
 _TONE_COLOUR: Final = (0.45, 0.97, 1.36)
 _TINT_COLOUR: Final = (1.5, 0.32, -0.73)
 """Of unit mean square (nearly)."""
