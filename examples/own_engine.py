@@ -347,7 +347,7 @@ def build(model: MorphableModel, settings: EngineSettings) -> Engine:
 def main(photo: str) -> None:
     """Fit a photo with this engine and with the packaged one."""
     model = faceinv.load_model("default", identity=4, expression=2, albedo=2, face_only=True)
-    config = faceinv.FitConfig(size=32, levels=1, iterations=4, hessian_step=1)
+    config = faceinv.FitConfig(size=32, levels=1, iterations=4)
     own, packaged = (faceinv.Fitter(model, backend, config).fit(photo) for backend in ("plain", "numpy"))
     apart = np.linalg.norm(own.vertices - packaged.vertices, axis=1)
     print(f"{own.status.value} The two engines' faces are {apart.max():.4f} mm apart at most.")

@@ -110,15 +110,16 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         listed: Listed = frozen.cache[item]
         local = self._local(chi, listed.seen, item, robust=True)
         cost = float(local.cost.sum())
+        sample = local.of(listed.chosen)
+        larger = len(local.cost) / len(sample.cost)
         if not free[: layout.lighting.start].any():
-            return cost, *equations.light_alone(local)
+            gradient, hessian = equations.light_alone(local, sample)
+            return cost, gradient, larger * hessian
         surface, turn = renderer.surface(chi, item), self._light_turn(chi)
         gradient = equations.gradient(local, listed.seen, surface.shape, surface.posed, renderer.shape_basis, turn)
         motion = self._motion(chi, listed.sample, item)
-        sample = local.of(listed.chosen)
         hessian = equations.hessian(sample, listed.sample, motion, renderer.settings.assembly, turn)
-        hessian *= len(local.cost) / len(sample.cost)
-        return cost, gradient, hessian
+        return cost, gradient, larger * hessian
 
     def _photometric_rows(
         self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None

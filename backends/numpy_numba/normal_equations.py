@@ -145,13 +145,14 @@ class NormalEquations:
             hessian = upper + np.triu(upper, 1).T
         return hessian
 
-    def light_alone(self, local: Local) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """g (P,) and H (P, P) where all but the light is held, whose entries are zeros."""
+    def light_alone(self, local: Local, sample: Local) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """g (P,) of the pixels and H (P, P) of a sample where all but the light is held, whose entries are zeros."""
         count, light = self._layout.count, self._layout.lighting
         gradient, hessian = np.zeros(count), np.zeros((count, count))
-        for c, product in enumerate(self._lights(local)):
+        gradient[light] = self._lights(local)[:, LIGHTS, :LIGHTS].ravel()
+        for c, product in enumerate(self._lights(sample)):
             part = slice(light.start + LIGHTS * c, light.start + LIGHTS * (c + 1))
-            gradient[part], hessian[part, part] = product[LIGHTS, :LIGHTS], product[:LIGHTS, :LIGHTS]
+            hessian[part, part] = product[:LIGHTS, :LIGHTS]
         return gradient, hessian
 
     def jacobian(
