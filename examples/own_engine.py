@@ -37,6 +37,7 @@ from faceinv.engine.records import (
     Problem,
     ResidualJacobian,
     Visibility,
+    hessian_lattice,
 )
 from faceinv.errors import BackendError
 from faceinv.face.layout import ParameterLayout
@@ -300,12 +301,19 @@ class PlainDifferentiator(HostTermsDifferentiator):
         scale = np.repeat(scale * seen.root, 3)
         return ResidualJacobian(scale * difference, scale[:, None] * np.stack(columns, axis=1), weight)
 
-    def _photometric(self, chi: Floats, frozen: Frozen, item: int) -> tuple[float, Floats, Floats]:
-        """Cost, J^T W r and J^T W J."""
-        residual, jacobian, weight = self._rows(chi, frozen.cache[item])
-        weighted = jacobian.T * weight
-        hessian = weighted @ jacobian
-        return self._photometric_cost(chi, frozen, item), weighted @ residual, (hessian + hessian.T) / 2
+    def _photometric(
+        self, chi: Floats, frozen: Frozen, item: int, free: NDArray[np.bool_]
+    ) -> tuple[float, Floats, Floats]:
+        """Cost and J^T W r of all pixels, and J^T W J from those on the lattice, where there are any."""
+        seen = frozen.cache[item]
+        residual, jacobian, weight = self._rows(chi, seen)
+        x, y = seen.xy.T
+        sample = hessian_lattice(self.problem.size, self.problem.hessian_step)[y, x]
+        every = np.ones_like(sample)
+        chosen = np.repeat(sample if sample.any() else every, 3)
+        root = np.sqrt(weight * len(chosen) / chosen.sum())[chosen, None] * jacobian[chosen]
+        hessian = root.T @ root
+        return self._photometric_cost(chi, frozen, item), jacobian.T @ (weight * residual), (hessian + hessian.T) / 2
 
     def _photometric_rows(
         self, chi: Floats, frozen: Frozen, item: int, rows: NDArray[np.int64] | None

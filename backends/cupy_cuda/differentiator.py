@@ -21,7 +21,7 @@ from faceinv.backends.cupy_cuda.kernels.landmarks import (
 from faceinv.backends.cupy_cuda.kernels.misfit import PhotoMisfit
 from faceinv.backends.cupy_cuda.kernels.photometric import FrozenPart, local_rows, photometric_cost
 from faceinv.backends.cupy_cuda.kernels.raster import draw
-from faceinv.backends.cupy_cuda.kernels.select import Seen, list_flags, listed_pixels, row_by_row
+from faceinv.backends.cupy_cuda.kernels.select import Seen, count_sample, list_flags, listed_pixels, row_by_row
 from faceinv.backends.cupy_cuda.kernels.solve import solve_step
 from faceinv.backends.cupy_cuda.launch.device import part_of
 from faceinv.backends.cupy_cuda.parts import Parts
@@ -86,15 +86,17 @@ class CudaDifferentiator(AbstractDifferentiator):
                 batch, lambda part: place_landmarks(model, self._surface(chi[part]), self._landmarks, points, part)
             )
             host = np.zeros((batch, 2), np.int64)
-            return Frozen(None, points, host[:, COUNT_PIXELS], Seen(counts, None, None, None, host))
+            sampled = self._parts.whole(lambda: device.zeros((batch,), np.int32))
+            return Frozen(None, points, host[:, COUNT_PIXELS], Seen(counts, None, None, None, sampled, host))
         size, listed = self.problem.size, listed_pixels(self.problem.size)
-        triangle, barycentric, pixels, used, place = self._parts.whole(
+        triangle, barycentric, pixels, used, place, sampled = self._parts.whole(
             lambda: (
                 device.empty((batch, *size), np.int32),
                 device.empty((batch, *size, 3), np.float64),
                 device.empty((batch, listed), np.int32),
                 device.empty((batch, model.vertices), np.int32),
                 device.empty((batch, model.vertices), np.int32),
+                device.empty((batch,), np.int32),
             )
         )
 
@@ -118,15 +120,23 @@ class CudaDifferentiator(AbstractDifferentiator):
             list_flags(
                 device, touched, COUNT_VERTICES, part_of(used, part), part_of(place, part), part_of(counts, part)
             )
+            step = self.problem.hessian_step
+            count_sample(device, part_of(pixels, part), part_of(counts, part), size[1], step, part_of(sampled, part))
             place_landmarks(model, surface, self._landmarks, points, part)
 
         self._parts.run(batch, work)
         host = device.to_host(counts).astype(np.int64)
-        seen = Seen(counts, pixels, used, place, host)
+        seen = Seen(counts, pixels, used, place, sampled, host)
         return Frozen(Visibility(triangle, barycentric), points, host[:, COUNT_PIXELS].copy(), seen)
 
-    def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
-        """See `AbstractDifferentiator.linearize`. g and H stay on the device."""
+    def linearize(
+        self,
+        chi: NDArray[np.float64],
+        frozen: Frozen,
+        active: NDArray[np.bool_],
+        free: NDArray[np.bool_] | None = None,
+    ) -> Linearization:
+        """See `AbstractDifferentiator.linearize`. g and H stay on the device, and are whole whatever is free."""
         device, (batch, count) = self._device, chi.shape
         gradient, hessian, costs = self._parts.whole(
             lambda: (
@@ -275,6 +285,7 @@ class CudaDifferentiator(AbstractDifferentiator):
             weights=part_of(self._pixel_weights, part),
             triangle=None if frozen.visibility is None else part_of(frozen.visibility.triangle, part),
             seen=frozen.cache.of(part),
+            hessian_step=self.problem.hessian_step,
         )
 
     def _surface(self, chi: NDArray[np.float64]) -> Surface:

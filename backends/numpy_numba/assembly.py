@@ -1,9 +1,9 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="untyped-decorator"
-"""Kernels: what BLAS multiplies for J^T J, by rows or by vertices.
+"""Kernels: what BLAS multiplies for J^T J, by rows or by vertices; and J^T r as forces on vertices.
 
-Columns are ordered [shape | pose | albedo | light | residual] here, with the residual as a last column so that g comes
-with H. `motion` is U of `surface.vertex_jacobian`, `record` is that of `shading.local_rows`; `axes` is `(0, 1, 2, 3)`
-or `(0, 1, 2, 3, 4)`: its length R is known when a kernel is compiled, which unrolls the loops over it.
+Columns are ordered [shape | pose | albedo | light] here. `motion` is U of `surface.vertex_jacobian`, `record` is that
+of `shading.local_rows`; `axes` is `(0, 1, 2, 3)` or `(0, 1, 2, 3, 4)`: its length R is known when a kernel is compiled,
+which unrolls the loops over it.
 
 By rows: H = sum over channels of J_c^T J_c, with each channel's nine light columns by themselves.
 
@@ -20,7 +20,7 @@ from numba import prange
 from faceinv.backends.numpy_numba.kernel import parallel_kernel
 from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHT_LANES, LIGHTS, RESIDUAL, RHO, SHARES
 
-__all__ = ["light_products", "pixel_rows", "vertex_rows"]
+__all__ = ["light_products", "pixel_rows", "vertex_forces", "vertex_rows"]
 
 _BLOCK = 8
 _MOST = 5  # of R
@@ -32,7 +32,7 @@ _PAIR = _ALBEDO + 3
 
 @parallel_kernel(fastmath={"contract"})
 def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape_pose, spin, spin_at, out):
-    """out (3, count, >= K + C + Ka + 10): rows of J and residuals for pixels first, first + 1, ...; zeros beyond.
+    """out (3, count, >= K + C + Ka + 9): rows of J for pixels first, first + 1, ... of those listed; zeros beyond.
 
     A channel has its own nine light columns only. `shape_pose` is K + C, C being the camera's columns. What is in
     `spin` (see `Local`) is added to the three columns from `spin_at` on.
@@ -73,8 +73,7 @@ def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape
                 )
             for k in range(LIGHTS):
                 out[c, row, light + k] = record[i, RHO + c] * record[i, HARMONICS + k]
-            out[c, row, light + LIGHTS] = record[i, LANES * c + RESIDUAL]
-            for k in range(light + LIGHTS + 1, out.shape[2]):
+            for k in range(light + LIGHTS, out.shape[2]):
                 out[c, row, k] = real(0.0)
 
 
@@ -82,9 +81,9 @@ def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape
 def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pose, out, out_albedo):
     """Rows of Y for vertices used[first], used[first + 1], ...
 
-    out (count, R, >= K + C + Ka + 28): L U over the columns of shape and pose, and the whole of C^T C by the columns of
-    albedo, light and residual; out_albedo (count, 3, >= Ka + 28), for the three albedo rows of a vertex, over those of
-    albedo, light and residual.
+    out (count, R, >= K + C + Ka + 27): L U over the columns of shape and pose, and the whole of C^T C by the columns of
+    albedo and light; out_albedo (count, 3, >= Ka + 27), for the three albedo rows of a vertex, over those of albedo and
+    light.
     """
     triangles, corner_start, corners, ring_size = mesh.triangles, mesh.corner_start, mesh.corners, mesh.ring_size
     ring_start, ring, ring_slot = mesh.ring_start, mesh.ring, mesh.ring_slot
@@ -100,7 +99,6 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
         # pixels; and times light, summed over all of the vertex's triangles.
         sums = np.empty((3 * _LOCAL, LANES), real)
         lights = np.empty((3 * _LOCAL, LIGHT_LANES), real)
-        force = np.empty((3, _LOCAL), real)
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, out.shape[0])):
             v = used[first + i]
             size = ring_start[v + 1] - ring_start[v]
@@ -110,9 +108,6 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
             for n in range(3 * _LOCAL):
                 for lane in range(LIGHT_LANES):
                     lights[n, lane] = real(0.0)
-            for c in range(3):
-                for a in range(_LOCAL):
-                    force[c, a] = real(0.0)
             for corner in range(corner_start[v], corner_start[v + 1]):
                 t, k = corners[corner] // 3, corners[corner] % 3
                 if start[t] == stop[t]:
@@ -161,9 +156,6 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
                             pairs[s, _WITH_ALBEDO + 3 * a + c] += sums[_LOCAL * c + a, SHARES + o]
                     for c in range(3):
                         pairs[s, _ALBEDO + c] += sums[_LOCAL * c + _MOST, SHARES + o]
-                for c in range(3):
-                    for a in range(_LOCAL):
-                        force[c, a] += sums[_LOCAL * c + a, RESIDUAL]
 
             for a in range(rank):
                 for k in range(light_at):
@@ -171,15 +163,13 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
                 for c in range(3):
                     for k in range(LIGHTS):
                         out[i, a, light_at + LIGHTS * c + k] = lights[_LOCAL * c + a, k]
-                out[i, a, light_at + 27] = force[0, a] + force[1, a] + force[2, a]
-                for k in range(light_at + 28, out.shape[2]):
+                for k in range(light_at + 27, out.shape[2]):
                     out[i, a, k] = real(0.0)
             for c in range(3):
                 for k in range(out_albedo.shape[2]):
                     out_albedo[i, c, k] = real(0.0)
                 for k in range(LIGHTS):
                     out_albedo[i, c, albedo_count + LIGHTS * c + k] = lights[_LOCAL * c + _MOST, k]
-                out_albedo[i, c, albedo_count + 27] = force[c, _MOST]
             for s in range(size):
                 j = ring[ring_start[v] + s]
                 p = place[j]
@@ -209,6 +199,26 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
                     out_albedo[i, 0, k] += pairs[s, _ALBEDO] * b0
                     out_albedo[i, 1, k] += pairs[s, _ALBEDO + 1] * b1
                     out_albedo[i, 2, k] += pairs[s, _ALBEDO + 2] * b2
+
+
+@parallel_kernel(fastmath={"contract"})
+def vertex_forces(axes, mesh, seen, record, out):
+    """out (V, R + 3) float64: J^T r over the motion of the vertices that are seen, and over their albedo."""
+    corner_start, corners = mesh.corner_start, mesh.corners
+    used, start, stop = seen.vertices, seen.start, seen.stop
+    rank = len(axes)
+    for i in prange(used.shape[0]):
+        for a in range(rank + 3):
+            out[i, a] = 0.0
+        for q in range(corner_start[used[i]], corner_start[used[i] + 1]):
+            t, k = corners[q] // 3, corners[q] % 3
+            for p in range(start[t], stop[t]):
+                for c in range(3):
+                    at = LANES * c
+                    r = np.float64(record[p, at + RESIDUAL])
+                    for a in range(rank):
+                        out[i, a] += r * record[p, at + k * rank + a]
+                    out[i, rank + c] += r * record[p, at + SHARES + k]
 
 
 @parallel_kernel(fastmath={"contract"})

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Local", "Posed", "Seen", "Shape", "Target"]
+__all__ = ["Listed", "Local", "Posed", "Seen", "Shape", "Target"]
 
 
 class Shape(NamedTuple):
@@ -63,8 +63,18 @@ class Seen(NamedTuple):
     place: NDArray[np.int32]
 
 
+class Listed(NamedTuple):
+    """The photometric pixels, and those of them that H is summed over."""
+
+    seen: Seen
+    sample: Seen
+    """`seen` itself where H is summed over all."""
+    chosen: NDArray[np.int32]
+    """Where the pixels of `sample` are in `seen`."""
+
+
 class Local(NamedTuple):
-    """Residuals and local derivatives of the pixels, and the motion of the vertices they show."""
+    """Residuals and local derivatives of the pixels."""
 
     cost: NDArray[np.float64]
     """(F,)."""
@@ -77,7 +87,10 @@ class Local(NamedTuple):
     3, 3) where there is no shadow, and for interpolated normals (see `normal_equations.LightTurn`)."""
     record: NDArray[Any]
     """(F, RECORD); see `record`."""
-    motion: NDArray[Any]
-    """(V, R, K + C) padded with zeros; see `surface.vertex_jacobian`."""
-    tangents: NDArray[np.float64]
-    """(V, 2, 3) camera frame; see there."""
+
+    def of(self, chosen: NDArray[np.int32]) -> Local:
+        """Those of some pixels."""
+        if len(chosen) == len(self.cost):
+            return self
+        spin = self.spin[chosen] if len(self.spin) else self.spin
+        return Local(self.cost[chosen], self.residual[chosen], self.weight[chosen], spin, self.record[chosen])

@@ -69,9 +69,15 @@ class WatchedDifferentiator(AbstractDifferentiator):
             self.start = chi.copy()
         return self._timed("freeze", lambda: self.inner.freeze(chi))
 
-    def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
+    def linearize(
+        self,
+        chi: NDArray[np.float64],
+        frozen: Frozen,
+        active: NDArray[np.bool_],
+        free: NDArray[np.bool_] | None = None,
+    ) -> Linearization:
         """See `AbstractDifferentiator.linearize`."""
-        linearization = self._timed("linearize", lambda: self.inner.linearize(chi, frozen, active))
+        linearization = self._timed("linearize", lambda: self.inner.linearize(chi, frozen, active, free))
         self.trace.append((time.perf_counter() - self._made, float(linearization.cost.total[0])))
         return linearization
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.engine.blas import one_blas_thread
-from faceinv.engine.host_terms import HostTerms
 from faceinv.engine.interface import AbstractDifferentiator
 from faceinv.engine.records import Cost, Frozen, Linearization, ResidualJacobian, Visibility
 
@@ -32,7 +31,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
 
     def __init__(self, renderer: AbstractRenderer, problem: Problem) -> None:
         super().__init__(renderer, problem)
-        self._terms = HostTerms(renderer.model)
+        self._terms = renderer.host_terms
 
     @abstractmethod
     def _see(self, chi: NDArray[np.float64]) -> tuple[Visibility, NDArray[np.int64], Any]:
@@ -40,9 +39,10 @@ class HostTermsDifferentiator(AbstractDifferentiator):
 
     @abstractmethod
     def _photometric(
-        self, chi: NDArray[np.float64], frozen: Frozen, item: int
+        self, chi: NDArray[np.float64], frozen: Frozen, item: int, free: NDArray[np.bool_]
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Cost, g (P,) and H (P, P) of the photometric term of one item, host float64."""
+        """Cost, g (P,) and H (P, P) of the photometric term of one item, host float64; what is not `free` (P,) may be
+        left zero."""
 
     @abstractmethod
     def _photometric_cost(self, chi: NDArray[np.float64], frozen: Frozen, item: int) -> float:
@@ -73,9 +73,16 @@ class HostTermsDifferentiator(AbstractDifferentiator):
         return Frozen(visibility, points, pixels, cache)
 
     @one_blas_thread()
-    def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
+    def linearize(
+        self,
+        chi: NDArray[np.float64],
+        frozen: Frozen,
+        active: NDArray[np.bool_],
+        free: NDArray[np.bool_] | None = None,
+    ) -> Linearization:
         """See `AbstractDifferentiator.linearize`."""
         batch, count = chi.shape
+        free = np.ones((batch, count), np.bool_) if free is None else free
         items = np.flatnonzero(active)
         parts = np.zeros((3, batch))
         gradient, hessian = np.zeros((batch, count)), np.zeros((batch, count, count))
@@ -83,7 +90,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
             chi, frozen.points, self.problem, items
         )
         for item in items[frozen.pixels[items] > 0].tolist():
-            parts[0, item], photo_g, photo_h = self._photometric(chi[item], frozen, item)
+            parts[0, item], photo_g, photo_h = self._photometric(chi[item], frozen, item, free[item])
             gradient[item] += photo_g
             hessian[item] += photo_h
         return Linearization(_cost(parts), gradient, hessian, 3 * frozen.pixels)

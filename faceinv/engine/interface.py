@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.evaluation import photometric_rmse, responsibilities
 from faceinv.engine.host_solve import solve_on_host
+from faceinv.engine.host_terms import HostTerms
 from faceinv.engine.records import (
     PIXEL_QUANTITIES,
     Array,
@@ -83,6 +85,11 @@ class AbstractRenderer(ABC):
             ValueError: when the pixels lack normals or albedo, or shadows where the model has them.
         """
 
+    @cached_property
+    def host_terms(self) -> HostTerms:
+        """Landmarks and priors of the model, on the host."""
+        return HostTerms(self.model)
+
     @abstractmethod
     def to_host(self, array: Array) -> NDArray[Any]:
         """A NumPy array of one of the engine's own."""
@@ -106,8 +113,19 @@ class AbstractDifferentiator(ABC):
         """Visibility, photometric pixels and landmark points at chi (B, P)."""
 
     @abstractmethod
-    def linearize(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Linearization:
-        """Cost, g and H at chi (B, P); items with `active` (B,) false are left zero."""
+    def linearize(
+        self,
+        chi: NDArray[np.float64],
+        frozen: Frozen,
+        active: NDArray[np.bool_],
+        free: NDArray[np.bool_] | None = None,
+    ) -> Linearization:
+        """Cost, g and H at chi (B, P); items with `active` (B,) false are left zero.
+
+        Cost and g are those of all photometric pixels. H is summed over those on `records.hessian_lattice` alone,
+        where there are any, times the ratio of their counts. Entries of g and H that are not `free` (B, P) may be left
+        zero.
+        """
 
     @abstractmethod
     def cost(self, chi: NDArray[np.float64], frozen: Frozen, active: NDArray[np.bool_]) -> Cost:

@@ -6,6 +6,7 @@ batch, B.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,6 +46,7 @@ __all__ = [
     "ResidualJacobian",
     "Step",
     "Visibility",
+    "hessian_lattice",
 ]
 
 SNAP: Final = 256
@@ -130,6 +132,9 @@ class Problem:
     landmark_offsets: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1, LANDMARK_COUNT, 3)))
     """(B, 68, 3), or (1, 68, 3) for all photos, mm in model space: from the model's landmark to the point that the
     targets mark. Constants of the source of the targets."""
+    hessian_step: int = 1
+    """H is summed over one in so many photometric pixels, on `hessian_lattice`, and multiplied by the ratio of their
+    counts: neighbours have rows that are nearly alike, and g alone decides where the minimum is."""
     pixel_weights: NDArray[np.float32] | None = None
     """(B, H, W) from 0 to 1: how sure it is that each pixel shows the face, by which its part of the photometric term
     is multiplied (|F| counts pixels all the same); None for ones."""
@@ -152,6 +157,13 @@ class Problem:
         from faceinv.photo.hull import inside_hull
 
         return np.stack([inside_hull(points, self.size) for points in self.landmarks])
+
+
+def hessian_lattice(size: tuple[int, int], step: int) -> NDArray[np.bool_]:
+    """(H, W) one in `step` pixels, spread evenly: `x + isqrt(step) y` is a multiple of it."""
+    height, width = size
+    lattice: NDArray[np.bool_] = (np.arange(width) + math.isqrt(step) * np.arange(height)[:, None]) % step == 0
+    return lattice
 
 
 @dataclass(frozen=True)

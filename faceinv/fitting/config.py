@@ -110,6 +110,8 @@ class FitConfig:
         self_occlusion: Take account of the light that the face keeps off itself.
         normals: `smooth` or `flat`.
         assembly: How engines form J^T J: `auto`, `rows` or `vertices`.
+        hessian_step: H, the Gauss-Newton model of the energy's curvature, is summed over one in so many pixels; cost
+            and gradient are those of all, so the minimum is the same. 1 for all.
         units: Of landmark distances and of `photometric_sigma`. `eyes`: distances over that of the outer eye corners,
             colours from 0 to 1. `image`: distances over the side of the face crop, colours from 0 to 1. `pixels`:
             pixels of each level, colours from 0 to 255.
@@ -150,6 +152,7 @@ class FitConfig:
     self_occlusion: bool = True
     normals: Normals = "smooth"
     assembly: Assembly = "auto"
+    hessian_step: int = 4
     units: Units = "eyes"
     camera: CameraKind = "perspective"
     focal_length_px: float = 0.0
@@ -194,6 +197,7 @@ class FitConfig:
             albedo_field=0.0,
             self_occlusion=False,
             normals="flat",
+            hessian_step=1,
             camera="weak",
             units="pixels" if pixel_units else "image",
         )
@@ -274,6 +278,7 @@ _RANGES = {
     "distance": (150.0, 1e6),
     "landmark_prior_factor": (1e-6, 1e9),
     "cost_tolerance": (0.0, 0.5),
+    "hessian_step": (1, 1024),
 }
 
 

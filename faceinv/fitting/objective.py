@@ -50,7 +50,7 @@ class FaceObjective(AbstractObjective):
 
     def linearize(self, x: NDArray[np.float64], state: Frozen, active: NDArray[np.bool_]) -> Linearization:
         """See `AbstractDifferentiator.linearize`."""
-        return self.differentiator.linearize(x, state, active)
+        return self.differentiator.linearize(x, state, active, self.free)
 
     def cost(self, x: NDArray[np.float64], state: Frozen, active: NDArray[np.bool_]) -> Cost:
         """See `AbstractDifferentiator.cost`."""

@@ -51,7 +51,7 @@ def _bound(device: CpuDevice, batch: int = 2, **settings: str) -> CudaDifferenti
 def test_every_kernel_is_declared() -> None:
     """As many as the text defines, each taking its own struct, which holds no more than CUDA passes by value."""
     names = [kernel.name for file in FILES.values() for kernel in file.kernels]
-    assert len(names) == len(set(names)) == 25
+    assert len(names) == len(set(names)) == 26
     for file in FILES.values():
         assert file.text.count("__global__") == len(file.kernels)
         for kernel in file.kernels:
@@ -112,7 +112,7 @@ def test_launches_do_not_grow_with_the_batch() -> None:
         bound.linearize(chi, frozen, every)
         counts.append(len(device.launches))
         # The surface of the latest points is kept: a linearisation after a freeze has seven launches.
-        assert counts[-1] <= 4 + 5 + 7
+        assert counts[-1] <= 4 + 6 + 7
     assert counts[0] == counts[1]
 
 

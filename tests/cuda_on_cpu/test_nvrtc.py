@@ -48,7 +48,7 @@ def test_normal_equations_hardly_spill(monkeypatch: pytest.MonkeyPatch) -> None:
     for architecture in ("sm_80", "sm_90"):
         for name, numbers in gpu_kernels.measure(FILES["assembly.cu"], architecture).items():
             assert numbers["registers"] > 0
-            assert numbers["spilled"] <= 32, f"{name} spills {numbers['spilled']} bytes on {architecture}"
+            assert numbers["spilled"] <= 40, f"{name} spills {numbers['spilled']} bytes on {architecture}"
 
 
 def test_options_are_the_engines() -> None:

@@ -14,7 +14,7 @@ from derivative_checks import (
 from problems import DISTANCE, Run, run, toy_chi, toy_model, toy_problem
 from tolerances import SAME, TOLERANCE, assert_agrees
 
-from faceinv.engine.records import DType, Normals
+from faceinv.engine.records import DType, Normals, hessian_lattice
 from faceinv.engine.registry import build_engine
 
 BOTH = np.ones(2, np.bool_)
@@ -146,3 +146,39 @@ def test_finite_differences(engine_name: str, normals: Normals, kappa: float) ->
 @pytest.mark.parametrize("kappa", [0.0, 1 / DISTANCE])
 def test_gradient_by_finite_differences(engine_name: str, normals: Normals, kappa: float) -> None:
     assert_gradient_is_a_difference(run(f"{engine_name}:float64", normals, 1, kappa))
+
+
+@pytest.mark.parametrize("step", [4, 7])
+def test_hessian_is_that_of_the_lattice(step: int, engine_name: str, dtype: DType, normals: Normals) -> None:
+    """Cost and g are those of all pixels; H is the product of the rows on the lattice, times the ratio of counts."""
+    whole = run(f"{engine_name}:{dtype}", normals, 1)
+    problem = replace(whole.differentiator.problem, hessian_step=step)
+    energy = replace(problem.energy, identity=0.0, expression=0.0, albedo=0.0, lighting=0.0)
+    bare = replace(problem, energy=energy, landmark_sigma=np.full_like(problem.landmark_sigma, np.inf))
+    differentiator = whole.engine.differentiator(replace(bare, focal_prior=None))
+    frozen = differentiator.freeze(whole.chi)
+    made = differentiator.linearize(whole.chi, frozen, BOTH[:1])
+    residual, jacobian, weight = differentiator.residual_jacobian(whole.chi, frozen, 0)
+    assert_agrees(whole.host(made.gradient)[0], jacobian.T @ (weight * residual), TOLERANCE[dtype], "J^T W r")
+    # The pixels row by row, as the rows are.
+    listed = run("numpy:float64", normals, 1).frozen.cache[0].seen.pixels
+    y, x = np.divmod(np.sort(listed), problem.size[1])
+    chosen = np.repeat(hessian_lattice(problem.size, step)[y, x], 3)
+    assert 0 < chosen.sum() < len(chosen) == len(residual)
+    hessian = jacobian[chosen].T @ (weight[chosen, None] * jacobian[chosen]) * (len(chosen) / chosen.sum())
+    assert_agrees(whole.host(made.hessian)[0], hessian, TOLERANCE[dtype], "J^T W J")
+
+
+def test_what_is_held_does_not_touch_what_is_free(found: Run, dtype: DType) -> None:
+    """Where the light alone is free, its parts of g and H, and the cost, are as ever."""
+    layout = found.engine.renderer.layout
+    light = layout.mask(layout.lighting)
+    differentiator = found.engine.differentiator(replace(found.differentiator.problem, hessian_step=4))
+    frozen = differentiator.freeze(found.chi)
+    made, whole = (differentiator.linearize(found.chi, frozen, BOTH, free) for free in (np.tile(light, (2, 1)), None))
+    for part in ("gradient", "hessian"):
+        got, want = (found.host(getattr(each, part)) for each in (made, whole))
+        chosen = np.ix_(*[np.flatnonzero(light)] * (got.ndim - 1))
+        for item in range(2):
+            assert_agrees(got[item][chosen], want[item][chosen], TOLERANCE[dtype], part)
+    assert np.array_equal(made.cost.total, whole.cost.total)

@@ -102,15 +102,14 @@ def test_a_batch_is_its_items(normals: Normals, assembly: Assembly) -> None:
 
 def test_turns_of_normals_are_their_finite_differences() -> None:
     differentiator, chi = bound("float64", "smooth", "rows", slice(0, 1))
-    renderer, seen = differentiator.renderer, differentiator.freeze(chi).cache[0]
+    renderer, seen = differentiator.renderer, differentiator.freeze(chi).cache[0].seen
     layout = renderer.layout
     used = seen.vertices
     columns = np.flatnonzero(layout.mask(layout.shape, layout.pose))
     tangents, motion = np.empty((len(used), 2, 3)), np.zeros((len(used), 5, len(columns)))
     made = renderer.surface(chi[0], 0)
-    surface.vertex_jacobian(
-        False, True, renderer.mesh, made.shape, made.posed, used, renderer.shape_basis, tangents, motion
-    )
+    surface.tangent_frames(made.shape.normals, made.posed.camera, used, tangents)
+    surface.vertex_jacobian(False, True, renderer.mesh, made.shape, made.posed, used, renderer.shape_basis, motion)
     # Where vertices are from the principal point, y up, and how much larger than at the model's origin they are.
     centre = (made.image_xy - layout.cameras(chi[0]).centre)[used] * (1, -1)
     nearer = made.posed.screen[used, 2:]

@@ -1,4 +1,4 @@
-// J^T J and J^T r of the photometric rows, without J.
+// J^T J and J^T r of the photometric rows, without J; the former of the pixels on a lattice only.
 //
 // An item's pixels are cut into slabs, by their number alone. A block takes one slab: it forms the rows of a few pixels at
 // a time in shared memory and adds their products to a part of H that its threads hold in registers, one square tile each.
@@ -148,8 +148,9 @@ __device__ inline void form_rows(
 
 // Grid: (parts of the tiles, slabs, items). Every block of a slab forms the slab's rows; with P up to 152 (76 in float64)
 // there is one. Shared memory: the gradient (parameters) in float64, rows (3 piece, tiles * side), records (fields,
-// piece), residuals (3 piece), corners (CORNER_FIELDS, piece). The bounds leave a thread the registers for its tile: with more threads
-// the loop over rows reads and writes local memory.
+// piece), residuals (3 piece), corners (CORNER_FIELDS, piece), where pixels have
+// their rows (piece), and how many rows H is summed over. The bounds leave a thread the registers for its tile: with more threads the loop over
+// rows reads and writes local memory.
 template <typename Real, bool FLAT>
 __global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquationsParams<Real> p)
 {
@@ -168,6 +169,7 @@ __global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquations
     Real* local = rows + 3 * p.piece * width;
     Real* residual = local + p.fields * p.piece;
     int* corner = reinterpret_cast<int*>(residual + 3 * p.piece);
+    int* slot = corner + CORNER_FIELDS * p.piece;
 
     const int thread = threadIdx.x, threads = blockDim.x, lane = thread & 31, warp = thread >> 5, warps = threads >> 5;
     for (int k = thread; k < 3 * p.piece * width; k += threads) rows[k] = 0;  // what no pixel has stays zero
@@ -201,15 +203,23 @@ __global__ void __launch_bounds__(192, 2) normal_equations(const NormalEquations
             if (q < count) corner[k] = corners[static_cast<size_t>(k >> p.piece_bits) * p.capacity + base + q];
         }
         __syncthreads();  // records are there, and the last rows have been used
+        // Rows that H is summed over come first.
+        if (thread == 0) {
+            int chosen = 0, other = count;
+#pragma unroll 1
+            for (int q = 0; q < count; ++q) slot[q] = corner[CORNER_SAMPLED * p.piece + q] ? chosen++ : --other;
+            slot[p.piece] = 3 * chosen;
+        }
+        __syncthreads();
         for (int q = warp; q < count; q += warps) {
-            const SharedRows<Real> out = {rows + 3 * q * width, width, p.tiles};
+            const SharedRows<Real> out = {rows + 3 * slot[q] * width, width, p.tiles};
             form_rows<Real, FLAT>(bases, local + q, corner + q, p.piece, lane, 32, out);
         }
         for (int k = thread; k < 3 * count; k += threads)
-            residual[k] = local[(R::AT_RESIDUAL + k % 3) * p.piece + k / 3];
+            residual[3 * slot[k / 3] + k % 3] = local[(R::AT_RESIDUAL + k % 3) * p.piece + k / 3];
         __syncthreads();  // rows are there, and records may be overwritten
         if (pair < p.pairs)
-            for (int r = 0; r < 3 * count; ++r) {
+            for (int r = 0, last = slot[p.piece]; r < last; ++r) {
                 const Real* row = rows + r * width;
                 const Pack<Real> a0 = *reinterpret_cast<const Pack<Real>*>(row + at_i);
                 const Pack<Real> a1 = *reinterpret_cast<const Pack<Real>*>(row + half + at_i);

@@ -1,4 +1,4 @@
-"""J^T J and J^T r of the photometric rows, slab by slab, without J; and J itself, for checks."""
+"""J^T J of the photometric rows on the lattice and J^T r of all, slab by slab, without J; and J itself, for checks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from faceinv.backends.cupy_cuda.kernels.constants import (
     blocks,
     kernel_file,
 )
-from faceinv.backends.cupy_cuda.kernels.fields import ACTIVE, BATCH, COUNTS, PARAMETERS, VERTICES
+from faceinv.backends.cupy_cuda.kernels.fields import (
+    ACTIVE,
+    BATCH,
+    COUNTS,
+    PARAMETERS,
+    VERTICES,
+)
 from faceinv.backends.cupy_cuda.kernels.normals import normal_basis
 from faceinv.backends.cupy_cuda.launch.kernel import (
     DOUBLE,
@@ -121,8 +127,8 @@ class AssemblyPlan:
         count, real = model.layout.count, model.real.itemsize
         side = 32 // real
         tiles = blocks(count, side)
-        fixed = 8 * (2 * blocks(count, 2))
-        each = (3 * tiles * side + RECORD_FIELDS[model.flat] + 3) * real + CORNER_FIELDS * 4
+        fixed = 8 * (2 * blocks(count, 2)) + 4
+        each = (3 * tiles * side + RECORD_FIELDS[model.flat] + 3) * real + (CORNER_FIELDS + 1) * 4
         for piece in (16, 8, 4, 2, 1):
             if fixed + piece * each <= _SHARED_LIMIT:
                 return cls(side, tiles, piece, fixed + piece * each)

@@ -20,6 +20,12 @@ struct Pixel {
     int x, y;
 };
 
+// Whether H is summed over a pixel: one in `step`, where `root` is the whole root of that.
+__device__ inline bool on_lattice(int x, int y, int step, int root)
+{
+    return (x + root * y) % step == 0;
+}
+
 // The pixel with a given place in tile order; may lie outside the image in the last tiles.
 __device__ inline Pixel tile_pixel(int index, int width)
 {

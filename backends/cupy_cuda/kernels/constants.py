@@ -57,8 +57,8 @@ POINT_THREADS: Final = 64
 SLAB_PIXELS: Final = 256
 MAX_SLABS: Final = 128
 """How pixels are cut into slabs (slabs.cuh)."""
-CORNER_FIELDS: Final = 6
-"""A pixel's three vertices, and their places among those used."""
+CORNER_FIELDS: Final = 7
+"""A pixel's three vertices, their places among those used, and whether H is summed over it."""
 RECORD_FIELDS: Final = {
     flat: 3 + _CHANNELS * ((9 if flat else 6) + 1 + POSE_COUNT + SH_COUNT + 1) for flat in (False, True)
 }
@@ -104,6 +104,7 @@ def _prelude() -> str:
         "SLAB_PIXELS": SLAB_PIXELS,
         "MAX_SLABS": MAX_SLABS,
         "CORNER_FIELDS": CORNER_FIELDS,
+        "CORNER_SAMPLED": CORNER_FIELDS - 1,
         "RECORD_FIELDS_SMOOTH": RECORD_FIELDS[False],
         "RECORD_FIELDS_FLAT": RECORD_FIELDS[True],
         "PATCH": PATCH,

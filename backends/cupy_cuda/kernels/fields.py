@@ -23,7 +23,10 @@ __all__ = [
     "PARAMETERS",
     "PIXEL_WEIGHTS",
     "POINTS",
+    "ROOT",
+    "SAMPLED",
     "SHADOW",
+    "STEP",
     "TRIANGLE",
     "TRIANGLES",
     "TRIANGLE_COUNT",
@@ -56,6 +59,9 @@ DEPTH: Final = reads("depth", DOUBLE, ("batch", "vertices"), "px")
 # Of photos, and of what is held fixed for a step.
 ACTIVE: Final = reads("active", BYTE, ("batch",), "items to work on")
 COUNTS: Final = reads("counts", INT, ("batch", 2), "pixels and vertices")
+STEP: Final = whole_number("step", "H is summed over one in so many pixels")
+ROOT: Final = whole_number("root", "the whole root of that")
+SAMPLED: Final = reads("sampled", INT, ("batch",), "pixels on the lattice of H; for none, H is summed over all")
 IMAGE: Final = reads("image", FLOAT, ("batch", "height", "width", 3))
 PIXEL_WEIGHTS: Final = reads("weights", FLOAT, ("batch", "height", "width"), "of pixels, 0 to 1")
 TRIANGLE: Final = reads("triangle", INT, ("batch", "height", "width"), "-1 for the background")

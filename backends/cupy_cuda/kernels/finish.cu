@@ -37,7 +37,8 @@ __global__ void finish_hessian(const FinishHessianParams<Real> p)
                 + static_cast<size_t>(pair) * p.side * p.side + (i % p.side) * p.side + j % p.side;
             double photometric = 0.0;
             for (int s = 0; s < slabs; ++s) photometric += static_cast<double>(part[s * step]);
-            total += photometric;
+            const int pixels = p.counts[2 * item + COUNT_PIXELS], sampled = p.sampled[item];
+            total += sampled ? photometric * (static_cast<double>(pixels) / sampled) : photometric;
         }
     }
     if (!inside) return;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from faceinv.backends.cupy_cuda.kernels.constants import LANDMARK_ROWS, PATCH, blocks, kernel_file
-from faceinv.backends.cupy_cuda.kernels.fields import ACTIVE, BATCH, COUNTS, PARAMETERS
+from faceinv.backends.cupy_cuda.kernels.fields import ACTIVE, BATCH, COUNTS, PARAMETERS, SAMPLED
 from faceinv.backends.cupy_cuda.launch.kernel import DOUBLE, REAL, REAL_TYPE, Kernel, reads, whole_number, writes
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _FINISH_HESSIAN: Final = Kernel(
     (
         ACTIVE,
         COUNTS,
+        SAMPLED,
         reads("partial", REAL, ("batch", "slabs", "pairs", "side", "side")),
         _LANDMARK,
         _PRIOR,
@@ -111,6 +112,7 @@ def finish_derivatives(
         PATCH * PATCH,
         template=(model.real_name,),
         **shared,
+        sampled=part.seen.sampled,
         tiles=plan.tiles,
         pairs=plan.pairs,
         side=plan.side,

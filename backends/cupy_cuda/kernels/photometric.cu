@@ -71,6 +71,7 @@ __global__ void local_rows(const LocalRowsParams<Real> p)
         const size_t capacity = p.capacity;
         Real* record = p.record + static_cast<size_t>(item) * p.fields * capacity + i;
         int* corners = p.corner + static_cast<size_t>(item) * CORNER_FIELDS * capacity + i;
+        corners[CORNER_SAMPLED * capacity] = p.sampled[item] == 0 || on_lattice(at.x, at.y, p.step, p.root);
         for (int k = 0; k < 3; ++k) {
             record[(R::AT_BARY + k) * capacity] = static_cast<Real>(b[k]);
             corners[k * capacity] = corner[k];

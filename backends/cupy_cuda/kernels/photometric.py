@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,10 @@ from faceinv.backends.cupy_cuda.kernels.fields import (
     NORMALS,
     PIXEL_WEIGHTS,
     POINTS,
+    ROOT,
+    SAMPLED,
     SHADOW,
+    STEP,
     TRIANGLE,
     TRIANGLE_COUNT,
     TRIANGLES,
@@ -101,13 +105,16 @@ _LOCAL_ROWS: Final = Kernel(
         *_SHARED_NUMBERS,
         whole_number("fields", "fields of a record"),
         whole_number("capacity", "pixels for which there is room"),
+        STEP,
+        ROOT,
         whole_number("robust", "1: rows and residuals times the root of Huber's weight: H = J^T J, g = J^T r"),
     ),
     (
         *_SHARED_ARRAYS,
+        SAMPLED,
         reads("place", INT, ("batch", "vertices"), "a vertex's place among those used"),
         writes("record", REAL, ("batch", "fields", "capacity")),
-        writes("corner", INT, ("batch", CORNER_FIELDS, "capacity"), "three vertices and their places"),
+        writes("corner", INT, ("batch", CORNER_FIELDS, "capacity"), "see CORNER_FIELDS"),
         writes("residual", DOUBLE, ("batch", 3, "capacity"), "float64, for checks", optional=True),
         writes("weight", DOUBLE, ("batch", 3, "capacity"), "Huber's, for checks", optional=True),
     ),
@@ -133,6 +140,8 @@ class FrozenPart:
     triangle: Array | None
     """(b, H, W) int32; None where nothing was drawn."""
     seen: Seen
+    hessian_step: int
+    """H is summed over one in so many pixels."""
 
     @property
     def items(self) -> int:
@@ -197,6 +206,9 @@ def local_rows(part: FrozenPart, robust: bool) -> LocalRows:
         **_shared(part, parts, rows.cost),
         fields=fields,
         capacity=capacity,
+        step=part.hessian_step,
+        root=math.isqrt(part.hessian_step),
+        sampled=part.seen.sampled,
         robust=int(robust),
         place=part.seen.place,
         record=rows.record,

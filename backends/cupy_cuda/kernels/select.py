@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from faceinv.backends.cupy_cuda.kernels.constants import (
     blocks,
     kernel_file,
 )
-from faceinv.backends.cupy_cuda.kernels.fields import BATCH
+from faceinv.backends.cupy_cuda.kernels.fields import BATCH, COUNTS, ROOT, STEP, WIDTH
 from faceinv.backends.cupy_cuda.launch.kernel import BYTE, INT, Kernel, reads, whole_number, writes
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from faceinv.backends.cupy_cuda.launch.device import Array, Device
 
-__all__ = ["FILE", "Seen", "list_flags", "listed_pixels", "row_by_row"]
+__all__ = ["FILE", "Seen", "count_sample", "list_flags", "listed_pixels", "row_by_row"]
 
 _THREADS: Final = 512
 
@@ -45,7 +46,18 @@ _LIST_FLAGS: Final = Kernel(
     ),
 )
 
-FILE: Final = kernel_file(_LIST_FLAGS)
+_COUNT_SAMPLE: Final = Kernel(
+    "count_sample",
+    "select.cu",
+    (BATCH, whole_number("listed", "length of an item's pixel list"), WIDTH, STEP, ROOT),
+    (
+        COUNTS,
+        reads("pixels", INT, ("batch", "listed"), "in tile order"),
+        writes("sampled", INT, ("batch",), "how many of them are on the lattice"),
+    ),
+)
+
+FILE: Final = kernel_file(_LIST_FLAGS, _COUNT_SAMPLE)
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,9 @@ class Seen:
     """(B, N) vertices that pixels touch."""
     place: Array
     """(B, N) a vertex's place in `used`, -1 for none."""
+    sampled: Array
+    """(B,) how many of the pixels are on the lattice of H; where there are none, or every pixel is, H is summed over
+    all."""
     host: NDArray[np.int64]
     """(B, 2) counts, host."""
 
@@ -86,9 +101,9 @@ class Seen:
         if part.stop - part.start == len(self.host):
             return self
         if self.pixels is None:  # nothing was drawn
-            return Seen(self.counts[part], None, None, None, self.host[part])
+            return Seen(self.counts[part], None, None, None, self.sampled[part], self.host[part])
         pixels, used, place = self.pixels[part], self.used[part], self.place[part]
-        return Seen(self.counts[part], pixels, used, place, self.host[part])
+        return Seen(self.counts[part], pixels, used, place, self.sampled[part], self.host[part])
 
 
 def list_flags(device: Device, flags: Array, column: int, places: Array, place: Array | None, counts: Array) -> None:
@@ -114,6 +129,25 @@ def list_flags(device: Device, flags: Array, column: int, places: Array, place: 
         list=places,
         place=place,
         counts=counts,
+    )
+
+
+def count_sample(device: Device, pixels: Array, counts: Array, width: int, step: int, sampled: Array) -> None:
+    """Fill sampled (B,): the pixels (B, listed) in tile order, as many as counts (B, 2) says, that are on
+    `records.hessian_lattice`."""
+    batch, listed = pixels.shape
+    device.launch(
+        _COUNT_SAMPLE,
+        (batch, 1, 1),
+        _THREADS,
+        batch=batch,
+        listed=listed,
+        width=width,
+        step=step,
+        root=math.isqrt(step),
+        counts=counts,
+        pixels=pixels,
+        sampled=sampled,
     )
 
 

@@ -116,6 +116,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
         self.row_basis = ops.concatenate(bases, 1) if bases else None
         self.row_shape_basis = ops.cast(self.shape_basis, real) if self.shape_basis is not None else None
         pattern = NormalDerivativePattern.of(model, self.flat)
+        self.owners = ops.upload(pattern.owners, "int64")
         self.owner_place = ops.upload(pattern.place, "int64")
         self._entry_owner = ops.upload(pattern.owners[pattern.row], "int64")
         self._entry_order = ops.upload(pattern.order, "int64")
