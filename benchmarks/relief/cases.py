@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import numpy as np
-from relief.face import SmoothFace, draw_light, smooth_face
-from relief.ridges import displaced_normals, draw_ridges, flat
-from relief.skin import MOLES, SKIN, draw_brow_and_beard, draw_skin, single_moles
 
 from faceinv.face.lighting import sh_basis
 from faceinv.photo.color import linear_to_srgb
+from relief.face import SmoothFace, draw_light, smooth_face
+from relief.ridges import displaced_normals, draw_ridges, flat
+from relief.skin import MOLES, SKIN, draw_brow_and_beard, draw_skin, single_moles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

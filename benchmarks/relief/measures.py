@@ -27,7 +27,7 @@ HIGH_PASS: Final = 3.0
 
 
 def high_passed(values: Array, mask: NDArray[np.bool_], mm_per_px: float, sigma: float = HIGH_PASS) -> Array:
-    """Values (H, W) or (H, W, C) less their Gaussian mean, which knows the pixels of the mask alone; zeros elsewhere."""
+    """Values (H, W) or (H, W, C) less their Gaussian mean, which knows the mask's pixels alone; zeros elsewhere."""
     inside = mask.astype(np.float64)
     share = np.maximum(gaussian_filter(inside, sigma / mm_per_px), 1e-4)
     channels = values if values.ndim == 3 else values[..., None]

@@ -52,7 +52,8 @@ def draw_skin(
     logs += patches * _noise(rng, shape, 4 / mm_per_px)[..., None] * MOLES["red"]
     lower = np.clip((np.arange(shape[0]) / shape[0] - 0.6) / 0.08, 0, 1)[:, None]
     hairs = np.abs(_noise(rng, shape, 0.25 / mm_per_px)) * lower
-    return logs - stubble * hairs[..., None] * _HAIR
+    painted: Array = logs - stubble * hairs[..., None] * _HAIR
+    return painted
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Array:
@@ -65,7 +66,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Ar
 def single_moles(
     rng: np.random.Generator, mask: NDArray[np.bool_], mm_per_px: float, colour: str, contrast: float = 0.6
 ) -> tuple[Array, Array]:
-    """(H, W, 3) lone marks of one of `MOLES` about 14 mm apart, well inside a mask, and their (N, 3) x, y, radius mm."""
+    """(H, W, 3) lone marks of one of `MOLES` about 14 mm apart, well inside a mask; their (N, 3) x, y, radius in mm."""
     shape = mask.shape
     logs, marks = np.zeros((*shape, 3)), []
     step = 14.0
@@ -96,7 +97,8 @@ def draw_brow_and_beard(rng: np.random.Generator, shape: tuple[int, int], mm_per
     for _ in range(6000):
         root = np.array([rng.uniform(0.2, 0.8) * width, rng.uniform(0.66, 0.95) * height])
         _stroke(cover, mm_per_px, root, np.array([0.35 * rng.normal(), 1.0]), 7.0)
-    return -1.6 * np.minimum(cover, 1.3)[..., None] * _HAIR
+    logs: Array = -1.6 * np.minimum(cover, 1.3)[..., None] * _HAIR
+    return logs
 
 
 def _stroke(cover: Array, mm_per_px: float, root: Array, direction: Array, length: float) -> None:
