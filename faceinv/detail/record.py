@@ -73,8 +73,8 @@ class DetailMaps:
 class Detail:
     """The relief that shading shows on a fitted face.
 
-    What is stored covers the face's window of the photo only. `displacement`, `depth`, `normals` and so on show it in the
-    frame of the whole photo, NaN outside the face; each call makes a new array, which of a large photo is large.
+    What is stored covers the face's window of the photo only. `displacement`, `depth`, `normals` and so on show it in
+    the frame of the whole photo, NaN outside the face; each call makes a new array, which of a large photo is large.
 
     Attributes:
         maps: relief in `window`.

@@ -32,7 +32,8 @@ that count: `(sum over such neighbours of (d_neighbour - d_q)) / h^2`. With A it
 J_p (3, 2) the derivative of the model `gain_c S_c(n)` by the slopes, one linearisation freezes
 
     w_p = weight (1 if s <= delta else delta / s),   A_p = w_p J^T W J (2, 2),   b_p = w_p J^T W r (2,)
-    l_q = mu2 / (2 sqrt((laplacian d)^2 + eps_c^2)),  t_p = tv / (2 sqrt(d_x^2 + d_y^2 + eps_s^2)) + 2 steep (d_x^2 + d_y^2)
+    l_q = mu2 / (2 sqrt((laplacian d)^2 + eps_c^2))
+    t_p = tv / (2 sqrt(d_x^2 + d_y^2 + eps_s^2)) + 2 steep (d_x^2 + d_y^2)
 
 and gives half the gradient and half the (majorised, Gauss-Newton) Hessian, as everywhere in faceinv:
 
@@ -40,7 +41,7 @@ and gives half the gradient and half the (majorised, Gauss-Newton) Hessian, as e
     H =  G^T (A_p + t I) G + mu1 I + A^T l A
 
 `solve` takes steps of conjugate gradients, preconditioned by H's diagonal, on `H step = -g` from 0. All of it is
-stencils. Displacements, systems and steps stay on the device; costs (B,) and counts go to the host. Sums run in an
+stencils. Arrays are of the engine's dtype (`EngineSettings.dtype`). Displacements, systems and steps stay on the device; costs (B,) and counts go to the host. Sums run in an
 order that depends on the size of the problem alone: same input, same bits.
 """
 
@@ -100,7 +101,7 @@ class DetailProblem:
     """
 
     target: NDArray[np.float32]
-    """(B, H, W, 3): what the photo shows, linear RGB, in the unit of residuals: relative to the coarse render or not."""
+    """(B, H, W, 3): what the photo shows, linear RGB in the unit of residuals, relative to the coarse render or not."""
     gain: NDArray[np.float32]
     """(B, H, W, 3): albedo in that unit: radiance `gamma . Y(n)` times it is the model of `target`."""
     normal: NDArray[np.float32]
@@ -181,7 +182,10 @@ class AbstractDetailSolver(ABC):
 
     @abstractmethod
     def upload(self, displacement: NDArray[np.float64] | None) -> Array:
-        """A displacement (B, H + 1, W + 1) mm, host, on the device, zeroed where corners do not count; zeros for None."""
+        """A displacement (B, H + 1, W + 1) mm of the host on the device; zeros for None.
+
+        It is zeroed where corners do not count.
+        """
 
     @abstractmethod
     def prolong(self, coarse: Array) -> Array:
