@@ -40,7 +40,7 @@ class _Item:
             return np.ascontiguousarray(np.moveaxis(values[item], -1, 0), real)
 
         on = problem.corners[item]
-        height, width = on.shape
+        width = on.shape[1]
         counted = np.zeros(on.shape, real)
         counted[1:-1, 1:-1] = on[:-2, 1:-1].astype(real) + on[2:, 1:-1] + on[1:-1, :-2] + on[1:-1, 2:]
         self.target, self.gain, self.normal = planes(problem.target), planes(problem.gain), planes(problem.normal)

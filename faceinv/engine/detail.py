@@ -41,9 +41,9 @@ and gives half the gradient and half the (majorised, Gauss-Newton) Hessian, as e
     H =  G^T (A_p + t I) G + mu1 I + A^T l A
 
 `solve` takes steps of conjugate gradients, preconditioned by H's diagonal, on `H step = -g` from 0. All of it is
-stencils. Arrays are of the engine's dtype (`EngineSettings.dtype`). Displacements, systems and steps stay on the device;
-costs (B,) and counts go to the host. Sums run in an order that depends on the size of the problem alone: same input,
-same bits.
+stencils. Arrays are of the engine's dtype (`EngineSettings.dtype`). Displacements, systems and steps stay on the
+device; costs (B,) and counts go to the host. Sums run in an order that depends on the size of the problem alone: same
+input, same bits.
 """
 
 from __future__ import annotations
