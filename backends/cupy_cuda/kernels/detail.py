@@ -232,12 +232,13 @@ class DeviceRelief:
         view = np.concatenate(
             [problem.principal_point, problem.inverse_focal[:, None], problem.pixel[:, None]], axis=1, dtype=np.float64
         )
-        photo = (np.ascontiguousarray(part, np.float32) for part in (problem.target, problem.gain, problem.normal))
         return cls(
-            device,
-            problem,
-            real,
-            *(device.asarray(part) for part in photo),
+            device=device,
+            problem=problem,
+            real=real,
+            target=device.asarray(np.ascontiguousarray(problem.target, np.float32)),
+            gain=device.asarray(np.ascontiguousarray(problem.gain, np.float32)),
+            normal=device.asarray(np.ascontiguousarray(problem.normal, np.float32)),
             weight=device.asarray(np.ascontiguousarray(problem.weight, np.float32)),
             mask=device.asarray(np.ascontiguousarray(problem.mask).astype(np.uint8)),
             links=device.asarray(np.where(corners, links, 0).astype(np.uint8)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -121,11 +121,12 @@ FILE: Final = kernel_file(_RELIEF_START, _RELIEF_SPREAD, _RELIEF_GATHER, _RELIEF
 def hessian_product(relief: DeviceRelief, system: ReliefSystem, vector: Array) -> Array:
     """H times a vector (B, H + 1, W + 1) that is zero at corners that do not count; on the device."""
     out = relief.corner_array()
-    none = dict.fromkeys(("inverse_diagonal", "last", "partial", "squares", "running"))
-    shared = {**relief.sizes, "sums": relief.sums, "limit": 1, "number": 0, "view": relief.view, "links": relief.links}
-    middle = {"direction": relief.corner_array(), "bent": relief.corner_array(), "force": relief.pixel_array(2)}
+    shared: dict[str, Any] = {"view": relief.view, "links": relief.links, **relief.sizes, "sums": relief.sums}
+    shared |= {"limit": 1, "number": 0}
+    none: dict[str, Any] = dict.fromkeys(("inverse_diagonal", "last", "partial", "squares", "running"))
+    middle: dict[str, Any] = {"direction": relief.corner_array(), "bent": relief.corner_array(), "force": relief.pixel_array(2)}
     grid = (relief.sums, len(vector), 1)
-    spread = {"stiffness": system.stiffness, "bend": system.bend, "residual": vector, "tolerance": 0.0}
+    spread: dict[str, Any] = {"stiffness": system.stiffness, "bend": system.bend, "residual": vector, "tolerance": 0.0}
     relief.device.launch(_RELIEF_SPREAD, grid, THREADS, template=relief.template, **shared, **none, **spread, **middle)
     relief.device.launch(
         _RELIEF_GATHER,
@@ -154,14 +155,15 @@ def conjugate_gradients(
     partial, products = relief.sum_array(), relief.sum_array()
     squares = device.empty((batch, max(limit, 1)), np.float64)
     running = device.zeros((batch, max(limit, 1)), np.int32)
-    by_corner = {"batch": batch, "corners": rows * columns, "sums": relief.sums, "template": relief.template}
-    by_grid = {**relief.sizes, "sums": relief.sums, "template": relief.template, "view": relief.view}
-    by_grid |= {"links": relief.links, "limit": max(limit, 1)}
+    by_corner: dict[str, Any] = {"batch": batch, "corners": rows * columns, "sums": relief.sums}
+    by_grid: dict[str, Any] = {"view": relief.view, "links": relief.links, **relief.sizes, "sums": relief.sums}
+    by_grid["limit"] = max(limit, 1)
     diagonal = system.inverse_diagonal
     device.launch(
         _RELIEF_START,
         grid,
         THREADS,
+        template=relief.template,
         **by_corner,
         gradient=system.gradient.reshape(flat),
         inverse_diagonal=diagonal.reshape(flat),
@@ -175,6 +177,7 @@ def conjugate_gradients(
             _RELIEF_SPREAD,
             grid,
             THREADS,
+            template=relief.template,
             **by_grid,
             number=taken,
             tolerance=tolerance,
@@ -194,6 +197,7 @@ def conjugate_gradients(
             _RELIEF_GATHER,
             grid,
             THREADS,
+            template=relief.template,
             **by_grid,
             number=taken,
             size=relief.problem.weights.size,
@@ -208,6 +212,7 @@ def conjugate_gradients(
             _RELIEF_ADVANCE,
             grid,
             THREADS,
+            template=relief.template,
             **by_corner,
             limit=max(limit, 1),
             number=taken,
