@@ -32,16 +32,26 @@ if TYPE_CHECKING:
 
     from faceinv.detail.coarse import CoarseFace
 
-__all__ = ["PAPER_WEIGHTS", "ROBUST_WEIGHTS", "SKIN_DIRECTION", "Skin", "fit_light", "paper_problem", "robust_problem"]
+__all__ = [
+    "PAPER_WEIGHTS",
+    "ROBUST_WEIGHTS",
+    "SKIN_DIRECTION",
+    "Skin",
+    "fit_light",
+    "has_colour",
+    "paper_problem",
+    "robust_problem",
+]
 
 ROBUST_WEIGHTS: Final = DetailWeights(
-    size=0.005,
-    curvature=0.004,
-    slope=0.0015,
+    size=0.002,
+    curvature=0.002,
+    slope=0.004,
     steep=0.0,
     huber=0.03,
-    curvature_softness=0.05,
-    slope_softness=0.0316,
+    curvature_softness=0.1,
+    slope_softness=0.015,
+    heavy_tails=True,
 )
 PAPER_WEIGHTS: Final = DetailWeights(
     size=2e-4,
@@ -59,12 +69,14 @@ SKIN_SPREAD: Final = 0.11
 """tau: the standard deviation along it."""
 COLOUR_NOISE: Final = 0.025
 """sigma: across it, and of noise."""
-LOWPASS: Final = 3.0
+LOWPASS: Final = 4.0
 """mm: sigma of the Gaussian."""
 LIMIT: Final = 0.6
 """Of relative residuals."""
 _BLACK: Final = 2e-3
 """Of linear light: less has no colour."""
+_ONE_COLOUR: Final = 0.03
+"""The second standard deviation of log colours over the first, below which a photo has one colour only."""
 _LIGHT_SAMPLES: Final = 20000
 _LIGHT_ITERATIONS: Final = 8
 _LIGHT_RIDGE: Final = 1e-4
@@ -89,6 +101,13 @@ class Skin:
         inverse = np.linalg.inv(self.spread**2 * np.outer(v, v) + self.noise**2 * np.eye(3))
         scaled: NDArray[np.float64] = inverse / inverse.sum()
         return scaled
+
+
+def has_colour(light: NDArray[np.float32]) -> bool:
+    """Whether linear RGB (N, 3) of skin varies in more than one direction of colour: greys do not, nor do sepias."""
+    logs = np.log(np.maximum(light[:: max(1, len(light) // _LIGHT_SAMPLES)], _BLACK), dtype=np.float64)
+    deviations = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(logs, rowvar=False)), 0.0))
+    return bool(deviations[1] > _ONE_COLOUR * deviations[2])
 
 
 @one_blas_thread()
