@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from faceinv.detail.confidence import skin_confidence
 from faceinv.detail.smooth import MaskedMean
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.detail import DetailProblem, DetailWeights
@@ -47,7 +48,7 @@ ROBUST_WEIGHTS: Final = DetailWeights(
     size=0.002,
     curvature=0.002,
     slope=0.004,
-    steep=0.0,
+    steep=0.05,
     huber=0.03,
     curvature_softness=0.1,
     slope_softness=0.015,
@@ -154,9 +155,12 @@ def robust_problem(
     ratio = np.zeros_like(light)
     ratio[mask] = np.log(np.maximum(seen, np.float32(_BLACK)) / shading)
     albedo = MaskedMean(mask, LOWPASS / coarse.pixel)(ratio)[mask]
-    residual = _limited(ratio[mask] - albedo, skin.metric)
+    residual = ratio[mask] - albedo
+    grey = residual @ skin.metric.sum(axis=1).astype(np.float32)
+    confidence = skin_confidence(mask, albedo, grey, coarse.pixel)
     # Relative to the coarse render rho S(n0): the target is exp(r) and the gain 1 / S(n0), whatever the albedo.
-    return _problem(coarse, mask, gamma, skin.metric, weights, np.exp(residual), 1 / shading)
+    target = np.exp(_limited(residual, grey))
+    return _problem(coarse, mask, gamma, skin.metric, weights, target, 1 / shading, confidence)
 
 
 def paper_problem(
@@ -170,13 +174,12 @@ def paper_problem(
     target, gain = light[mask], coarse.albedo[mask]
     if coarse.shadow is not None:
         target = target + gain * (coarse.shadow[mask] @ lighting).astype(np.float32)
-    return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain)
+    return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain, np.ones(len(target), np.float32))
 
 
-def _limited(residual: NDArray[np.float32], metric: NDArray[np.float64]) -> NDArray[np.float32]:
+def _limited(residual: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Residuals (N, 3) with vectors shortened; by channels it would change their colour."""
-    grey = np.abs(residual @ metric.sum(axis=1).astype(np.float32))
-    length = np.maximum(grey, np.sqrt((residual**2).sum(axis=1) / 3))
+    length = np.maximum(np.abs(grey), np.sqrt((residual**2).sum(axis=1) / 3))
     return residual * (LIMIT * np.tanh(length / LIMIT) / np.maximum(length, 1e-6))[:, None].astype(np.float32)
 
 
@@ -188,9 +191,12 @@ def _problem(
     weights: DetailWeights,
     target: NDArray[np.float32],
     gain: NDArray[np.float32],
+    confidence: NDArray[np.float32],
 ) -> DetailProblem:
-    """One item, from values of the mask's pixels (N, 3)."""
+    """One item, from values of the mask's pixels (N, 3) and (N,)."""
     fields = {}
+    weight = np.zeros((1, *mask.shape), np.float32)
+    weight[0, mask] = confidence
     for name, values in (("target", target), ("gain", gain)):
         fields[name] = np.zeros((1, *mask.shape, 3), np.float32)
         fields[name][0, mask] = values
@@ -198,7 +204,7 @@ def _problem(
     return DetailProblem(
         **fields,
         normal=coarse.normal[None],
-        weight=mask[None].astype(np.float32),
+        weight=weight,
         mask=mask[None],
         lighting=lighting[None],
         metric=metric[None],
