@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from faceinv.detail.coarse import CoarseFace
-from faceinv.detail.prepare import PAPER_WEIGHTS, ROBUST_WEIGHTS, Skin, paper_problem, robust_problem
+from faceinv.detail.prepare import PAPER_WEIGHTS, ROBUST_WEIGHTS, Skin, has_colour, paper_problem, robust_problem
 from faceinv.detail.solver import solve_detail
 from faceinv.face.camera import Camera
 from faceinv.photo.color import srgb_to_linear
@@ -96,7 +96,8 @@ def find(known: KnownCoarse, engine: Engine, formulation: Formulation = "robust"
     began = time.perf_counter()
     light = srgb_to_linear(square(known.photo))
     if formulation == "robust":
-        problem = robust_problem(coarse, light, mask, Skin(), ROBUST_WEIGHTS)
+        skin = Skin() if has_colour(light[mask]) else Skin(None)
+        problem = robust_problem(coarse, light, mask, skin, ROBUST_WEIGHTS)
     else:
         problem = paper_problem(coarse, light, mask, known.lighting, PAPER_WEIGHTS)
     prepared = time.perf_counter()

@@ -47,30 +47,34 @@ def _all(solver: AbstractDetailSolver, problem: DetailProblem, limit: int = 7) -
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("size", [(21, 18), (30, 47)])
-def test_as_the_reference(dtype: DType, size: tuple[int, int]) -> None:
-    problem = patches(*size)
+@pytest.mark.parametrize(("size", "heavy_tails"), [((21, 18), False), ((30, 47), True)])
+def test_as_the_reference(dtype: DType, size: tuple[int, int], heavy_tails: bool) -> None:
+    problem = patches(*size, heavy_tails=heavy_tails)
     found = _all(CudaDetailSolver(CpuDevice(), problem, dtype), problem)
     for name, reference in _all(NumbaDetailSolver(problem, "float64"), problem).items():
         assert_agrees(found[name], reference, TOLERANCE[dtype], name)
 
 
 @pytest.mark.parametrize("weights", [{"curvature": 0.0}, {"slope": 0.0}, {"huber": np.inf}, {"steep": 0.0}])
-def test_terms_can_be_left_out(weights: dict[str, float]) -> None:
-    problem = patches(**weights)
+@pytest.mark.parametrize("heavy_tails", [False, True])
+def test_terms_can_be_left_out(weights: dict[str, float], heavy_tails: bool) -> None:
+    problem = patches(**weights, heavy_tails=heavy_tails)
     found = _all(CudaDetailSolver(CpuDevice(), problem, "float64"), problem)
     for name, reference in _all(NumbaDetailSolver(problem, "float64"), problem).items():
         assert_agrees(found[name], reference, TOLERANCE["float64"], name)
 
 
-def test_softness_may_be_zero_where_nothing_is_soft() -> None:
-    problem = patches(curvature=0.0, slope=0.0, curvature_softness=0.0, slope_softness=0.0)
+@pytest.mark.parametrize("heavy_tails", [False, True])
+def test_softness_may_be_zero_where_nothing_is_soft(heavy_tails: bool) -> None:
+    off = dict.fromkeys(("curvature", "slope", "curvature_softness", "slope_softness"), 0.0)
+    problem = patches(**off, heavy_tails=heavy_tails)
     solver = CudaDetailSolver(CpuDevice(), problem, "float64")
     assert np.isfinite(solver.linearize(solver.upload(None)).cost).all()
 
 
-def test_gradient_is_half_the_costs_derivative() -> None:
-    problem = patches()
+@pytest.mark.parametrize("heavy_tails", [False, True])
+def test_gradient_is_half_the_costs_derivative(heavy_tails: bool) -> None:
+    problem = patches(heavy_tails=heavy_tails)
     solver = CudaDetailSolver(CpuDevice(), problem, "float64")
     start = displacement(problem)
     gradient = solver.to_host(solver.linearize(solver.upload(start)).gradient)

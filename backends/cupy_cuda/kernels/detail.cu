@@ -58,6 +58,27 @@ __device__ inline double light_at(const double* gamma, const double* n, double* 
         + SH_4 * gamma[8] * (x * x - y * y);
 }
 
+// A sparse cost of a number by its square, and half its derivative over the number: the softened L1 norm, or Cauchy's.
+struct Sparse {
+    double cost, stiffness;
+};
+
+__device__ inline Sparse sparse(double square, double strength, double softness, bool heavy)
+{
+    Sparse out = {0.0, 0.0};
+    if (!(strength > 0.0)) return out;
+    const double whole = square + softness * softness;
+    if (heavy) {
+        out.cost = strength * softness * log1p(square / (softness * softness));
+        out.stiffness = strength * softness / whole;
+    } else {
+        const double root = sqrt(whole);
+        out.cost = strength * (root - softness);
+        out.stiffness = strength / (2.0 * root);
+    }
+    return out;
+}
+
 // One thread a pixel, and another one further on. `force` is what pulls at the slopes: g = G^T force + the corners' own.
 template <typename Real>
 __global__ void relief_pixels(const ReliefPixelsParams<Real> p)
@@ -111,13 +132,9 @@ __global__ void relief_pixels(const ReliefPixelsParams<Real> p)
         photometric += weight * (near ? square : 2.0 * p.huber * size - p.huber * p.huber);
         // The slopes' own.
         const double steepness = shown.right * shown.right + shown.down * shown.down;
-        double tension = 2.0 * p.steep * steepness;
-        slope += p.steep * steepness * steepness;
-        if (p.slope > 0.0) {
-            const double soft = sqrt(steepness + p.softness * p.softness);
-            tension += p.slope / (2.0 * soft);
-            slope += p.slope * (soft - p.softness);
-        }
+        const Sparse lean = sparse(steepness, p.slope, p.softness, p.heavy);
+        const double tension = lean.stiffness + 2.0 * p.steep * steepness;
+        slope += lean.cost + p.steep * steepness * steepness;
         stiffness[k] = static_cast<Real>(w * xx + tension);
         stiffness[pixels + k] = static_cast<Real>(w * xy);
         stiffness[2 * pixels + k] = static_cast<Real>(w * yy + tension);
@@ -149,11 +166,9 @@ __global__ void relief_corners(const ReliefCornersParams<Real> p)
         if (links) {
             const double laplacian = inverse * inverse
                 * (static_cast<double>(d[-across]) + d[across] + d[-1] + d[1] - (links - 1) * static_cast<double>(d[0]));
-            if (p.curvature > 0.0) {
-                const double soft = sqrt(laplacian * laplacian + p.softness * p.softness);
-                bend = p.curvature / (2.0 * soft);
-                curvature += p.curvature * (soft - p.softness);
-            }
+            const Sparse curve = sparse(laplacian * laplacian, p.curvature, p.softness, p.heavy);
+            curvature += curve.cost;
+            bend = curve.stiffness;
             bent = bend * laplacian;
             size += p.size * d[0] * d[0];
         }

@@ -55,6 +55,7 @@ _MOST_SUMS: Final = 512
 _PIXELS: Final = ("batch", "height", "width")
 CORNERS: Final = ("batch", Size("height", plus=1), Size("width", plus=1))
 SUMS: Final = whole_number("sums", "blocks of an item that add up something")
+_HEAVY: Final = whole_number("heavy", "1 for Cauchy's costs instead of L1 norms")
 VIEW: Final = reads("view", DOUBLE, ("batch", len(VIEW_FIELDS)), "see VIEW_X and so on")
 LINKS: Final = reads("links", BYTE, CORNERS, "1 + the number of neighbours that count; 0 for corners that do not")
 STIFFNESS: Final = reads("stiffness", REAL, ("batch", 3, "height", "width"), "A + t I: xx, xy, yy")
@@ -72,6 +73,7 @@ _RELIEF_PIXELS: Final = Kernel(
         HEIGHT,
         WIDTH,
         SUMS,
+        _HEAVY,
         number("huber", "delta"),
         number("slope", "tv"),
         number("steep", "of the fourth power"),
@@ -102,6 +104,7 @@ _RELIEF_CORNERS: Final = Kernel(
         HEIGHT,
         WIDTH,
         SUMS,
+        _HEAVY,
         number("size", "mu1"),
         number("curvature", "mu2"),
         number("softness", "eps of curvature, 1/mm"),
@@ -320,6 +323,7 @@ def linearize(relief: DeviceRelief, displacement: Array) -> tuple[Array, ReliefS
         template=template,
         **sizes,
         sums=relief.pixel_sums,
+        heavy=int(weights.heavy_tails),
         huber=weights.huber,
         slope=weights.slope,
         steep=weights.steep,
@@ -344,6 +348,7 @@ def linearize(relief: DeviceRelief, displacement: Array) -> tuple[Array, ReliefS
         template=template,
         **sizes,
         sums=relief.sums,
+        heavy=int(weights.heavy_tails),
         size=weights.size,
         curvature=weights.curvature,
         softness=weights.curvature_softness,

@@ -124,7 +124,11 @@ def hessian_product(relief: DeviceRelief, system: ReliefSystem, vector: Array) -
     shared: dict[str, Any] = {"view": relief.view, "links": relief.links, **relief.sizes, "sums": relief.sums}
     shared |= {"limit": 1, "number": 0}
     none: dict[str, Any] = dict.fromkeys(("inverse_diagonal", "last", "partial", "squares", "running"))
-    middle: dict[str, Any] = {"direction": relief.corner_array(), "bent": relief.corner_array(), "force": relief.pixel_array(2)}
+    middle: dict[str, Any] = {
+        "direction": relief.corner_array(),
+        "bent": relief.corner_array(),
+        "force": relief.pixel_array(2),
+    }
     grid = (relief.sums, len(vector), 1)
     spread: dict[str, Any] = {"stiffness": system.stiffness, "bend": system.bend, "residual": vector, "tolerance": 0.0}
     relief.device.launch(_RELIEF_SPREAD, grid, THREADS, template=relief.template, **shared, **none, **spread, **middle)
