@@ -38,9 +38,7 @@ from report import RESULTS, save, table
 
 from faceinv import FitConfig, fit
 from faceinv.detail.record import FORMULATIONS
-from faceinv.engine.records import EngineSettings
-from faceinv.engine.registry import build_engine
-from faceinv.face.formats import load_model
+from faceinv.fitting.fitter import Fitter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,10 +162,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.save and options.tune:
         parser.error("what is for tuning is not saved.")
-    name, _, rest = options.backend.partition(":")
-    dtype = "float64" if rest.endswith("float64") else "float32"
-    device = "" if rest in ("float32", "float64") else rest.split(":")[0]
-    engine = build_engine(name, load_model("default"), EngineSettings(device=device, dtype=dtype))
+    engine = Fitter("default", options.backend).engine
     began = time.perf_counter()
     content: dict[str, Any] = {"backend": options.backend, "formulation": options.formulation}
     text, sheet = "", []
