@@ -47,11 +47,11 @@ __all__ = [
 ROBUST_WEIGHTS: Final = DetailWeights(
     size=0.002,
     curvature=0.002,
-    slope=0.004,
+    slope=0.006,
     steep=0.01,
-    huber=0.03,
+    huber=0.04,
     curvature_softness=0.1,
-    slope_softness=0.015,
+    slope_softness=0.01,
     heavy_tails=True,
 )
 PAPER_WEIGHTS: Final = DetailWeights(
