@@ -35,7 +35,8 @@ def relief_sheet(rows: Sequence[Sequence[NDArray[np.uint8]]], side: int = 300) -
     whole = Image.new("RGB", (side * width, side * len(rows)), (_GROUND,) * 3)
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
-            tile = Image.fromarray(picture)
-            tile.thumbnail((side, side), Image.Resampling.LANCZOS)
+            share = side / max(picture.shape[:2])
+            size = max(1, round(share * picture.shape[1])), max(1, round(share * picture.shape[0]))
+            tile = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
             whole.paste(tile, (x * side + (side - tile.width) // 2, y * side + (side - tile.height) // 2))
     return whole
