@@ -84,12 +84,15 @@ def evaluate_portrait(
     row: dict[str, Any] = {"face": portrait.name, "light": portrait.light, "wrinkled": portrait.wrinkled}
     h = portrait.mm_per_px
     if on_fit:
-        config = FitConfig(detail=formulation)  # type: ignore[call-arg]
+        config = FitConfig(detail=formulation)
         result = fit(portrait.photo, landmarks=portrait.landmarks, backend=backend, config=config)
-        detail = result.detail  # type: ignore[attr-defined]
+        detail = result.detail
+        assert detail is not None
         mask = detail.mask & portrait.measured
-        displacement = np.nan_to_num(detail.displacement)
-        coarse, refined = np.nan_to_num(detail.coarse_normals), np.nan_to_num(detail.normals)
+        displacement, coarse, refined = (
+            np.nan_to_num(array.astype(np.float64))
+            for array in (detail.displacement, detail.coarse_normals, detail.normals)
+        )
     else:
         found = find(portrait.known, engine, formulation)
         mask, displacement, coarse, refined = found.mask, found.displacement, portrait.smooth_normals, found.normals

@@ -35,7 +35,7 @@ _AROUND = 12
 def before_and_after(
     photo: NDArray[np.float32], details: Sequence[Detail], lamps: Sequence[str]
 ) -> list[list[NDArray[np.uint8]]]:
-    """A row for each lamp: the photo (H, W, 3), sRGB in [0, 1], cut around the face; the coarse surface; each relief."""
+    """A row for each lamp: the photo (H, W, 3), sRGB in [0, 1], cut around the face; coarse surface; each relief."""
     mask = details[0].mask
     rows, columns = np.nonzero(mask)
     cut = np.s_[
