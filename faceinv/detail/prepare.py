@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceinv.detail.confidence import skin_confidence
+from faceinv.detail.exposure import well_exposed
 from faceinv.detail.smooth import MaskedMean
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.detail import DetailProblem, DetailWeights
@@ -163,7 +164,7 @@ def robust_problem(
     inside = mask.astype(np.float32)
     albedo = MaskedMean(inside, LOWPASS / coarse.pixel)(ratio)[mask]
     residual, greys = ratio[mask] - albedo, skin.metric.sum(axis=1).astype(np.float32)
-    confidence = skin_confidence(mask, albedo, residual @ greys, coarse.pixel)
+    confidence = skin_confidence(mask, albedo, residual @ greys, coarse.pixel) * well_exposed(seen)
     trust = _trust(inside, residual @ greys, confidence, coarse.pixel)
     if trust < 1:
         residual = ratio[mask] - MaskedMean(inside, trust * LOWPASS / coarse.pixel)(ratio)[mask]

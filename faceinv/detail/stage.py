@@ -36,6 +36,8 @@ __all__ = ["SMALLEST_FACE", "DetailJob", "find_detail", "photo_misfit"]
 
 SMALLEST_FACE: Final = 100
 """px along the longer side of a face: wrinkles of smaller ones are below a pixel."""
+_LEAST_SEEN: Final = 16
+"""Pixels of skin: fewer hold no slope beside its neighbours'."""
 _NO_COLOUR: Final = (
     "The photo has no colour, by which moles and freckles are told from relief: dark spots may have become dents."
 )
@@ -96,7 +98,7 @@ def _prepared(job: DetailJob, formulation: Formulation) -> _Prepared | Detail:
     coarse = draw_coarse(job.model, job.face, face_window(*inside))
     light, usable = _cut(job, coarse.crop)
     mask = coarse.mask & usable
-    if not mask.any():
+    if mask.sum() < _LEAST_SEEN:
         return _without(job, None, DetailStatus.NOTHING_SEEN, formulation)
     if (high - low).max() < SMALLEST_FACE:
         return _without(job, coarse, DetailStatus.TOO_SMALL, formulation)
