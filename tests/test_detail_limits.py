@@ -1,4 +1,4 @@
-"""Fine detail of photos that are badly exposed, or show next to nothing of the face."""
+"""Fine detail of photos that are badly exposed, show next to nothing of the face, or are very large."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from problems import toy_model
 
 from faceinv.backends.numpy_numba.detail import NumbaDetailSolver
+from faceinv.detail import coarse, stage
 from faceinv.detail.exposure import well_exposed
 from faceinv.detail.record import DetailStatus
 from faceinv.detail.stage import DetailJob, find_detail
@@ -93,3 +94,18 @@ def test_a_photo_of_one_pixel() -> None:
     detail = find_detail(engine, [replace(one, photo=job().photo[80:81, 90:91])], "robust")[0]
     assert detail.status is DetailStatus.NOTHING_SEEN
     assert detail.displacement.shape == (1, 1)
+
+
+def test_large_faces_are_drawn_in_tiles_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "face_window", lambda low, high: coarse.face_window(low, high, 110))
+    whole = relief_of(job().photo)
+    assert whole.pixel > 1.3
+    monkeypatch.setattr(stage, "_TILE", 37)
+    monkeypatch.setattr(stage, "_ROWS", 7)
+    tiled = relief_of(job().photo)
+    assert tiled.window == whole.window
+    np.testing.assert_array_equal(tiled.maps.mask, whole.maps.mask)
+    assert deepest(whole) > 0.02
+    for name in ("displacement", "normals", "coarse_normals"):
+        np.testing.assert_allclose(getattr(tiled.maps, name), getattr(whole.maps, name), atol=2e-6, err_msg=name)
+    np.testing.assert_allclose(tiled.maps.coarse_depth, whole.maps.coarse_depth, atol=1e-4)
