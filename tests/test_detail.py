@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 SIZE, PIXEL = 144, 0.5
 CAMERA = Camera(2.0, np.eye(3), np.array([72.0, 72.0]), 1 / 800, np.array([30.0, 90.0]))
-BROWN = np.array([0.41, 0.59, 0.69])
+BROWN = np.array([0.35, 0.65, 0.9])
 
 
 def engine(problem: DetailProblem) -> AbstractDetailSolver:
@@ -104,7 +105,7 @@ def test_brown_spots_are_no_dents() -> None:
     """A mole dents the surface only where colour is not looked at."""
     light = pictured(np.zeros((SIZE + 1, SIZE + 1)), -0.6 * spot()[..., None] * BROWN)
     brown, blind = (np.ptp(found(light, skin)) for skin in (Skin(), Skin(None)))
-    assert brown < 0.08
+    assert brown < 0.05
     assert blind > 3 * brown
 
 
@@ -123,7 +124,7 @@ def test_hair_and_rims_count_little() -> None:
     weight[mask] = skin_confidence(mask, dark, bristles, PIXEL)
     middle = SIZE // 2
     assert weight[middle, middle + 20] < 0.1
-    assert weight[middle, middle - 25] < 0.1
+    assert weight[middle, middle - 25] < 0.2
     assert weight[middle - 30, middle] > 0.9
     rim = np.flatnonzero(mask[middle])[0]
     assert weight[middle, rim] < 0.2
@@ -203,7 +204,6 @@ def test_stacked_problems_solve_as_they_do_alone() -> None:
         robust_problem(bowl(), pictured(grooves()), bowl().mask, Skin(), ROBUST_WEIGHTS),
         robust_problem(bowl(), pictured(-grooves()), bowl().mask, Skin(), ROBUST_WEIGHTS),
     ]
-    # The two have one size but other scales of their priors; here those of the first are for both.
     plan = (LevelPlan(2, 10), LevelPlan(2, 10))
     both = solve_detail(engine, stacked(problems), plan)
     alone = solve_detail(engine, problems[0], plan)
@@ -213,7 +213,7 @@ def test_stacked_problems_solve_as_they_do_alone() -> None:
 def test_the_cost_never_rises() -> None:
     problem = robust_problem(bowl(), pictured(4 * grooves()), bowl().mask, Skin(), ROBUST_WEIGHTS)
     history = solve_detail(engine, problem, (LevelPlan(6, 3), LevelPlan(6, 3))).history[0]
-    for before, after in zip(history, history[1:], strict=False):
+    for before, after in pairwise(history):
         assert after.level > before.level or after.cost < before.cost or before.length == 0
 
 
@@ -349,7 +349,7 @@ def test_jobs_side_by_side_are_as_alone() -> None:
 
 def test_misfit_tells_photos_apart() -> None:
     assert photo_misfit(job()) < 0.05
-    assert photo_misfit(replace(job(), photo=1 - job().photo)) > 0.25
+    assert photo_misfit(replace(job(), photo=1 - job().photo)) > 0.2
 
 
 # ---- configuration and results
@@ -367,9 +367,9 @@ def test_configurations() -> None:
 
 
 def test_results_with_and_without() -> None:
-    from quick import sample_fit
+    from quick import quick_fit
 
-    plain = sample_fit()
+    plain = quick_fit()
     assert plain.detail is None
     refined = plain.with_detail()
     assert refined.detail is not None
@@ -384,7 +384,9 @@ def test_results_with_and_without() -> None:
         plain.with_detail(np.ascontiguousarray(1 - plain.photo))  # type: ignore[operator]
     with pytest.raises(InputError, match="expected one of robust, paper"):
         plain.with_detail(formulation="sharp")  # type: ignore[arg-type]
-    hidden = plain.with_detail(mask=np.zeros(plain.photo.shape[:2], np.bool_))  # type: ignore[union-attr]
+    corner = np.zeros(plain.photo.shape[:2], np.bool_)  # type: ignore[union-attr]
+    corner[:4] = True
+    hidden = plain.with_detail(mask=corner)
     assert DetailStatus.NOTHING_SEEN.value in hidden.warnings
-    again = hidden.with_detail(mask=np.zeros(plain.photo.shape[:2], np.bool_))  # type: ignore[union-attr]
+    again = hidden.with_detail(mask=corner)
     assert again.warnings == hidden.warnings
