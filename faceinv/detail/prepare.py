@@ -80,6 +80,10 @@ _BLACK: Final = 2e-3
 """Of linear light: less has no colour."""
 _ONE_COLOUR: Final = 0.03
 """The second standard deviation of log colours over the first, below which a photo has one colour only."""
+_GREY: Final = 0.01
+"""Mean difference of log colours below which they are greys."""
+_TINT: Final = 1e-3
+"""One less the cosine between grey and the direction in which colours vary, above which a photo may be tinted."""
 _TEXTURE: Final = 0.004
 """Median of relative residuals in the band `_TEXTURE_MM` below which a skin is even."""
 _TEXTURE_MM: Final = (0.5, 2.0)
@@ -112,10 +116,15 @@ class Skin:
 
 
 def has_colour(light: NDArray[np.float32]) -> bool:
-    """Whether linear RGB (N, 3) of skin varies in more than one direction of colour: greys do not, nor do sepias."""
+    """Whether linear RGB (N, 3) of skin is more than one tone, bright and dark: greys are not, nor sepias."""
     logs = np.log(np.maximum(light[:: max(1, len(light) // _LIGHT_SAMPLES)], _BLACK), dtype=np.float64)
-    deviations = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(logs, rowvar=False)), 0.0))
-    return bool(deviations[1] > _ONE_COLOUR * deviations[2])
+    if np.abs(logs - logs[:, 1:2]).mean() < _GREY:
+        return False
+    deviations, directions = np.linalg.eigh(np.cov(logs, rowvar=False))
+    deviations = np.sqrt(np.maximum(deviations, 0.0))
+    # Even skin varies in brightness alone, alike in all channels; the curves of a tinted grey differ.
+    even = abs(directions[:, 2].sum()) / np.sqrt(3) > 1 - _TINT
+    return bool(even or deviations[1] > _ONE_COLOUR * deviations[2])
 
 
 @one_blas_thread()
@@ -170,7 +179,7 @@ def robust_problem(
         residual = ratio[mask] - MaskedMean(inside, trust * LOWPASS / coarse.pixel)(ratio)[mask]
     # Relative to the coarse render rho S(n0): the target is exp(r) and the gain 1 / S(n0), whatever the albedo.
     target = np.exp(_limited(residual, residual @ greys))
-    return _problem(coarse, mask, gamma, skin.metric, weights, target, 1 / shading, trust * confidence)
+    return _problem(coarse, mask, gamma, skin.metric, weights, target, np.float32(1) / shading, trust * confidence)
 
 
 def paper_problem(
@@ -208,7 +217,9 @@ def _trust(
 def _limited(residual: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Residuals (N, 3) with vectors shortened; by channels it would change their colour."""
     length = np.maximum(np.abs(grey), np.sqrt((residual**2).sum(axis=1) / 3))
-    return residual * (LIMIT * np.tanh(length / LIMIT) / np.maximum(length, 1e-6))[:, None].astype(np.float32)
+    factor = LIMIT * np.tanh(length / LIMIT) / np.maximum(length, 1e-6)
+    shortened: NDArray[np.float32] = residual * factor[:, None].astype(np.float32)
+    return shortened
 
 
 def _problem(

@@ -273,7 +273,8 @@ def displaced_normals(coarse: CoarseFace, displacement: NDArray[np.float32]) -> 
     x, y, z = np.moveaxis(coarse.normal, -1, 0)
     e = z - a * x - b[:, None] * y
     turned = np.stack([x - e * dx, y + e * dy, z + e * (b[:, None] * dy - a * dx)], axis=-1)
-    return turned / np.linalg.norm(turned, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = turned / np.linalg.norm(turned, axis=-1, keepdims=True)
+    return unit
 
 
 def _assembled(
@@ -289,7 +290,7 @@ def _assembled(
     first_row, first_column = top - int(crop.y0), left - int(crop.x0)
     part = (slice(first_row, first_row + bottom - top), slice(first_column, first_column + right - left))
     d = displacement
-    centre = (d[:-1, :-1] + d[1:, :-1] + d[:-1, 1:] + d[1:, 1:]) / 4
+    centre = (d[:-1, :-1] + d[1:, :-1] + d[:-1, 1:] + d[1:, 1:]) * np.float32(0.25)
     shown = mask[part].copy()
 
     def cut(values: NDArray[np.float32]) -> NDArray[np.float32]:
