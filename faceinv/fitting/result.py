@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from faceinv.detail.record import Detail, Formulation
     from faceinv.render.texture import Texture
 
 __all__ = ["CameraSource", "FitResult", "load_result"]
@@ -76,6 +77,7 @@ class FitResult:
             `distance` (the camera was put at a given distance), `estimated` (by the fit); `weak` for one without.
         warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
         albedo_field: The amplitude of the albedo field that `model` has beside its own albedo; 0 for none.
+        detail: The relief of the skin, where it was asked for; see `with_detail`.
     """
 
     face: Face
@@ -102,6 +104,7 @@ class FitResult:
     warnings: tuple[str, ...] = ()
     camera_source: CameraSource = "weak"
     albedo_field: float = 0.0
+    detail: Detail | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         width, height = self.image_size
@@ -272,6 +275,19 @@ class FitResult:
                 f"{self.image_size[0]} x {self.image_size[1]} px. Give the same photo."
             )
         return dataclasses.replace(self, photo=loaded.pixels)
+
+    def with_detail(
+        self,
+        photo: Any = None,
+        *,
+        mask: Any = None,
+        formulation: Formulation = "robust",
+        backend: str | None = None,
+    ) -> FitResult:
+        """The same result with the relief of its skin; see `faceinv.refine_detail`."""
+        from faceinv.fitting.detail import refine_detail
+
+        return refine_detail(self, photo, mask=mask, formulation=formulation, backend=backend)
 
     def save(self, path: str | Path) -> None:
         """Write everything but the photo and the history to an `.npz`; read it with `faceinv.load_result`.

@@ -1,0 +1,135 @@
+"""Relief on results: after a fit, or on a result that was read from a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from faceinv.detail.record import FORMULATIONS
+from faceinv.engine.registry import build_engine, parse_engine
+from faceinv.errors import InputError
+from faceinv.face.fit_mesh import fit_mesh
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from faceinv.detail.record import Formulation
+    from faceinv.engine.interface import Engine
+    from faceinv.face.model import MorphableModel
+    from faceinv.face.state import Face
+
+__all__ = ["Fitted", "add_detail", "refine_detail"]
+
+_STRANGE: Final = 0.25
+"""RMS difference of sRGB values between render and photo, of 1, beyond which a photo is taken for another's: those of a
+fit are about .06, and .15 with a beard and glasses."""
+
+
+class Fitted(Protocol):
+    """What of a `FitResult` is needed here, which itself gives access to this module."""
+
+    @property
+    def model(self) -> MorphableModel: ...
+    @property
+    def face(self) -> Face: ...
+    @property
+    def photo(self) -> NDArray[np.float32] | None: ...
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def timings(self) -> dict[str, float]: ...
+    def with_photo(self, photo: Any) -> Any: ...
+
+
+_Fitted = TypeVar("_Fitted", bound=Fitted)
+
+
+def add_detail(
+    engine: Engine, results: Sequence[_Fitted], masks: Sequence[NDArray[np.bool_] | None], formulation: Formulation
+) -> list[_Fitted]:
+    """Results with relief; their photos must be there.
+
+    Args:
+        engine: finds it, for so many faces at once as suits it.
+        results: fitted faces.
+        masks: of each (H, W) pixels of the photo that may be used; None for all.
+        formulation: the energy.
+
+    Raises:
+        BackendError: when the engine fails.
+    """
+    from faceinv.detail.stage import DetailJob, find_detail
+
+    refined = []
+    for first in range(0, len(results), engine.batch_size):
+        began = time.perf_counter()
+        batch = results[first : first + engine.batch_size]
+        jobs = []
+        for result, mask in zip(batch, masks[first : first + engine.batch_size], strict=True):
+            assert result.photo is not None
+            jobs.append(DetailJob(result.model, result.face, result.photo, mask))
+        found = find_detail(engine.detail, jobs, formulation)
+        seconds = (time.perf_counter() - began) / len(batch)
+        for result, detail in zip(batch, found, strict=True):
+            told = detail.warnings if detail.status.success else (detail.status.value,)
+            warnings = tuple(line for line in result.warnings if line not in told) + told
+            timings = {**result.timings, "detail": seconds}
+            made: Any = result
+            refined.append(dataclasses.replace(made, detail=detail, timings=timings, warnings=warnings))
+    return refined
+
+
+def refine_detail(
+    result: _Fitted,
+    photo: Any = None,
+    *,
+    mask: Any = None,
+    formulation: Formulation = "robust",
+    backend: str | None = None,
+) -> _Fitted:
+    """The result with the relief of its skin, which shading shows and a face model has not.
+
+    Args:
+        result: a `FitResult`, of a fit or read from a file.
+        photo: anything `faceinv.fit` accepts; needed only for a result read from a file.
+        mask: pixels of the photo that may be used, given in the same ways; None for all.
+        formulation: `robust`, or `paper` for the energy of Guo et al. 2018 as it stands.
+        backend: the engine, `engine[:device][:dtype]`; None for `numpy`.
+
+    Returns:
+        The same result with `detail`. A face that is too small, or masked altogether, keeps its coarse surface:
+        `detail.status` and a line of `warnings` say so.
+
+    Raises:
+        InputError: when no photo is known, it is not the one that was fitted, or mask or formulation cannot be used.
+        BackendError: when the engine is unknown, not installed, lacks the device or fails.
+    """
+    from faceinv.detail.stage import DetailJob, photo_misfit
+    from faceinv.photo.read import load_mask
+
+    if formulation not in FORMULATIONS:
+        raise InputError(f"formulation is {formulation!r}; expected one of {', '.join(FORMULATIONS)}.")
+    shown: _Fitted = result.with_photo(photo)
+    if shown.photo is None:
+        raise InputError(
+            "detail is found in the photo, and this result was read from a file. Give the photo that was fitted."
+        )
+    chosen = None if mask is None else load_mask(mask, shown.image_size)
+    if photo is not None:
+        misfit = photo_misfit(DetailJob(shown.model, shown.face, shown.photo, chosen))
+        if misfit > _STRANGE:
+            raise InputError(
+                f"the photo does not show the face of this result: its colours differ by {misfit:.2f} of 1 from the "
+                "render's. Give the photo that was fitted."
+            )
+    engine = build_engine(parse_engine(backend or "numpy"), fit_mesh(shown.model))
+    try:
+        return add_detail(engine, [shown], [chosen], formulation)[0]
+    finally:
+        engine.close()
