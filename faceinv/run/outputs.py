@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from faceinv.errors import InputError
 from faceinv.files import write_whole
+from faceinv.version import library_versions
 
 if TYPE_CHECKING:
     from faceinv.fitting.config import FitConfig
@@ -123,22 +122,8 @@ def record_of(result: FitResult) -> dict[str, Any]:
         "model": result.model_source,
         "model_name": result.model.name,
         "backend": result.backend,
-        "versions": _versions(result.backend),
+        "versions": library_versions(result.backend),
     }
-
-
-def _versions(backend: str) -> dict[str, str]:
-    from faceinv.version import __version__
-
-    versions = {"faceinv": __version__, "python": platform.python_version()}
-    engine = backend.split(":")[0]
-    libraries = {"numpy": ("numba",), "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy")}.get(engine, (engine,))
-    for name in ("numpy", "scipy", *libraries):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
