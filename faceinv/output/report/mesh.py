@@ -75,7 +75,7 @@ class FaceArrays:
     deviation_range: tuple[float, float] | None
     """mm: of the middle 96 % of the face."""
     pivot: list[float]
-    """(3,) mm: the middle of the face, around which it turns."""
+    """(3,) mm: the middle of the box, around which the head turns."""
 
 
 def model_arrays(model: MorphableModel) -> ModelArrays:
@@ -148,8 +148,7 @@ def face_arrays(model: MorphableModel, face: Face, deviation: NDArray[np.float64
         share = np.clip((deviation - least) / (most - least), 0.0, 1.0)
         arrays["deviation"] = np.rint(255 * share).astype(np.uint8)[None]
         span = least, most
-    pivot = (rest[skin].min(axis=0) + rest[skin].max(axis=0)) / 2
-    return FaceArrays(pack(arrays, level=1), low.tolist(), size.tolist(), units, span, pivot.tolist())
+    return FaceArrays(pack(arrays, level=1), low.tolist(), size.tolist(), units, span, ((low + high) / 2).tolist())
 
 
 def _units(model: MorphableModel, face: Face, shared: ModelArrays) -> tuple[NDArray[np.float64], tuple[Unit, ...]]:

@@ -53,8 +53,8 @@ _MODES: Final = {
         "One standard deviation of the surface along its normal; size and place, which a photo does not tell, apart.",
     ),
 }
-_REACH: Final = 1.04
-"""How much of the head is seen at first, over what its lowest and highest points need."""
+_REACH: Final = 1.12
+"""How much is seen at first, over the head's height: what is nearer looks larger, and it may be turned."""
 
 
 def write_report(content: ReportContent, path: Path) -> None:
@@ -87,7 +87,7 @@ def report_page(content: ReportContent) -> str:
             "low": own.low,
             "size": own.size,
             "pivot": own.pivot,
-            "reach": _REACH * max(abs(own.low[1] - own.pivot[1]), abs(own.low[1] + own.size[1] - own.pivot[1])),
+            "reach": _REACH * own.size[1] / 2,
             "step": MOVE_STEP,
             "rotation": face.camera.rotation.tolist(),
             "light": _light(face.lighting),

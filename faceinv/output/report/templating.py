@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -13,11 +14,11 @@ from faceinv.errors import escaped
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["as_file", "link_to", "template", "text_of"]
+__all__ = ["as_file", "is_own_page", "link_to", "rendered", "text_of"]
 
 
 @cache
-def template(name: str) -> Template:
+def _template(name: str) -> Template:
     """A template of this package."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -50,4 +51,13 @@ def as_file(page: str) -> bytes:
 
 def rendered(name: str, **values: Any) -> str:
     """A template with its values."""
-    return template(name).render(**values)
+    return _template(name).render(**values)
+
+
+def is_own_page(path: Path) -> bool:
+    """Whether a file is a page that faceinv wrote."""
+    try:
+        with path.open("rb") as stream:
+            return b'<meta name="generator" content="faceinv' in stream.read(512)
+    except OSError:
+        return False
