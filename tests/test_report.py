@@ -9,6 +9,7 @@ import html
 import json
 import re
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from faceinv.face.camera import Camera
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
 from faceinv.fitting.reporting import report_content
+from faceinv.output.report import pictures
 from faceinv.output.report import three_js as library
 from faceinv.output.report.contact import Entry, contact_page
 from faceinv.output.report.content import ReportContent, Step
@@ -39,6 +41,13 @@ ENTRIES = [
     Entry("warned.jpg", "converged step", False, "Done.", "", ("Mind it.",), landmark_error=0.03),
     Entry("<script>.jpg", "failed", True, "no <face> there", ""),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_skin() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_TEXTURE", 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +164,7 @@ def test_reports_are_written_whole_and_by_name(tmp_path: Path) -> None:
 
 def test_show_opens_a_page_that_others_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)) or True)
+    monkeypatch.setattr(webbrowser, "open", opened.append)
     path = quick_fit().show()
     try:
         assert opened == [path.as_uri()]
@@ -223,8 +232,8 @@ def test_a_folder_page_has_failed_ones_first() -> None:
     assert names == ["&lt;script&gt;.jpg", "warned.jpg", "worse.jpg", "b/better.jpg"]
     assert "no &lt;face&gt; there" in page
     assert "<script>alert" not in page
-    assert '<a href="../worse.jpg"' not in page  # its name leads to its files
-    assert 'href="w.npz"' in page
+    assert '<a href="w.npz">worse.jpg</a>' in page
+    assert '<a href="../b/better.jpg">b/better.jpg</a>' in page  # which has no files
     assert "4 photos" in page
     assert "1 failed" in page
 

@@ -88,7 +88,7 @@ def model_arrays(model: MorphableModel) -> ModelArrays:
 def _model_arrays(model: MorphableModel) -> ModelArrays:
     named = model.expression_units is not None
     if model.expression_units is not None:
-        directions = np.linalg.pinv(model.expression_units.matrix)
+        directions = np.asarray(np.linalg.pinv(model.expression_units.matrix), np.float64)
     else:
         directions = np.eye(model.expression_count)[:, :_UNNAMED_MODES]
     basis = model.expression_basis.astype(np.float64)
@@ -137,7 +137,7 @@ def face_arrays(model: MorphableModel, face: Face, deviation: NDArray[np.float64
     if model.albedo_space == "linear":
         albedo = linear_to_srgb(albedo)
     skin = np.unique(model.triangles[model.face_mask])
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "place": _steps(rest.T, low[:, None], size[:, None]),
         "albedo": np.rint(255 * albedo.T).astype(np.uint8),
     }
