@@ -76,7 +76,7 @@ def test_glb_says_what_it_holds(folder: Path) -> None:
     assert [material["name"] for material in tree["materials"]] == ["skin", "mouth", "teeth", "eyes", "lashes"]
     for material in tree["materials"]:
         assert material["pbrMetallicRoughness"]["metallicFactor"] == 0
-        assert material["pbrMetallicRoughness"]["baseColorTexture"] == {"index": 0}
+        assert material["pbrMetallicRoughness"]["baseColorTexture"]["index"] == 0
         assert material["doubleSided"] is True
     assert len(tree["images"]) == 1
     assert "bufferView" in tree["images"][0]  # inside the file
