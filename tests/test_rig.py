@@ -21,12 +21,13 @@ from toy_head import model_of, toy
 from faceinv.errors import InputError
 from faceinv.face.camera import rotation_from_euler
 from faceinv.face.expression_units import ExpressionUnits
+from faceinv.face.eyes import eye_centre
 from faceinv.face.mesh import vertex_normals
 from faceinv.face.state import Face
 from faceinv.face.tangents import vertex_tangents
 from faceinv.fitting.result import FitResult
 from faceinv.output.face_glb import face_glb
-from faceinv.output.rig import Rig, eye_centre
+from faceinv.output.rig import Rig
 from faceinv.output.surfaces import pieces_of
 
 EYES = {"eyeLeft": "left_eye", "eyeRight": "right_eye"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
 
-__all__ = ["Motion", "Rig", "eye_centre", "units_of"]
+__all__ = ["Motion", "Rig", "units_of"]
 
 _STILL_MM: Final = 0.002
 """A vertex that a unit moves by less is not listed: nobody sees a five-hundredth of a millimetre."""
@@ -121,23 +121,3 @@ def _normal_changes(
     changed = np.where(length > 1e-12, here / np.maximum(length, 1e-12), rest)
     change: NDArray[np.float32] = (changed - rest).astype(np.float32)
     return change
-
-
-def eye_centre(surface: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) the point about which an eyeball turns: the centre of the sphere that most of its vertices (M, 3) lie on.
-
-    The cornea stands out, so that the farthest vertices from a first sphere are left out of the second.
-    """
-    kept = np.ones(len(surface), np.bool_)
-    centre: NDArray[np.float64] = surface.mean(axis=0)
-    for _ in range(8):
-        points = surface[kept]
-        # |p|^2 = 2 p.c + (r^2 - |c|^2), linear in the unknowns.
-        local = points - surface.mean(axis=0)
-        matrix = np.column_stack([2 * local, np.ones(len(local))])
-        solution = np.linalg.lstsq(matrix, (local**2).sum(axis=1), rcond=None)[0]
-        centre = solution[:3] + surface.mean(axis=0)
-        distance = np.linalg.norm(surface - centre, axis=1)
-        off = np.abs(distance - np.median(distance))
-        kept = off <= max(float(np.quantile(off, 0.75)), 1e-6)
-    return centre
