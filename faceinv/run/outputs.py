@@ -57,6 +57,8 @@ class FitOptions:
     """Whether GLBs hold the photos' cameras."""
     rig: bool = False
     """Whether GLBs hold morph targets and turnable eyes."""
+    texture_size: int | None = None
+    """Texels along each side of the textures; None for 1024."""
 
 
 def output_paths(folder: Path, stem: str) -> dict[str, Path]:
@@ -73,6 +75,7 @@ def write_result(
     extra: dict[str, Any],
     camera: bool = False,
     rig: bool = False,
+    texture_size: int | None = None,
 ) -> dict[str, Any]:
     """Write all files of a result, each whole or not at all, the JSON last.
 
@@ -84,6 +87,7 @@ def write_result(
         extra: entries put first in the JSON.
         camera: whether the GLB holds the photo's camera.
         rig: whether it holds morph targets and turnable eyes.
+        texture_size: texels along each side of its texture; None for 1024.
 
     Returns:
         what the JSON holds.
@@ -95,7 +99,7 @@ def write_result(
 
     paths = output_paths(folder, stem)
     result.save(paths["npz"])
-    result.export(paths["glb"], texture, camera=camera, rig=rig)
+    result.export(paths["glb"], texture, camera=camera, rig=rig, texture_size=texture_size)
     save_image(paths["overlay"], result.overlay())
     record = {**extra, **record_of(result), "files": {kind: path.name for kind, path in paths.items()}}
     write_json(paths["json"], record)

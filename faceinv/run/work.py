@@ -110,7 +110,14 @@ def _finish(options: FitOptions, job: Job, outcome: FitResult | Exception) -> Re
         extra = {"image": job.name, "source": job.source()}
         result = check_result(outcome)
         return write_result(
-            result, job.folder, job.stem, options.texture, extra, camera=options.export_camera, rig=options.rig
+            result,
+            job.folder,
+            job.stem,
+            options.texture,
+            extra,
+            camera=options.export_camera,
+            rig=options.rig,
+            texture_size=options.texture_size,
         )
     except Exception as error:
         return fail(job, _message(error))
