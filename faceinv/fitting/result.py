@@ -110,8 +110,15 @@ class FitResult:
             f"{self.landmark_error:.1%} of the eye distance, photometric RMSE {self.photometric_rmse:.3f}>"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report, in a frame of its own."""
+        from faceinv.fitting.reporting import report_content
+        from faceinv.output.report.page import framed_report
+
+        return framed_report(report_content(self, "face"))
+
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the overlay."""
+        """What a notebook shows that cannot show pages: the overlay."""
         if self.photo is None:
             return None
         stream = io.BytesIO()
@@ -277,6 +284,41 @@ class FitResult:
             texture_size,
             self.vertices,
         )
+
+    def report(self, path: str | Path, *, name: str = "face") -> None:
+        """Write a page for a browser, in one file that needs no network: photo and render, the head in 3D with sliders
+        for its expression, how the fit converged, and all numbers. Without a photo it lacks what needs one.
+
+        Args:
+            path: where; ends in `.html`.
+            name: what the page is called, as the photo's name.
+
+        Raises:
+            InputError: for another suffix or a folder that cannot be written.
+        """
+        from faceinv.fitting.reporting import report_content
+        from faceinv.output.report.page import write_report
+
+        path = Path(path)
+        if path.suffix.lower() != ".html":
+            raise InputError(f"reports are written as '.html'; '{path.name}' has the suffix '{path.suffix}'.")
+        write_report(report_content(self, name), path)
+
+    def show(self) -> Path:
+        """Open the report in the browser; it is written to a temporary folder.
+
+        Returns:
+            the page's path.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        from faceinv.output.report.browser import open_page, temporary_page
+
+        path = temporary_page()
+        self.report(path)
+        open_page(path)
+        return path
 
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).
