@@ -16,11 +16,13 @@ import typer
 from faceinv.engine.compiling import FIRST_RUN
 from faceinv.errors import DeviceLostError, FaceinvError, InputError, escaped
 from faceinv.files import refuse_url
+from faceinv.render.atlas import LARGEST as LARGEST_TEXTURE
 from faceinv.run.folder import Listener
 from faceinv.run.jobs import Inventory, Job, Record, left_out, without_own_pictures
 from faceinv.run.outputs import (
     FitOptions,
     check_folder,
+    check_model,
     describe,
     failure,
     json_line,
@@ -51,6 +53,7 @@ _PIPED: Final = Path("stdin")
 class _Texture(StrEnum):
     ALBEDO = "albedo"
     PHOTO = "photo"
+    PHOTO_DELIT = "photo-delit"
 
 
 class _Camera(StrEnum):
@@ -111,9 +114,20 @@ def fit(
     export_camera: Annotated[
         bool, typer.Option("--export-camera", help="Put the photo's camera into the GLB.")
     ] = False,
+    rig: Annotated[
+        bool,
+        typer.Option("--rig", help="A GLB that moves: expressions as morph targets by ARKit's names, eyes as nodes."),
+    ] = False,
     texture: Annotated[
-        _Texture, typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own.")
+        _Texture,
+        typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own, with its light or without."),
     ] = _Texture.ALBEDO,
+    texture_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Texels along each side of the texture; 1024 by default.", metavar="N", min=64, max=LARGEST_TEXTURE
+        ),
+    ] = None,
     face: Annotated[_Face, typer.Option(help="Fit the largest face, or all (STEM_1, STEM_2, ...).")] = _Face.LARGEST,
     report: Annotated[
         bool, typer.Option("--report", help="Write STEM.html, a page that shows the fit; for a folder index.html, too.")
@@ -157,7 +171,9 @@ def fit(
         distance=distance,
         estimate_distance=estimate_distance,
     )
-    options = FitOptions(model, backend, settings, texture.value, export_camera, report, write_pts)
+    options = FitOptions(
+        model, backend, settings, texture.value, export_camera, rig, texture_size, report=report, write_pts=write_pts
+    )
     contents: dict[Path, bytes] = {}
     if _PIPE in paths:
         if len(paths) > 1:
@@ -282,6 +298,7 @@ def _prepare(options: FitOptions, report: Reporter, compiling: ExitStack) -> Fit
     from faceinv.run import warmup
 
     fitter = Fitter(options.model, options.backend, options.config)
+    check_model(fitter.model, options)
     if warmup.needs_compiling(fitter):
         report.note(warmup.FIRST_RUN)
         compiling.enter_context(warmup.counted_compiling(report.counter("compiling kernels")))

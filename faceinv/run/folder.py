@@ -14,7 +14,7 @@ from faceinv.errors import InputError
 from faceinv.run.executors import MakeExecutor, plan, run_jobs
 from faceinv.run.index import INDEX, write_index
 from faceinv.run.jobs import Inventory, Job, Record, check_settings, find_jobs, finished
-from faceinv.run.outputs import FitOptions, check_folder, output_paths, refuse_overwriting
+from faceinv.run.outputs import FitOptions, check_folder, check_model, output_paths, refuse_overwriting
 from faceinv.run.summary import SUMMARY, Summary
 from faceinv.run.warmup import compile_kernels, needs_compiling
 
@@ -85,6 +85,7 @@ def fit_folder(
     jobs = inventory.jobs
     _check_files(jobs, output, options)
     fitter = Fitter(options.model, options.backend, options.config)  # errors of model and engine show here, once
+    check_model(fitter.model, options)
     options = replace(options, model=fitter.model_source)
     check_folder(output)
     if overwrite:

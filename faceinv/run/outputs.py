@@ -17,6 +17,7 @@ from faceinv.output.report.templating import is_own_page
 from faceinv.version import library_versions
 
 if TYPE_CHECKING:
+    from faceinv.face.model import MorphableModel
     from faceinv.fitting.config import FitConfig
     from faceinv.fitting.result import FitResult
     from faceinv.render.texture import Texture
@@ -25,6 +26,7 @@ __all__ = [
     "SUFFIXES",
     "FitOptions",
     "check_folder",
+    "check_model",
     "clean_leftovers",
     "describe",
     "failure",
@@ -58,6 +60,10 @@ class FitOptions:
     texture: Texture
     export_camera: bool = False
     """Whether GLBs hold the photos' cameras."""
+    rig: bool = False
+    """Whether GLBs hold morph targets and turnable eyes."""
+    texture_size: int | None = None
+    """Texels along each side of the textures; None for 1024."""
     report: bool = False
     """Whether there is a page, STEM.html, for each face."""
     write_pts: bool = False
@@ -104,7 +110,13 @@ def write_result(
     paths = output_paths(folder, stem, options.extras)
     names = {kind: path.name for kind, path in paths.items()}
     result.save(paths["npz"])
-    result.export(paths["glb"], options.texture, camera=options.export_camera)
+    result.export(
+        paths["glb"],
+        options.texture,
+        camera=options.export_camera,
+        rig=options.rig,
+        texture_size=options.texture_size,
+    )
     save_image(paths["overlay"], result.overlay())
     record = {**extra, **record_of(result), "files": names}
     if options.write_pts:
@@ -262,6 +274,18 @@ def check_folder(folder: Path) -> None:
     with write_whole(folder / ".faceinv-check") as probe:
         probe.touch()
     (folder / ".faceinv-check").unlink(missing_ok=True)
+
+
+def check_model(model: MorphableModel, options: FitOptions) -> None:
+    """See that a model can give what is asked for, before anything is fitted.
+
+    Raises:
+        InputError: when it cannot.
+    """
+    if options.rig:
+        from faceinv.output.rig import units_of
+
+        units_of(model)
 
 
 def clean_leftovers(folder: Path, stem: str) -> None:
