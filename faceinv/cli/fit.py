@@ -49,6 +49,10 @@ class _Camera(StrEnum):
     WEAK = "weak"
 
 
+class _Export(StrEnum):
+    PAPER = "3dface"
+
+
 class _Face(StrEnum):
     ALL = "all"
     LARGEST = "largest"
@@ -102,6 +106,13 @@ def fit(
         bool,
         typer.Option("--rig", help="A GLB that moves: expressions as morph targets by ARKit's names, eyes as nodes."),
     ] = False,
+    export: Annotated[
+        list[_Export] | None,
+        typer.Option(
+            help="One more file: 3dface, STEM_3dface.txt, identity and expression as the data set 3DFace has them "
+            "(Basel 2009 only).",
+        ),
+    ] = None,
     texture: Annotated[
         _Texture, typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own.")
     ] = _Texture.ALBEDO,
@@ -137,7 +148,8 @@ def fit(
         distance=distance,
         estimate_distance=estimate_distance,
     )
-    options = FitOptions(model, backend, settings, texture.value, export_camera, rig)
+    exports = tuple(dict.fromkeys(kind.value for kind in export or ()))
+    options = FitOptions(model, backend, settings, texture.value, export_camera, rig, exports)
     if folders:
         if len(paths) > 1:
             raise InputError(f"'{folders[0]}' is a folder, which must be given alone; {len(paths)} inputs were given.")
@@ -184,7 +196,7 @@ def fit_images(
     if given > 1:  # `*.png` in a folder with results; one that is given by itself is meant
         images = without_own_pictures(images) or images
     stems = unique_stems(images)
-    outputs = [path for stem in stems for path in output_paths(output, stem).values()]
+    outputs = [path for stem in stems for path in output_paths(output, stem, options.exports).values()]
     refuse_overwriting([*images, *(path for path in (landmarks, mask) if path is not None)], outputs)
     failed = 0
     with reporter(quiet) as report, ExitStack() as compiling:
@@ -202,7 +214,14 @@ def fit_images(
                     name = f"{stem}_{index}" if faces == "all" else stem
                     extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
                     record = write_result(
-                        result, output, name, options.texture, extra, camera=options.export_camera, rig=options.rig
+                        result,
+                        output,
+                        name,
+                        options.texture,
+                        extra,
+                        camera=options.export_camera,
+                        rig=options.rig,
+                        exports=options.exports,
                     )
                     report.result(describe(image.name, record, output / f"{name}.glb"))
                 compiling.close()  # the first that is fitted has compiled all
@@ -231,7 +250,7 @@ def _prepare(options: FitOptions, report: Reporter, compiling: ExitStack) -> Fit
     from faceinv.run import warmup
 
     fitter = Fitter(options.model, options.backend, options.config)
-    check_model(fitter.model, options)
+    check_model(fitter.model, fitter.model_source, options)
     if warmup.needs_compiling(fitter):
         report.note(warmup.FIRST_RUN)
         compiling.enter_context(warmup.counted_compiling(report.counter("compiling kernels")))

@@ -75,9 +75,10 @@ def fit_folder(
     listener = listener or Listener()
     inventory = find_jobs(folder, output)
     jobs = inventory.jobs
-    refuse_overwriting([job.image for job in jobs], [p for j in jobs for p in output_paths(j.folder, j.stem).values()])
+    outputs = [path for j in jobs for path in output_paths(j.folder, j.stem, options.exports).values()]
+    refuse_overwriting([job.image for job in jobs], outputs)
     fitter = Fitter(options.model, options.backend, options.config)  # errors of model and engine show here, once
-    check_model(fitter.model, options)
+    check_model(fitter.model, fitter.model_source, options)
     options = replace(options, model=fitter.model_source)
     check_folder(output)
     if overwrite:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from faceinv.render.texture import Texture
 
 __all__ = [
+    "EXPORTS",
     "SUFFIXES",
     "FitOptions",
     "check_folder",
@@ -45,6 +46,10 @@ SUFFIXES: Final = (".npz", ".glb", "_overlay.png", ".json")
 """What a result's stem is followed by. The last one is written last: where it is, the others are whole."""
 
 
+EXPORTS: Final = {"3dface": "_3dface.txt"}
+"""Files that are written on request, and what a result's stem is followed by."""
+
+
 @dataclass(frozen=True)
 class FitOptions:
     """What all images of one run share."""
@@ -57,12 +62,15 @@ class FitOptions:
     """Whether GLBs hold the photos' cameras."""
     rig: bool = False
     """Whether GLBs hold morph targets and turnable eyes."""
+    exports: tuple[str, ...] = ()
+    """Files on request: keys of `EXPORTS`."""
 
 
-def output_paths(folder: Path, stem: str) -> dict[str, Path]:
-    """The files of one result by kind: `npz`, `glb`, `overlay`, `json`."""
-    kinds = ("npz", "glb", "overlay", "json")
-    return {kind: folder / f"{stem}{suffix}" for kind, suffix in zip(kinds, SUFFIXES, strict=True)}
+def output_paths(folder: Path, stem: str, exports: Sequence[str] = ()) -> dict[str, Path]:
+    """The files of one result by kind: `npz`, `glb`, `overlay`, `json`, and those on request, before the last."""
+    *kinds, last = zip(("npz", "glb", "overlay", "json"), SUFFIXES, strict=True)
+    wanted = ((name, EXPORTS[name]) for name in exports)
+    return {kind: folder / f"{stem}{suffix}" for kind, suffix in (*kinds, *wanted, last)}
 
 
 def write_result(
@@ -73,6 +81,7 @@ def write_result(
     extra: dict[str, Any],
     camera: bool = False,
     rig: bool = False,
+    exports: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write all files of a result, each whole or not at all, the JSON last.
 
@@ -84,6 +93,7 @@ def write_result(
         extra: entries put first in the JSON.
         camera: whether the GLB holds the photo's camera.
         rig: whether it holds morph targets and turnable eyes.
+        exports: files on request, keys of `EXPORTS`.
 
     Returns:
         what the JSON holds.
@@ -93,10 +103,12 @@ def write_result(
     """
     from faceinv.output.picture import save_image
 
-    paths = output_paths(folder, stem)
+    paths = output_paths(folder, stem, exports)
     result.save(paths["npz"])
     result.export(paths["glb"], texture, camera=camera, rig=rig)
     save_image(paths["overlay"], result.overlay())
+    if "3dface" in exports:
+        result.export_parameters(paths["3dface"], "3dface")
     record = {**extra, **record_of(result), "files": {kind: path.name for kind, path in paths.items()}}
     write_json(paths["json"], record)
     return record
@@ -246,12 +258,21 @@ def check_folder(folder: Path) -> None:
     (folder / ".faceinv-check").unlink(missing_ok=True)
 
 
-def check_model(model: MorphableModel, options: FitOptions) -> None:
+def check_model(model: MorphableModel, source: str, options: FitOptions) -> None:
     """See that a model can give what is asked for, before anything is fitted.
+
+    Args:
+        model: the model.
+        source: its path or name.
+        options: what is asked for.
 
     Raises:
         InputError: when it cannot.
     """
+    if "3dface" in options.exports:
+        from faceinv.output.parameters_3dface import deviations_3dface
+
+        deviations_3dface(model, source)
     if options.rig:
         from faceinv.output.rig import units_of
 
@@ -260,7 +281,7 @@ def check_model(model: MorphableModel, options: FitOptions) -> None:
 
 def clean_leftovers(folder: Path, stem: str) -> None:
     """Remove what a killed run left of unfinished files of one stem."""
-    pattern = re.compile(rf"\.{re.escape(stem)}(_overlay)?\.[a-z0-9_]{{8}}\.(npz|glb|png|json)")
+    pattern = re.compile(rf"\.{re.escape(stem)}(_overlay|_3dface)?\.[a-z0-9_]{{8}}\.(npz|glb|png|json|txt)")
     if not folder.is_dir():
         return
     for path in folder.glob(".*"):
