@@ -157,7 +157,7 @@ def test_photo_texture_of_a_turned_head_goes_on_behind() -> None:
     lids = result.model.landmarks(result.vertices)[36:48]
     by_eyes = np.linalg.norm(result.vertices[corners].mean(axis=1)[:, None] - lids, axis=2).min(axis=1) < 8
     assert np.quantile(step[~by_eyes], 0.99) < 0.15  # no seam, and none of the black behind the head
-    assert step[~by_eyes].max() < 0.25
+    assert step[~by_eyes].max() < 0.3  # between the lips
     face = np.unique(corners)
     hidden = face[(result.normals @ camera.rotation.T)[face, 2] < -0.1]
     assert len(hidden) > 100
@@ -208,7 +208,7 @@ def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_bad_textures_and_places_are_refused(tmp_path: Path) -> None:
     result = quick_fit()
-    with pytest.raises(InputError, match="expected 'albedo' or 'photo'"):
+    with pytest.raises(InputError, match="expected one of 'albedo', 'photo'"):
         result.export(tmp_path / "a.glb", "skin")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="with_photo"):
         dataclasses.replace(result, photo=None).export(tmp_path / "a.glb", "photo")

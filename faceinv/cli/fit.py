@@ -14,6 +14,7 @@ import typer
 
 from faceinv.engine.compiling import FIRST_RUN
 from faceinv.errors import DeviceLostError, FaceinvError, InputError, escaped
+from faceinv.render.atlas import LARGEST as LARGEST_TEXTURE
 from faceinv.run.folder import Listener
 from faceinv.run.jobs import Inventory, Job, Record, left_out, without_own_pictures
 from faceinv.run.outputs import (
@@ -42,6 +43,7 @@ _log = logging.getLogger(__name__)
 class _Texture(StrEnum):
     ALBEDO = "albedo"
     PHOTO = "photo"
+    PHOTO_DELIT = "photo-delit"
 
 
 class _Camera(StrEnum):
@@ -114,8 +116,15 @@ def fit(
         ),
     ] = None,
     texture: Annotated[
-        _Texture, typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own.")
+        _Texture,
+        typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own, with its light or without."),
     ] = _Texture.ALBEDO,
+    texture_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Texels along each side of the texture; 1024 by default.", metavar="N", min=64, max=LARGEST_TEXTURE
+        ),
+    ] = None,
     face: Annotated[_Face, typer.Option(help="Fit the largest face, or all (STEM_1, STEM_2, ...).")] = _Face.LARGEST,
     config: Annotated[Path | None, typer.Option(help="Settings; options here win.", metavar="FILE.toml")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the files go.", metavar="DIR")] = Path(
@@ -149,7 +158,7 @@ def fit(
         estimate_distance=estimate_distance,
     )
     exports = tuple(dict.fromkeys(kind.value for kind in export or ()))
-    options = FitOptions(model, backend, settings, texture.value, export_camera, rig, exports)
+    options = FitOptions(model, backend, settings, texture.value, export_camera, rig, texture_size, exports)
     if folders:
         if len(paths) > 1:
             raise InputError(f"'{folders[0]}' is a folder, which must be given alone; {len(paths)} inputs were given.")
@@ -221,6 +230,7 @@ def fit_images(
                         extra,
                         camera=options.export_camera,
                         rig=options.rig,
+                        texture_size=options.texture_size,
                         exports=options.exports,
                     )
                     report.result(describe(image.name, record, output / f"{name}.glb"))

@@ -30,7 +30,7 @@ from faceinv.files import write_whole
 from faceinv.output.face_glb import AXES, face_glb
 from faceinv.output.picture import save_image
 from faceinv.render.inner_parts import with_painted_parts
-from faceinv.render.texture import texture_image, vertex_colours
+from faceinv.render.texture import check_texture, texture_image, vertex_colours
 from faceinv.render.uv import texture_layout
 from faceinv.version import __version__
 
@@ -58,11 +58,9 @@ class _Content:
     image_size: tuple[int, int] | None
     """(width, height) px of the photo, where its camera is written too."""
     rig: bool
-
-    @cached_property
-    def vertices(self) -> NDArray[np.float64]:
-        """(N, 3) mm."""
-        return self.face.vertices(self.model)
+    texture_size: int | None
+    vertices: NDArray[np.float64]
+    """(N, 3) mm."""
 
     @cached_property
     def normals(self) -> NDArray[np.float64]:
@@ -71,7 +69,9 @@ class _Content:
 
     def image(self) -> NDArray[np.uint8]:
         """(S, S, 3) the texture."""
-        image = texture_image(self.model, self.face, self.texture, self.photo)
+        image = texture_image(
+            self.model, self.face, self.texture, self.photo, self.texture_size, self.vertices, moving=self.rig
+        )
         if self.rig and self.texture == "photo" and self.photo is not None:
             return with_painted_parts(self.model, self.face, self.photo, image)
         return image
@@ -85,6 +85,8 @@ def export_face(
     photo: NDArray[np.float32] | None = None,
     image_size: tuple[int, int] | None = None,
     rig: bool = False,
+    texture_size: int | None = None,
+    vertices: NDArray[np.float64] | None = None,
 ) -> None:
     """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
 
@@ -92,10 +94,13 @@ def export_face(
         model: the model.
         face: the face; for a photo texture, in the frame of the photo.
         path: its suffix chooses the format; missing folders are made.
-        texture: `albedo` (reflectance, without light) or `photo` (the photo's own colours).
+        texture: `albedo` (reflectance, without light), `photo` (the photo's own colours) or `photo-delit` (these
+            without the light); see `faceinv.render.texture`.
         photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
         image_size: (width, height) px of the photo: with it a GLB holds its camera.
         rig: whether a GLB holds morph targets and turnable eyes (`faceinv.output.face_glb`).
+        texture_size: texels along each side of the texture; None for 1024. A `.ply` has none.
+        vertices: (N, 3) mm of the face, where they are known already.
 
     Raises:
         InputError: for another suffix or texture, a camera or rig in a file that cannot hold one, a rig of a model
@@ -111,7 +116,9 @@ def export_face(
         raise InputError(f"'{path.name}': only a .glb holds the camera. Export a .glb, or leave the camera out.")
     if rig and suffix != ".glb":
         raise InputError(f"'{path.name}': only a .glb holds a rig. Export a .glb, or leave the rig out.")
-    content = _Content(model, face, texture, photo, image_size, rig)
+    check_texture(texture, photo)
+    surface = face.vertices(model) if vertices is None else vertices
+    content = _Content(model, face, texture, photo, image_size, rig, texture_size, surface)
     {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](content, path)
 
 
@@ -124,6 +131,7 @@ def _write_glb(content: _Content, path: Path) -> None:
         unlit=content.texture == "photo",
         rig=content.rig,
         image_size=content.image_size,
+        vertices=content.vertices,
     )
     with write_whole(path) as temporary:
         temporary.write_bytes(encoded)
@@ -135,7 +143,7 @@ def _write_obj(content: _Content, path: Path) -> None:
     stem = re.sub(r"\s+", "_", path.stem)
     material_file, texture_file = f"{stem}.mtl", f"{stem}_texture.png"
     save_image(path.with_name(texture_file), content.image())
-    lit = "illum 1" if texture == "albedo" else "illum 0"
+    lit = "illum 0" if texture == "photo" else "illum 1"
     material = [f"# faceinv {__version__}", f"newmtl {texture}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", lit]
     with write_whole(path.with_name(material_file)) as temporary:
         temporary.write_bytes(_naming_files("\n".join([*material, f"map_Kd {texture_file}", ""])))
@@ -168,7 +176,9 @@ def _write_ply(content: _Content, path: Path) -> None:
     vertex = np.empty(count, [(n, "<f4") for n in ("x", "y", "z", "nx", "ny", "nz")] + [(n, "u1") for n in "rgb"])
     for k, axis in enumerate("xyz"):
         vertex[axis], vertex["n" + axis] = content.vertices[:, k], content.normals[:, k]
-    colours = np.rint(255 * vertex_colours(model, content.face, texture, content.photo)).astype(np.uint8)
+    colours = np.rint(255 * vertex_colours(model, content.face, texture, content.photo, content.vertices)).astype(
+        np.uint8
+    )
     for k, channel in enumerate("rgb"):
         vertex[channel] = colours[:, k]
     face = np.empty(len(model.triangles), [("count", "u1"), ("index", "<i4", 3)])

@@ -146,6 +146,7 @@ def check_settings(path: Path, options: FitOptions, overwrite: bool) -> None:
             "texture": options.texture,
             "export_camera": options.export_camera,
             "rig": options.rig,
+            "texture_size": options.texture_size,
             "exports": options.exports,
             "version": __version__,
             **{f"config.{key}": value for key, value in asdict(options.config).items()},

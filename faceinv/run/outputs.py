@@ -62,6 +62,8 @@ class FitOptions:
     """Whether GLBs hold the photos' cameras."""
     rig: bool = False
     """Whether GLBs hold morph targets and turnable eyes."""
+    texture_size: int | None = None
+    """Texels along each side of the textures; None for 1024."""
     exports: tuple[str, ...] = ()
     """Files on request: keys of `EXPORTS`."""
 
@@ -81,6 +83,7 @@ def write_result(
     extra: dict[str, Any],
     camera: bool = False,
     rig: bool = False,
+    texture_size: int | None = None,
     exports: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write all files of a result, each whole or not at all, the JSON last.
@@ -93,6 +96,7 @@ def write_result(
         extra: entries put first in the JSON.
         camera: whether the GLB holds the photo's camera.
         rig: whether it holds morph targets and turnable eyes.
+        texture_size: texels along each side of its texture; None for 1024.
         exports: files on request, keys of `EXPORTS`.
 
     Returns:
@@ -105,7 +109,7 @@ def write_result(
 
     paths = output_paths(folder, stem, exports)
     result.save(paths["npz"])
-    result.export(paths["glb"], texture, camera=camera, rig=rig)
+    result.export(paths["glb"], texture, camera=camera, rig=rig, texture_size=texture_size)
     save_image(paths["overlay"], result.overlay())
     if "3dface" in exports:
         result.export_parameters(paths["3dface"], "3dface")

@@ -116,6 +116,7 @@ def _finish(options: FitOptions, job: Job, outcome: FitResult | Exception) -> Re
             extra,
             camera=options.export_camera,
             rig=options.rig,
+            texture_size=options.texture_size,
             exports=options.exports,
         )
     except Exception as error:
