@@ -37,6 +37,8 @@ HEAT: Final = np.array(
     ]
 )
 """sRGB, from the least to the most, evenly spaced; lightness rises all the way."""
+_REACH: Final = 3
+"""px of a photo that a pixel of an enlarged crop depends on, at most."""
 _OUTSIDE: Final = (0.92, 0.92, 0.93)
 _CLAY: Final = (0.80, 0.78, 0.76)
 _KEY_LIGHT: Final = (-0.45, 0.55, 0.70)
@@ -144,27 +146,39 @@ def _averaged(values: NDArray[np.float64], finer: int, weight: NDArray[np.bool_]
 
 def _photo(photo: NDArray[np.float32], crop: FaceCrop) -> NDArray[np.float64]:
     """(S, S, 3) the crop, smooth where it is enlarged, plain grey outside of the photo."""
-    pixels, on_photo = crop.cut(photo)
+    window, shifted = _window(photo, crop)
+    inside = shifted.x0 >= _REACH and shifted.y0 >= _REACH
+    inside = inside and max(shifted.x0, shifted.y0) + shifted.side <= min(window.shape[:2]) - _REACH
+    if crop.zoom > 1 and inside:
+        return np.asarray(_enlarged(to_picture(window), shifted)) / 255.0
+    pixels, on_photo = shifted.cut(window)
     if crop.zoom > 1:
-        step = 1 / crop.zoom
-        picture = to_picture(photo)
-        enlarged = picture.transform(
-            (crop.size, crop.size),
-            Image.Transform.AFFINE,
-            (step, 0.0, crop.x0, 0.0, step, crop.y0),
-            Image.Resampling.BICUBIC,
-        )
+        picture = to_picture(window)
         # Near the photo's edge the cubic has no neighbours and leaves black; the linear one has.
-        blank = np.asarray(
-            Image.new("L", picture.size, 255).transform(
-                (crop.size, crop.size),
-                Image.Transform.AFFINE,
-                (step, 0.0, crop.x0, 0.0, step, crop.y0),
-                Image.Resampling.BICUBIC,
-            )
-        )
-        pixels = np.where((blank == 255)[..., None], np.asarray(enlarged) / 255.0, pixels)
+        whole = np.asarray(_enlarged(Image.new("L", picture.size, 255), shifted)) == 255
+        pixels = np.where(whole[..., None], np.asarray(_enlarged(picture, shifted)) / 255.0, pixels)
     return np.where(on_photo[..., None], np.clip(pixels, 0.0, 1.0), np.array(_OUTSIDE)).astype(np.float64)
+
+
+def _window(photo: NDArray[np.float32], crop: FaceCrop) -> tuple[NDArray[np.float32], FaceCrop]:
+    """The part of a photo that a crop needs, and the crop in it."""
+    margin = _REACH + round(2 / crop.zoom)
+    height, width = photo.shape[:2]
+    left, right = (int(np.clip(x, 0, width)) for x in (crop.x0 - margin, crop.x0 + crop.side + margin + 1))
+    top, bottom = (int(np.clip(y, 0, height)) for y in (crop.y0 - margin, crop.y0 + crop.side + margin + 1))
+    if right <= left or bottom <= top:  # beside the photo
+        return photo, crop
+    return photo[top:bottom, left:right], FaceCrop(crop.x0 - left, crop.y0 - top, crop.side, crop.size)
+
+
+def _enlarged(picture: Image.Image, crop: FaceCrop) -> Image.Image:
+    step = 1 / crop.zoom
+    return picture.transform(
+        (crop.size, crop.size),
+        Image.Transform.AFFINE,
+        (step, 0.0, crop.x0, 0.0, step, crop.y0),
+        Image.Resampling.BICUBIC,
+    )
 
 
 def heat(values: NDArray[np.float64]) -> NDArray[np.float64]:

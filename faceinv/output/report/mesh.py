@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
+    from faceinv.output.report.content import ReportContent
 
 __all__ = ["MOVE_STEP", "FaceArrays", "ModelArrays", "Unit", "face_arrays", "model_arrays"]
 
@@ -119,21 +120,16 @@ def _model_arrays(model: MorphableModel) -> ModelArrays:
     return ModelArrays(packed, directions, named)
 
 
-def face_arrays(model: MorphableModel, face: Face, deviation: NDArray[np.float64] | None) -> FaceArrays:
-    """A face's own part of a page.
-
-    Args:
-        model: the model.
-        face: the face.
-        deviation: (N,) mm, or None where it is not known.
-    """
+def face_arrays(content: ReportContent) -> FaceArrays:
+    """A face's own part of a page."""
+    model, face, deviation = content.model, content.face, content.deviation
     shared = model_arrays(model)
     values, units = _units(model, face, shared)
     # What units do not say of the expression, and the fit does, is part of the face at rest.
-    rest = face.vertices(model) - model.expression_basis @ (shared.directions @ values)
+    rest = content.vertices - model.expression_basis @ (shared.directions @ values)
     low, high = rest.min(axis=0), rest.max(axis=0)
     size = np.maximum(high - low, 1e-6)
-    albedo = np.clip(face.vertex_albedo(model), 0.0, 1.0)
+    albedo = np.clip(content.albedo, 0.0, 1.0)
     if model.albedo_space == "linear":
         albedo = linear_to_srgb(albedo)
     skin = np.unique(model.triangles[model.face_mask])

@@ -76,7 +76,7 @@ def report_page(content: ReportContent) -> str:
         FaceinvError: where three.js is not at hand.
     """
     model, face = content.model, content.face
-    shared, own = model_arrays(model), face_arrays(model, face, content.deviation)
+    shared, own = model_arrays(model), face_arrays(content)
     skin = pictures.draw_skin(content)
     modes = [(key, name) for key, (name, _) in _MODES.items() if _is_shown(key, skin, own)]
     presets = _presets(own.units) if shared.named else {"As fitted": None, "Neutral": {}}
