@@ -139,21 +139,9 @@ def test_a_model_without_named_units_is_moved_by_its_modes() -> None:
     camera = Camera(0.5, np.eye(3), np.array([60.0, 60.0]))
     face = dataclasses.replace(Face.mean(model, camera, ambient()), expression=np.full(model.expression_count, -4.0))
     marks = camera.project(model.landmarks(model.mean))[:, :2]
+    surface, colours = face.vertices(model), face.vertex_albedo(model)
     page = report_page(
-        ReportContent(
-            "toy",
-            model,
-            face,
-            face.vertices(model),
-            face.vertex_albedo(model),
-            "smooth",
-            None,
-            marks,
-            marks,
-            None,
-            "Done.",
-            True,
-        )
+        ReportContent("toy", model, face, surface, colours, "smooth", None, marks, marks, None, "Done.", True)
     )
     told = json.loads(script(page, "page"))
     assert [unit["value"] for unit in told["units"]] == [-4.0] * min(model.expression_count, 10)

@@ -117,11 +117,9 @@ def fit_folder(
         raise
     finally:
         summary.write()
-        if "report" in options.exports:
-            write_index(output / INDEX, folder, summary)
-    return FolderOutcome(
-        inventory, summary.failed, summary.path, output / INDEX if "report" in options.exports else None
-    )
+        if index is not None:
+            write_index(index, folder, summary)
+    return FolderOutcome(inventory, summary.failed, summary.path, index)
 
 
 def _check_files(jobs: Sequence[Job], output: Path, options: FitOptions) -> None:

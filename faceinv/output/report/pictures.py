@@ -87,15 +87,9 @@ def draw_skin(content: ReportContent) -> str:
     """The photo as a texture of the 3D view, as a URL with it inside; empty where there is no photo."""
     if content.photo is None:
         return ""
-    skin = texture_image(
-        content.model,
-        content.face,
-        "photo",
-        content.photo,
-        _TEXTURE,
-        content.vertices,
-        moving=bool(content.model.part_names),
-    )
+    # A model with eyes and teeth of its own moves them, and wants them whole.
+    model, moving = content.model, bool(content.model.part_names)
+    skin = texture_image(model, content.face, "photo", content.photo, _TEXTURE, content.vertices, moving=moving)
     return _jpeg(Image.fromarray(skin))
 
 
