@@ -150,7 +150,9 @@ def _photo(photo: NDArray[np.float32], crop: FaceCrop) -> NDArray[np.float64]:
     inside = shifted.x0 >= _REACH and shifted.y0 >= _REACH
     inside = inside and max(shifted.x0, shifted.y0) + shifted.side <= min(window.shape[:2]) - _REACH
     if crop.zoom > 1 and inside:
-        return np.asarray(_enlarged(to_picture(window), shifted)) / 255.0
+        box = (shifted.x0, shifted.y0, shifted.x0 + shifted.side, shifted.y0 + shifted.side)
+        size = (crop.size, crop.size)
+        return np.asarray(to_picture(window).resize(size, Image.Resampling.BICUBIC, box=box)) / 255.0
     pixels, on_photo = shifted.cut(window)
     if crop.zoom > 1:
         picture = to_picture(window)
