@@ -14,6 +14,7 @@ import numpy as np
 
 from faceinv.output.report.packing import Packed, pack
 from faceinv.photo.color import linear_to_srgb
+from faceinv.render.eye_colour import eye_colours, with_eye_colours
 from faceinv.render.uv import texture_layout
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def face_arrays(content: ReportContent) -> FaceArrays:
     rest = content.vertices - model.expression_basis @ (shared.directions @ values)
     low, high = rest.min(axis=0), rest.max(axis=0)
     size = np.maximum(high - low, 1e-6)
-    albedo = np.clip(content.albedo, 0.0, 1.0)
+    albedo = np.clip(_albedo(content), 0.0, 1.0)
     if model.albedo_space == "linear":
         albedo = linear_to_srgb(albedo)
     skin = np.unique(model.triangles[model.face_mask])
@@ -145,6 +146,12 @@ def face_arrays(content: ReportContent) -> FaceArrays:
         arrays["deviation"] = np.rint(255 * share).astype(np.uint8)[None]
         span = least, most
     return FaceArrays(pack(arrays, level=1), low.tolist(), size.tolist(), units, span, ((low + high) / 2).tolist())
+
+
+def _albedo(content: ReportContent) -> NDArray[np.float64]:
+    """(N, 3) with eyes as the photo shows them."""
+    eyes = None if content.photo is None else eye_colours(content.model, content.face, content.photo)
+    return content.albedo if eyes is None else with_eye_colours(content.model, content.albedo, eyes)
 
 
 def _units(model: MorphableModel, face: Face, shared: ModelArrays) -> tuple[NDArray[np.float64], tuple[Unit, ...]]:
