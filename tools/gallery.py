@@ -169,12 +169,12 @@ def show_sample(browser: Browser) -> None:
         result = faceinv.fit(photo)
     with opened(browser, result, "sample.jpg") as report:
         save(sheet([row_of(report)]), "row.jpg")
-        cells = [(name, report.head(units=units)) for name, units in _EXPRESSIONS.items()]
-        save(sheet([cells[:5], cells[5:]]), "gallery/expressions.jpg")
+        aside = [("", report.head("shape", -0.6, units=units)) for units in _EXPRESSIONS.values()]
+        front = [(name, report.head(units=units)) for name, units in _EXPRESSIONS.items()]
+        save(sheet([aside, front]), "gallery/expressions.jpg")
         turns = (-1.3, -0.65, 0.0, 0.65, 1.3)
-        save(
-            sheet([[("", report.head(mode, yaw)) for yaw in turns] for mode in ("photo", "shape")]), "gallery/turns.jpg"
-        )
+        rows = [[("", report.head(mode, yaw)) for yaw in turns] for mode in ("photo", "shape")]
+        save(sheet(rows), "gallery/turns.jpg")
         save(sheet([[(name, report.head(mode, -0.5)) for mode, name in _MODES.items()]]), "gallery/manners.jpg")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sample.html"
