@@ -91,7 +91,7 @@ class Report:
                     slider.value = value;
                     slider.dispatchEvent(new Event("input"));
                 }
-                Object.assign(window.faceinv.state, { yaw, pitch, zoom: 1.12 });
+                Object.assign(window.faceinv.state, { yaw, pitch, zoom: 1.0 });
                 window.faceinv.redraw();
                 return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
             }""",

@@ -20,7 +20,7 @@ from faceinv.face.lighting import LIGHTING_COUNT
 from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
-from faceinv.files import read_arrays, write_whole
+from faceinv.files import read_arrays, write_arrays, write_whole
 from faceinv.fitting.extension import extended
 from faceinv.fitting.solver import Iteration, Status
 from faceinv.fitting.uncertainty import surface_std
@@ -240,7 +240,16 @@ class FitResult:
                 "an overlay needs the photo, and this result was read from a file. "
                 "Give the photo: result.overlay(photo)."
             )
-        return draw_overlay(self.model, self.face, shown, self.landmarks_target, self.landmarks2d, self.shading)
+        return draw_overlay(
+            self.model,
+            self.face,
+            shown,
+            self.landmarks_target,
+            self.landmarks2d,
+            self.shading,
+            vertices=self.vertices,
+            albedo=self.vertex_albedo,
+        )
 
     def export(
         self,
@@ -365,7 +374,7 @@ class FitResult:
         if path.suffix.lower() != ".npz":
             raise InputError(f"results are saved as '.npz'; '{path.name}' has the suffix '{path.suffix}'.")
         with write_whole(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **self._fields())
+            write_arrays(stream, self._fields())
 
     def _fields(self) -> dict[str, Any]:
         return {
