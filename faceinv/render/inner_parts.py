@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from faceinv.face.lighting import sh_basis
-from faceinv.face.mesh import vertex_normals
+from faceinv.face.mesh import triangle_normals
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 from faceinv.render.atlas import atlas_of
 
@@ -42,14 +42,14 @@ def with_painted_mouth(
     chosen = [part for part in _LIGHT_SHARE if part in model.part_names]
     if not chosen:
         return image
-    share = np.zeros(model.vertex_count)
-    for part in chosen:
-        share[model.triangles[model.part(part)]] = _LIGHT_SHARE[part]
-    albedo = face.vertex_albedo(model)
+    colours = np.zeros((model.vertex_count, 3))
     light = _light(model, face, vertices)
-    if model.albedo_space == "srgb":  # the fit's light is one of encoded colours
-        albedo, light = srgb_to_linear(np.clip(albedo, 0, 1)), srgb_to_linear(np.clip(light, 0, 1))
-    colours = linear_to_srgb(np.clip(albedo * share[:, None] * light, 0.0, 1.0))
+    for part in chosen:
+        here = np.unique(model.triangles[model.part(part)])
+        albedo = model.mean_albedo[here] + model.albedo_basis[here].astype(np.float64) @ face.albedo
+        if model.albedo_space == "srgb":
+            albedo = srgb_to_linear(np.clip(albedo, 0, 1))
+        colours[here] = linear_to_srgb(np.clip(_LIGHT_SHARE[part] * albedo * light, 0.0, 1.0))
     atlas = atlas_of(model, len(image))
     texels = image.reshape(-1, 3)[atlas.texels]
     painted = model.part(*chosen)[atlas.shown]
@@ -59,10 +59,13 @@ def with_painted_mouth(
 
 
 def _light(model: MorphableModel, face: Face, vertices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) the fitted light on the part of the face that the camera sees."""
-    skin = np.unique(model.triangles[model.face_mask])
-    normals = vertex_normals(vertices, model.triangles)[skin] @ face.camera.rotation.T
+    """(3,) linear: the fitted light on the part of the face that the camera sees."""
+    normals = triangle_normals(vertices, model.triangles[model.face_mask])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    normals = normals @ face.camera.rotation.T
     seen = normals[normals[:, 2] > 0.3]
     light = np.median(sh_basis(seen if len(seen) else normals) @ face.lighting, axis=0)
+    if model.albedo_space == "srgb":  # the fit's light is one of encoded colours
+        light = srgb_to_linear(np.clip(light, 0, 1))
     result: NDArray[np.float64] = np.maximum(light, 0.02)
     return result
