@@ -20,7 +20,7 @@ from faceinv.face.lighting import LIGHTING_COUNT
 from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
-from faceinv.files import read_arrays, write_whole
+from faceinv.files import read_arrays, write_arrays, write_whole
 from faceinv.fitting.extension import extended
 from faceinv.fitting.solver import Iteration, Status
 from faceinv.fitting.uncertainty import surface_std
@@ -113,8 +113,15 @@ class FitResult:
             f"{self.landmark_error:.1%} of the eye distance, photometric RMSE {self.photometric_rmse:.3f}>"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report, in a frame of its own."""
+        from faceinv.fitting.reporting import report_content
+        from faceinv.output.report.page import framed_report
+
+        return framed_report(report_content(self, "face"))
+
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the overlay."""
+        """What a notebook shows that cannot show pages: the overlay."""
         if self.photo is None:
             return None
         stream = io.BytesIO()
@@ -236,27 +243,111 @@ class FitResult:
                 "an overlay needs the photo, and this result was read from a file. "
                 "Give the photo: result.overlay(photo)."
             )
-        return draw_overlay(self.model, self.face, shown, self.landmarks_target, self.landmarks2d, self.shading)
+        return draw_overlay(
+            self.model,
+            self.face,
+            shown,
+            self.landmarks_target,
+            self.landmarks2d,
+            self.shading,
+            vertices=self.vertices,
+            albedo=self.vertex_albedo,
+        )
 
-    def export(self, path: str | Path, texture: Texture = "albedo", *, camera: bool = False) -> None:
+    def export(
+        self,
+        path: str | Path,
+        texture: Texture = "albedo",
+        *,
+        camera: bool = False,
+        rig: bool = False,
+        texture_size: int | None = None,
+    ) -> None:
         """Write the face as `.glb`, `.obj` (with `.mtl` and texture) or `.ply`, by suffix; see `faceinv.output.export`.
 
         Args:
             path: where.
-            texture: `albedo` or `photo`.
+            texture: `albedo` (reflectance, without light), `photo` (the photo's own colours, completed where it does
+                not show the surface) or `photo-delit` (these without the fitted light).
             camera: with the photo's camera in it, through which the face is seen as in the photo; `.glb` only.
+            rig: with the named expressions as morph targets and eyes that turn (`faceinv.output.face_glb`); `.glb`
+                only, and of models with named expression units.
+            texture_size: texels along each side of the texture; None for 1024.
 
         Raises:
-            InputError: for another suffix, a folder that cannot be written, or a photo texture without a photo.
+            InputError: for another suffix, texture or size, a folder that cannot be written, a photo texture without a
+                photo, or a rig of a model without named units.
         """
         from faceinv.output.export import export_face
 
-        if texture == "photo" and self.photo is None:
+        if texture in ("photo", "photo-delit") and self.photo is None:
             raise InputError(
                 "a photo texture needs the photo, and this result was read from a file. "
                 "Use result.with_photo(photo) first."
             )
-        export_face(self.model, self.face, Path(path), texture, self.photo, self.image_size if camera else None)
+        export_face(
+            self.model,
+            self.face,
+            Path(path),
+            texture,
+            self.photo,
+            self.image_size if camera else None,
+            rig,
+            texture_size,
+            self.vertices,
+        )
+
+    def report(self, path: str | Path, *, name: str = "face") -> None:
+        """Write a page for a browser, in one file that needs no network: photo and render, the head in 3D with sliders
+        for its expression, how the fit converged, and all numbers. Without a photo it lacks what needs one.
+
+        Args:
+            path: where; ends in `.html`.
+            name: what the page is called, as the photo's name.
+
+        Raises:
+            InputError: for another suffix or a folder that cannot be written.
+        """
+        from faceinv.fitting.reporting import report_content
+        from faceinv.output.report.page import write_report
+
+        path = Path(path)
+        if path.suffix.lower() != ".html":
+            raise InputError(f"reports are written as '.html'; '{path.name}' has the suffix '{path.suffix}'.")
+        write_report(report_content(self, name), path)
+
+    def show(self) -> Path:
+        """Open the report in the browser; it is written to a temporary folder.
+
+        Returns:
+            the page's path.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        from faceinv.output.report.browser import open_page, temporary_page
+
+        path = temporary_page()
+        self.report(path)
+        open_page(path)
+        return path
+
+    def export_parameters(self, path: str | Path, layout: Literal["3dface"] = "3dface") -> None:
+        """Write identity and expression as another program has them.
+
+        Args:
+            path: a text file.
+            layout: `3dface`, that of the data set of Guo et al. 2018 (`faceinv.output.parameters_3dface`), for faces of
+                the Basel Face Model 2009.
+
+        Raises:
+            InputError: for another layout, a model that has no such parameters, or a place that cannot be written.
+        """
+        from faceinv.output.parameters_3dface import write_3dface
+
+        if layout != "3dface":
+            raise InputError(f"layout is {layout!r}; expected '3dface'.")
+        write_3dface(self.model, self.model_source, self.face, Path(path))
 
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).
@@ -299,7 +390,7 @@ class FitResult:
         if path.suffix.lower() != ".npz":
             raise InputError(f"results are saved as '.npz'; '{path.name}' has the suffix '{path.suffix}'.")
         with write_whole(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **self._fields())
+            write_arrays(stream, self._fields())
 
     def _fields(self) -> dict[str, Any]:
         return {
