@@ -61,6 +61,10 @@ class _Camera(StrEnum):
     WEAK = "weak"
 
 
+class _Export(StrEnum):
+    PAPER = "3dface"
+
+
 class _Face(StrEnum):
     ALL = "all"
     LARGEST = "largest"
@@ -118,6 +122,13 @@ def fit(
         bool,
         typer.Option("--rig", help="A GLB that moves: expressions as morph targets by ARKit's names, eyes as nodes."),
     ] = False,
+    export: Annotated[
+        list[_Export] | None,
+        typer.Option(
+            help="One more file: 3dface, STEM_3dface.txt, identity and expression as the data set 3DFace has them "
+            "(Basel 2009 only).",
+        ),
+    ] = None,
     texture: Annotated[
         _Texture,
         typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own, with its light or without."),
@@ -171,9 +182,10 @@ def fit(
         distance=distance,
         estimate_distance=estimate_distance,
     )
-    options = FitOptions(
-        model, backend, settings, texture.value, export_camera, rig, texture_size, report=report, write_pts=write_pts
-    )
+    exports = [kind.value for kind in export or ()]
+    exports += [kind for kind, wanted in (("report", report), ("landmarks", write_pts)) if wanted]
+    asked = tuple(dict.fromkeys(exports))
+    options = FitOptions(model, backend, settings, texture.value, export_camera, rig, texture_size, asked)
     contents: dict[Path, bytes] = {}
     if _PIPE in paths:
         if len(paths) > 1:
@@ -249,7 +261,7 @@ def fit_images(
     if given > 1:  # `*.png` in a folder with results; one that is given by itself is meant
         images = without_own_pictures(images) or images
     stems = unique_stems(images)
-    outputs = [path for stem in stems for path in output_paths(output, stem, options.extras).values()]
+    outputs = [path for stem in stems for path in output_paths(output, stem, options.exports).values()]
     refuse_overwriting([*images, *(path for path in (landmarks, mask) if path is not None)], outputs)
     failed = 0
     with reporter(quiet, machine=machine) as report, ExitStack() as compiling:
@@ -298,7 +310,7 @@ def _prepare(options: FitOptions, report: Reporter, compiling: ExitStack) -> Fit
     from faceinv.run import warmup
 
     fitter = Fitter(options.model, options.backend, options.config)
-    check_model(fitter.model, options)
+    check_model(fitter.model, fitter.model_source, options)
     if warmup.needs_compiling(fitter):
         report.note(warmup.FIRST_RUN)
         compiling.enter_context(warmup.counted_compiling(report.counter("compiling kernels")))

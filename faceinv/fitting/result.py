@@ -329,6 +329,23 @@ class FitResult:
         open_page(path)
         return path
 
+    def export_parameters(self, path: str | Path, layout: Literal["3dface"] = "3dface") -> None:
+        """Write identity and expression as another program has them.
+
+        Args:
+            path: a text file.
+            layout: `3dface`, that of the data set of Guo et al. 2018 (`faceinv.output.parameters_3dface`), for faces of
+                the Basel Face Model 2009.
+
+        Raises:
+            InputError: for another layout, a model that has no such parameters, or a place that cannot be written.
+        """
+        from faceinv.output.parameters_3dface import write_3dface
+
+        if layout != "3dface":
+            raise InputError(f"layout is {layout!r}; expected '3dface'.")
+        write_3dface(self.model, self.model_source, self.face, Path(path))
+
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).
 

@@ -187,8 +187,9 @@ def _photo(photo: NDArray[np.float32], crop: FaceCrop) -> NDArray[np.float32]:
     high = np.ceil([crop.x0 + crop.side, crop.y0 + crop.side]).astype(int) + 4
     columns, rows = (np.clip(np.arange(low[k], high[k]), 0, photo.shape[1 - k] - 1) for k in range(2))
     part = to_picture(photo[np.ix_(rows, columns)])
-    place = (step, 0.0, crop.x0 - low[0], 0.0, step, crop.y0 - low[1])
-    pixels = np.asarray(part.transform(size, Image.Transform.AFFINE, place, Image.Resampling.BICUBIC))
+    left, top = crop.x0 - low[0], crop.y0 - low[1]
+    box = (left, top, left + crop.side, top + crop.side)
+    pixels = np.asarray(part.resize(size, Image.Resampling.BICUBIC, box))
     across, down = (start + step * (np.arange(crop.size) + 0.5) for start in (crop.x0, crop.y0))
     height, width = photo.shape[:2]
     on_photo = ((down >= 0) & (down < height))[:, None] & ((across >= 0) & (across < width))
