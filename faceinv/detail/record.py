@@ -80,7 +80,7 @@ class Detail:
         maps: relief in `window`.
         window: where it lies in the photo.
         image_size: (width, height) px of the photo.
-        scale: px per mm, at the depth of the model's origin: what displacement is multiplied by to become depth.
+        scale: px per mm of the photo's camera, at the depth of the model's origin.
         formulation: `robust` or `paper`: which energy was minimised.
         status: why the solver stopped; its value is a sentence, its `success` says whether there is relief.
         cost: E and its parts by name at the end, over the pixels that were solved for: `total`, `photometric`, `size`,
@@ -90,6 +90,7 @@ class Detail:
         colour_direction: (3,) unit: how the skin's log linear RGB varies, along which differences count as albedo; None
             where colours were not used.
         warnings: sentences on what the photo lacks, such as colour.
+        kappa: 1/mm, of the photo's camera: one over its distance.
     """
 
     maps: DetailMaps = field(repr=False)
@@ -103,6 +104,7 @@ class Detail:
     pixel: float = 0.0
     colour_direction: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
+    kappa: float = 0.0
 
     @property
     def iterations(self) -> int:
@@ -127,7 +129,11 @@ class Detail:
     @property
     def depth(self) -> NDArray[np.float32]:
         """(H, W) px: the coarse depth with relief."""
-        return self._whole(self.maps.coarse_depth + np.float32(self.scale) * self.maps.displacement, np.nan)
+        # The camera's depth is z / (1 - kappa z) px, for z in mm times the scale.
+        coarse = self.maps.coarse_depth
+        z = coarse / np.float32(self.scale) / (1 + np.float32(self.kappa / self.scale) * coarse)
+        z = z + self.maps.displacement
+        return self._whole(np.float32(self.scale) * z / (1 - np.float32(self.kappa) * z), np.nan)
 
     @property
     def coarse_normals(self) -> NDArray[np.float32]:

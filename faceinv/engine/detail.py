@@ -41,8 +41,9 @@ and gives half the gradient and half the (majorised, Gauss-Newton) Hessian, as e
     H =  G^T (A_p + t I) G + mu1 I + A^T l A
 
 `solve` takes steps of conjugate gradients, preconditioned by H's diagonal, on `H step = -g` from 0. All of it is
-stencils. Arrays are of the engine's dtype (`EngineSettings.dtype`). Displacements, systems and steps stay on the device; costs (B,) and counts go to the host. Sums run in an
-order that depends on the size of the problem alone: same input, same bits.
+stencils. Arrays are of the engine's dtype (`EngineSettings.dtype`). Displacements, systems and steps stay on the
+device; costs (B,) and counts go to the host. Sums run in an order that depends on the size of the problem alone: same
+input, same bits.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
+from faceinv.face.lighting import SH_CONSTANTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +68,7 @@ __all__ = [
     "DetailLinearization",
     "DetailProblem",
     "DetailWeights",
+    "basis_constants",
     "corners_of",
 ]
 
@@ -148,6 +152,11 @@ class DetailProblem:
     def corners(self) -> NDArray[np.bool_]:
         """(B, H + 1, W + 1): corners that belong to a pixel of the mask."""
         return corners_of(self.mask)
+
+
+def basis_constants() -> NDArray[np.float64]:
+    """(9,) the constants of the basis functions `1, y, z, x, xy, yz, 3z^2-1, xz, x^2-y^2`."""
+    return np.array(SH_CONSTANTS)[[0, 1, 1, 1, 2, 2, 3, 2, 4]]
 
 
 def corners_of(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
