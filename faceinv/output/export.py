@@ -16,7 +16,6 @@ surface are shown.
 
 from __future__ import annotations
 
-import importlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,12 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import Image
 
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.files import write_whole
-from faceinv.output.gltf_camera import add_camera
+from faceinv.output.face_glb import AXES, face_glb
 from faceinv.output.picture import save_image
 from faceinv.render.texture import texture_image, vertex_colours
 from faceinv.render.uv import texture_layout
@@ -46,8 +44,6 @@ __all__ = ["SUFFIXES", "export_face"]
 
 SUFFIXES: Final = (".glb", ".obj", ".ply")
 
-_AXES: Final = "x to the image's right, y up, z towards the viewer"
-
 
 @dataclass(frozen=True)
 class _Content:
@@ -59,6 +55,7 @@ class _Content:
     photo: NDArray[np.float32] | None
     image_size: tuple[int, int] | None
     """(width, height) px of the photo, where its camera is written too."""
+    rig: bool
 
     @cached_property
     def vertices(self) -> NDArray[np.float64]:
@@ -82,6 +79,7 @@ def export_face(
     texture: Texture = "albedo",
     photo: NDArray[np.float32] | None = None,
     image_size: tuple[int, int] | None = None,
+    rig: bool = False,
 ) -> None:
     """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
 
@@ -92,10 +90,11 @@ def export_face(
         texture: `albedo` (reflectance, without light) or `photo` (the photo's own colours).
         photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
         image_size: (width, height) px of the photo: with it a GLB holds its camera.
+        rig: whether a GLB holds morph targets and turnable eyes (`faceinv.output.face_glb`).
 
     Raises:
-        InputError: for another suffix or texture, a camera in a file that cannot hold one, a place that cannot be
-            written, or a photo texture without a photo.
+        InputError: for another suffix or texture, a camera or rig in a file that cannot hold one, a rig of a model
+            without named units, a place that cannot be written, or a photo texture without a photo.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -105,44 +104,21 @@ def export_face(
         raise InputError(f"cannot write '{path}': it is a folder. Give a file name in it.")
     if image_size is not None and suffix != ".glb":
         raise InputError(f"'{path.name}': only a .glb holds the camera. Export a .glb, or leave the camera out.")
-    content = _Content(model, face, texture, photo, image_size)
+    if rig and suffix != ".glb":
+        raise InputError(f"'{path.name}': only a .glb holds a rig. Export a .glb, or leave the rig out.")
+    content = _Content(model, face, texture, photo, image_size, rig)
     {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](content, path)
 
 
 def _write_glb(content: _Content, path: Path) -> None:
-    trimesh: Any = importlib.import_module("trimesh")
-    model, texture = content.model, content.texture
-    # A corner of glTF has one index for everything: vertices on a seam of the texture are written once for each side.
-    corners = np.stack([model.triangles.ravel(), model.uv_triangles.ravel()], axis=1)
-    pairs, index = np.unique(corners, axis=0, return_inverse=True)
-    material = trimesh.visual.material.PBRMaterial(
-        name=texture,
-        baseColorTexture=Image.fromarray(content.image()),
-        baseColorFactor=[255, 255, 255, 255],
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
-        doubleSided=True,
-    )
-    mesh = trimesh.Trimesh(
-        vertices=content.vertices[pairs[:, 0]] / 1000,
-        faces=index.reshape(-1, 3),
-        vertex_normals=content.normals[pairs[:, 0]],
-        visual=trimesh.visual.TextureVisuals(uv=texture_layout(model)[pairs[:, 1]], material=material),
-        process=False,
-    )
-
-    def finish(tree: dict[str, Any]) -> None:
-        tree["asset"]["generator"] = f"faceinv {__version__}"
-        tree["asset"]["extras"] = {"unit": "metre", "axes": _AXES, "texture": texture}
-        if content.image_size is not None:
-            add_camera(tree, content.face.camera, content.image_size)
-        if texture == "photo":
-            tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), "KHR_materials_unlit"})
-            for entry in tree["materials"]:
-                entry.setdefault("extensions", {})["KHR_materials_unlit"] = {}
-
-    encoded = trimesh.exchange.gltf.export_glb(
-        trimesh.Scene({"face": mesh}), include_normals=True, tree_postprocessor=finish
+    encoded = face_glb(
+        content.model,
+        content.face,
+        content.image(),
+        content.texture,
+        unlit=content.texture == "photo",
+        rig=content.rig,
+        image_size=content.image_size,
     )
     with write_whole(path) as temporary:
         temporary.write_bytes(encoded)
@@ -161,7 +137,7 @@ def _write_obj(content: _Content, path: Path) -> None:
     vertex, uv = model.triangles + 1, model.uv_triangles + 1
     faces = np.stack([vertex, uv, vertex], axis=2).reshape(-1, 9)
     parts = [
-        f"# faceinv {__version__}\n# unit: millimetre; axes: {_AXES}\nmtllib {material_file}\no face\n",
+        f"# faceinv {__version__}\n# unit: millimetre; axes: {AXES}\nmtllib {material_file}\no face\n",
         _lines("v %.5f %.5f %.5f", content.vertices),
         _lines("vt %.6f %.6f", texture_layout(model)),
         _lines("vn %.5f %.5f %.5f", content.normals),
@@ -196,7 +172,7 @@ def _write_ply(content: _Content, path: Path) -> None:
         "ply",
         "format binary_little_endian 1.0",
         f"comment faceinv {__version__}",
-        f"comment unit: millimetre; axes: {_AXES}",
+        f"comment unit: millimetre; axes: {AXES}",
         f"comment colours: {texture}, sRGB",
         f"element vertex {count}",
         *(f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")),
