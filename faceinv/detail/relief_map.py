@@ -47,6 +47,9 @@ _FEATHER_MM: Final = 1.5
 """Relief fades in over this length behind the edge of what is seen."""
 _SLACK_MM: Final = 1.5
 """How far behind the seen surface a texel may be to be seen."""
+_TO_MIDDLES: Final = (-0.125, 1.25, -0.125)
+"""A detail's displacement of a pixel is the mean at its corners, which flattens what is a few pixels wide: convolved
+with this, along either axis, it is what a cubic through the corners has in the middle."""
 _LEVELS: Final = 5
 _HALF_GAUSS: Final = float(np.sqrt(2 * np.log(2)) / (2 * np.pi))
 """The deviation of the Gaussian, in wavelengths, that lets half of a wave through."""
@@ -245,7 +248,7 @@ class _Seen:
         self._prepare()
 
     def _prepare(self) -> None:
-        from scipy.ndimage import distance_transform_edt, spline_filter
+        from scipy.ndimage import convolve1d, distance_transform_edt, spline_filter
 
         maps, scale = self.detail.maps, float(self.face.camera.scale)
         mask = maps.mask & np.isfinite(maps.displacement) & np.isfinite(maps.coarse_depth)
@@ -254,7 +257,10 @@ class _Seen:
             return
         nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
         # Beyond the mask its edge goes on, so that the spline does not swing there.
-        self.spline = spline_filter(maps.displacement[tuple(nearest)].astype(np.float64), 3, mode="nearest")
+        relief = maps.displacement[tuple(nearest)].astype(np.float64)
+        for axis in (0, 1):
+            relief = convolve1d(relief, _TO_MIDDLES, axis=axis, mode="nearest")
+        self.spline = spline_filter(relief, 3, mode="nearest")
         self.depth = maps.coarse_depth[tuple(nearest)].astype(np.float64)
         inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
         self.inside = _ramp(inside / max(_FEATHER_MM * scale, 1.5))

@@ -25,6 +25,8 @@ __all__ = ["DrapedFace", "drape", "relit", "relit_photo"]
 
 _MOST: Final = 4.0
 """By how much relief brightens or darkens a pixel of a photo at most."""
+_SHARPNESS: Final = 0.5
+"""Means are taken over texels under this share of a pixel's width: over all of it, slopes would be flattened."""
 _DARKEST: Final = 0.02
 """Radiance of albedo 1, below which light is not divided by."""
 
@@ -110,7 +112,7 @@ def drape(
     draw(
         *(pixels.triangle[0], visibility.barycentric[0], pixels.needed("normal")[0]),
         *(mesh.face_mask, mesh.triangles, mesh.uv_triangles, points, chart.uv.copy()),
-        *(1 / float(camera.scale), GRAZING, float(strength)),
+        *(_SHARPNESS / float(camera.scale), GRAZING, float(strength)),
         *(levels.values, levels.starts, levels.shapes, normals, displacement),
     )
     return DrapedFace(pixels, np.asarray(face.lighting, np.float64), model, normals, displacement)
