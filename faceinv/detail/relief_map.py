@@ -43,7 +43,7 @@ _FACING: Final = 0.3
 """Relief is believed fully from `GRAZING` plus this on."""
 _TEXELS_PER_PIXEL: Final = 2.0
 """With as many texels as this to a pixel of the face, normals come back from the texture as they were."""
-_FEATHER_MM: Final = 1.5
+_FEATHER_MM: Final = 1.0
 """Relief fades in over this length behind the edge of what is seen."""
 _SLACK_MM: Final = 1.5
 """How far behind the seen surface a texel may be to be seen."""
@@ -102,7 +102,7 @@ class ReliefMap:
         """Bake the detail of a photo.
 
         What the photo does not show stays flat: hidden and masked skin, and skin that is seen at a grazing angle
-        (weight `clip((n_z - .15) / .3, 0, 1)`), faded over 1.5 mm. Pixels are read by a cubic spline.
+        (weight `clip((n_z - .15) / .3, 0, 1)`), faded over 1 mm. Pixels are read by a cubic spline.
 
         Args:
             model: the model.

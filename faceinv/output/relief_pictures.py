@@ -7,7 +7,7 @@
 | displacement | 16-bit grey | mm along the surface's normal, `mm_at_zero + v mm_per_unit`; 32768 is none |
 
 Grey values are linear and without gamma. The displacement's scale makes .5 the middle level, as displacement modifiers
-of 3D programs expect, with a strength of `65536 mm_per_unit`.
+of 3D programs expect, with a strength of `65535 mm_per_unit`.
 """
 
 from __future__ import annotations
