@@ -29,6 +29,9 @@ __all__ = [
     "prolong",
 ]
 
+_UNSIGNED = np.uintp
+_NEXT = np.uintp(1)
+"""Indices without a sign: Numba looks whether others are below 0, which keeps loops from being vectorised."""
 _FAST = {"reassoc", "contract"}
 _inner = partial(kernel, fastmath=_FAST)
 _kernel = partial(parallel_kernel, fastmath=_FAST)
@@ -83,14 +86,18 @@ def photometric(d, target, gain, normal, weight, mask, light, metric, ray, weigh
     zero, one, two, three, tiny = real(0.0), real(1.0), real(2.0), real(3.0), real(1e-12)
     huber, slope, steep, soft = weights[0], weights[1], weights[2], weights[3]
     w00, w01, w02, w11, w12, w22 = metric[0, 0], metric[0, 1], metric[0, 2], metric[1, 1], metric[1, 2], metric[2, 2]
-    for y in prange(1, mask.shape[0] - 1):
+    for row in prange(1, mask.shape[0] - 1):
+        y = _UNSIGNED(row)
+        south = y + _NEXT
         seen, steps = zero, zero
-        b = -(real(y) - ray[1]) * ray[2]
-        for x in range(start[y], stop[y]):
+        b = -(real(row) - ray[1]) * ray[2]
+        for column in range(start[row], stop[row]):
+            x = _UNSIGNED(column)
+            east = x + _NEXT
             on = mask[y, x]
-            dx = (d[y, x + 1] + d[y + 1, x + 1] - d[y, x] - d[y + 1, x]) * ray[3]
-            dy = (d[y + 1, x] + d[y + 1, x + 1] - d[y, x] - d[y, x + 1]) * ray[3]
-            a = (real(x) - ray[0]) * ray[2]
+            dx = (d[y, east] + d[south, east] - d[y, x] - d[south, x]) * ray[3]
+            dy = (d[south, x] + d[south, east] - d[y, x] - d[y, east]) * ray[3]
+            a = (real(column) - ray[0]) * ray[2]
             nx, ny, nz, turned = _normal(normal, y, x, dx, dy, a, b, one, tiny)
             s0, x0, y0 = _channel(light, 0, nx, ny, nz, a, b, one, two, three)
             s1, x1, y1 = _channel(light, 1, nx, ny, nz, a, b, one, two, three)
@@ -116,8 +123,8 @@ def photometric(d, target, gain, normal, weight, mask, light, metric, ray, weigh
             system[2, y, x] = counts * (p0 * y0 + p1 * y1 + p2 * y2) + turn
             force[0, y, x] = turn * dx - counts * (x0 * q0 + x1 * q1 + x2 * q2)
             force[1, y, x] = turn * dy - counts * (y0 * q0 + y1 * q1 + y2 * q2)
-        cost[0, y] = seen
-        cost[1, y] = steps
+        cost[0, row] = seen
+        cost[1, row] = steps
 
 
 @_kernel
@@ -134,19 +141,23 @@ def curvatures(d, count, on, weights, start, stop, curve, bent, cost):
     real = d.dtype.type
     zero, two = real(0.0), real(2.0)
     size, strength, soft, per_area = weights[0], weights[1], weights[2], weights[3]
-    for y in prange(1, d.shape[0] - 1):
+    for row in prange(1, d.shape[0] - 1):
+        y = _UNSIGNED(row)
+        north, south = y - _NEXT, y + _NEXT
         sizes, bends = zero, zero
-        for x in range(start[y], stop[y]):
+        for column in range(start[row], stop[row]):
+            x = _UNSIGNED(column)
+            west, east = x - _NEXT, x + _NEXT
             c = d[y, x]
-            bend = (d[y - 1, x] + d[y + 1, x] + d[y, x - 1] + d[y, x + 1] - count[y, x] * c) * per_area
+            bend = (d[north, x] + d[south, x] + d[y, west] + d[y, east] - count[y, x] * c) * per_area
             root = np.sqrt(bend * bend + soft * soft)
             stiff = on[y, x] * strength / (two * root)
             curve[y, x] = stiff
             bent[y, x] = stiff * bend
             sizes += c * c
             bends += on[y, x] * (root - soft)
-        cost[0, y] = sizes * size
-        cost[1, y] = bends * strength
+        cost[0, row] = sizes * size
+        cost[1, row] = bends * strength
 
 
 @_kernel
@@ -158,19 +169,23 @@ def gradient_and_diagonal(
     one, two = real(1.0), real(2.0)
     size, per_area, half = weights[0], weights[3], ray[3]
     quarter = half * half
-    for y in prange(1, d.shape[0] - 1):
-        for x in range(start[y], stop[y]):
-            around = bent[y - 1, x] + bent[y + 1, x] + bent[y, x - 1] + bent[y, x + 1] - count[y, x] * bent[y, x]
-            upper = force[1, y - 1, x - 1] + force[1, y - 1, x]
-            lower = force[1, y, x - 1] + force[1, y, x]
-            left = force[0, y - 1, x - 1] + force[0, y, x - 1]
-            right = force[0, y - 1, x] + force[0, y, x]
+    for row in prange(1, d.shape[0] - 1):
+        y = _UNSIGNED(row)
+        north, south = y - _NEXT, y + _NEXT
+        for column in range(start[row], stop[row]):
+            x = _UNSIGNED(column)
+            west, east = x - _NEXT, x + _NEXT
+            around = bent[north, x] + bent[south, x] + bent[y, west] + bent[y, east] - count[y, x] * bent[y, x]
+            upper = force[1, north, west] + force[1, north, x]
+            lower = force[1, y, west] + force[1, y, x]
+            left = force[0, north, west] + force[0, y, west]
+            right = force[0, north, x] + force[0, y, x]
             gradient[y, x] = on[y, x] * (around * per_area + size * d[y, x] + half * (left - right + upper - lower))
-            stiff = curve[y - 1, x] + curve[y + 1, x] + curve[y, x - 1] + curve[y, x + 1]
+            stiff = curve[north, x] + curve[south, x] + curve[y, west] + curve[y, east]
             stiff += count[y, x] * count[y, x] * curve[y, x]
-            turns = system[0, y - 1, x - 1] + system[0, y - 1, x] + system[0, y, x - 1] + system[0, y, x]
-            turns += system[2, y - 1, x - 1] + system[2, y - 1, x] + system[2, y, x - 1] + system[2, y, x]
-            turns += two * (system[1, y - 1, x - 1] - system[1, y - 1, x] - system[1, y, x - 1] + system[1, y, x])
+            turns = system[0, north, west] + system[0, north, x] + system[0, y, west] + system[0, y, x]
+            turns += system[2, north, west] + system[2, north, x] + system[2, y, west] + system[2, y, x]
+            turns += two * (system[1, north, west] - system[1, north, x] - system[1, y, west] + system[1, y, x])
             diagonal = size + per_area * per_area * stiff + quarter * turns
             inverse_diagonal[y, x] = on[y, x] / (diagonal + (one - on[y, x]))
 
@@ -179,10 +194,14 @@ def gradient_and_diagonal(
 def _strains(p, system, curve, count, weights, ray, start, stop, bent, sums, differences):
     """Of a vector p: l times its Laplacian, and the sum and difference of (A + t I) times its slopes."""
     per_area, half = weights[3], ray[3]
-    for y in prange(1, p.shape[0] - 1):
-        for x in range(start[y], stop[y]):
-            c, right, below, across = p[y, x], p[y, x + 1], p[y + 1, x], p[y + 1, x + 1]
-            bent[y, x] = curve[y, x] * per_area * (p[y - 1, x] + below + p[y, x - 1] + right - count[y, x] * c)
+    for row in prange(1, p.shape[0] - 1):
+        y = _UNSIGNED(row)
+        north, south = y - _NEXT, y + _NEXT
+        for column in range(start[row], stop[row]):
+            x = _UNSIGNED(column)
+            west, east = x - _NEXT, x + _NEXT
+            c, right, below, across = p[y, x], p[y, east], p[south, x], p[south, east]
+            bent[y, x] = curve[y, x] * per_area * (p[north, x] + below + p[y, west] + right - count[y, x] * c)
             dx, dy = (right + across - c - below) * half, (below + across - c - right) * half
             ux, uy = system[0, y, x] * dx + system[1, y, x] * dy, system[1, y, x] * dx + system[2, y, x] * dy
             sums[y, x] = ux + uy
@@ -194,15 +213,19 @@ def _stresses(p, bent, sums, differences, count, on, weights, ray, start, stop, 
     """H p from what `_strains` gives, and the dot product of each row with p."""
     size, per_area, half = weights[0], weights[3], ray[3]
     zero = p.dtype.type(0.0)
-    for y in prange(1, p.shape[0] - 1):
+    for row in prange(1, p.shape[0] - 1):
+        y = _UNSIGNED(row)
+        north, south = y - _NEXT, y + _NEXT
         dot = zero
-        for x in range(start[y], stop[y]):
-            around = bent[y - 1, x] + bent[y + 1, x] + bent[y, x - 1] + bent[y, x + 1] - count[y, x] * bent[y, x]
-            turned = sums[y - 1, x - 1] - sums[y, x] + differences[y, x - 1] - differences[y - 1, x]
+        for column in range(start[row], stop[row]):
+            x = _UNSIGNED(column)
+            west, east = x - _NEXT, x + _NEXT
+            around = bent[north, x] + bent[south, x] + bent[y, west] + bent[y, east] - count[y, x] * bent[y, x]
+            turned = sums[north, west] - sums[y, x] + differences[y, west] - differences[north, x]
             value = on[y, x] * (per_area * around + size * p[y, x] + half * turned)
             out[y, x] = value
             dot += value * p[y, x]
-        dots[y] = dot
+        dots[row] = dot
 
 
 @_kernel
@@ -217,33 +240,39 @@ def hessian_product(p, system, curve, count, on, weights, ray, start, stop, out)
 @_kernel
 def _first(gradient, inverse_diagonal, start, stop, r, p, dots):
     zero = gradient.dtype.type(0.0)
-    for y in prange(1, r.shape[0] - 1):
+    for row in prange(1, r.shape[0] - 1):
+        y = _UNSIGNED(row)
         dot = zero
-        for x in range(start[y], stop[y]):
+        for column in range(start[row], stop[row]):
+            x = _UNSIGNED(column)
             value = -gradient[y, x]
             r[y, x] = value
             p[y, x] = value * inverse_diagonal[y, x]
             dot += value * value * inverse_diagonal[y, x]
-        dots[y] = dot
+        dots[row] = dot
 
 
 @_kernel
 def _advance(length, p, product, inverse_diagonal, start, stop, step, r, dots):
     zero = p.dtype.type(0.0)
-    for y in prange(1, p.shape[0] - 1):
+    for row in prange(1, p.shape[0] - 1):
+        y = _UNSIGNED(row)
         dot = zero
-        for x in range(start[y], stop[y]):
+        for column in range(start[row], stop[row]):
+            x = _UNSIGNED(column)
             step[y, x] += length * p[y, x]
             value = r[y, x] - length * product[y, x]
             r[y, x] = value
             dot += value * value * inverse_diagonal[y, x]
-        dots[y] = dot
+        dots[row] = dot
 
 
 @_kernel
 def _turn(share, r, inverse_diagonal, start, stop, p):
-    for y in prange(1, p.shape[0] - 1):
-        for x in range(start[y], stop[y]):
+    for row in prange(1, p.shape[0] - 1):
+        y = _UNSIGNED(row)
+        for column in range(start[row], stop[row]):
+            x = _UNSIGNED(column)
             p[y, x] = r[y, x] * inverse_diagonal[y, x] + share * p[y, x]
 
 
@@ -283,8 +312,10 @@ def conjugate_gradients(
 def add_scaled(d, step, length, out):
     """out: `d + length step`."""
     scale = d.dtype.type(length)
-    for y in prange(d.shape[0]):
-        for x in range(d.shape[1]):
+    for row in prange(d.shape[0]):
+        y = _UNSIGNED(row)
+        for column in range(d.shape[1]):
+            x = _UNSIGNED(column)
             out[y, x] = d[y, x] + scale * step[y, x]
 
 
@@ -307,13 +338,17 @@ def displaced_normals(d, normal, mask, ray, out):
     """out (H, W, 3): see `AbstractDetailSolver.normals`."""
     real = d.dtype.type
     one, tiny = real(1.0), real(1e-12)
-    for y in prange(mask.shape[0]):
-        b = -(real(y) - ray[1]) * ray[2]
-        for x in range(mask.shape[1]):
+    for row in prange(mask.shape[0]):
+        y = _UNSIGNED(row)
+        south = y + _NEXT
+        b = -(real(row) - ray[1]) * ray[2]
+        for column in range(mask.shape[1]):
+            x = _UNSIGNED(column)
+            east = x + _NEXT
             nx, ny, nz = normal[0, y, x], normal[1, y, x], normal[2, y, x]
             if mask[y, x] > 0:
-                dx = (d[y, x + 1] + d[y + 1, x + 1] - d[y, x] - d[y + 1, x]) * ray[3]
-                dy = (d[y + 1, x] + d[y + 1, x + 1] - d[y, x] - d[y, x + 1]) * ray[3]
-                a = (real(x) - ray[0]) * ray[2]
+                dx = (d[y, east] + d[south, east] - d[y, x] - d[south, x]) * ray[3]
+                dy = (d[south, x] + d[south, east] - d[y, x] - d[y, east]) * ray[3]
+                a = (real(column) - ray[0]) * ray[2]
                 nx, ny, nz, _ = _normal(normal, y, x, dx, dy, a, b, one, tiny)
             out[y, x, 0], out[y, x, 1], out[y, x, 2] = nx, ny, nz
