@@ -8,7 +8,53 @@ from numba import prange
 
 from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 
-__all__ = ["drape"]
+__all__ = ["drape", "texture_frames"]
+
+
+@kernel
+def texture_frames(points, triangles, uv, uv_triangles, shown, out):
+    """out (U, 2, 3): how the surface moves by one texel to the right, and by one down, at each corner of the texture.
+
+    Means over the triangles around it, by area; zeros where there are none, or none with an extent in the texture.
+
+    Args:
+        points: (N, 3) mm.
+        triangles: (T, 3).
+        uv: (U, 2) texels, x right, y down.
+        uv_triangles: (T, 3).
+        shown: (T,) triangles that count.
+        out: what is filled.
+    """
+    out[:] = 0.0
+    total = np.zeros(uv.shape[0])
+    for t in range(triangles.shape[0]):
+        if not shown[t]:
+            continue
+        a, b, c = uv_triangles[t, 0], uv_triangles[t, 1], uv_triangles[t, 2]
+        p, q, r = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ux, uy = uv[b, 0] - uv[a, 0], uv[b, 1] - uv[a, 1]
+        vx, vy = uv[c, 0] - uv[a, 0], uv[c, 1] - uv[a, 1]
+        texels = ux * vy - uy * vx
+        if abs(texels) < 1e-9:
+            continue
+        ex, ey, ez = points[q, 0] - points[p, 0], points[q, 1] - points[p, 1], points[q, 2] - points[p, 2]
+        fx, fy, fz = points[r, 0] - points[p, 0], points[r, 1] - points[p, 1], points[r, 2] - points[p, 2]
+        nx, ny, nz = ey * fz - ez * fy, ez * fx - ex * fz, ex * fy - ey * fx
+        area = np.sqrt(nx * nx + ny * ny + nz * nz)
+        for k in range(3):
+            e = points[q, k] - points[p, k]
+            f = points[r, k] - points[p, k]
+            right, down = (vy * e - uy * f) / texels * area, (ux * f - vx * e) / texels * area
+            for corner in (a, b, c):
+                out[corner, 0, k] += right
+                out[corner, 1, k] += down
+        for corner in (a, b, c):
+            total[corner] += area
+    for corner in range(uv.shape[0]):
+        if total[corner] > 0.0:
+            for k in range(3):
+                out[corner, 0, k] /= total[corner]
+                out[corner, 1, k] /= total[corner]
 
 
 @parallel_kernel
@@ -17,10 +63,9 @@ def drape(
     barycentric,
     normal,
     shown,
-    triangles,
     uv_triangles,
-    points,
     uv,
+    frames,
     footprint,
     grazing,
     strength,
@@ -32,19 +77,18 @@ def drape(
 ):
     """Normals (H, W, 3) and displacement (H, W) mm along z of pixels that show a surface with relief.
 
-    With o the offset along the normal n, the surface's own gradient g of o (mm per mm, in the plane of a pixel's
-    triangle, made perpendicular to n) gives the normal `unit(n - g)`; moving along z by `o / n_z` is the same surface.
+    With o the offset along the normal n, its gradient g on the surface (mm per mm, at right angles to n) gives the
+    normal `unit(n - g)`; moving along z by `o / n_z` is the same surface.
 
     Args:
         triangle_image: (H, W) int32, -1 for the background.
         barycentric: (H, W, 3).
         normal: (H, W, 3) unit, camera frame.
         shown: (T,) triangles that have relief.
-        triangles: (T, 3).
         uv_triangles: (T, 3).
-        points: (N, 3) mm, camera frame.
         uv: (U, 2) texels of the finest level, x right, y down, 0 at the middle of the first.
-        footprint: mm of the surface that a pixel shows, across.
+        frames: (U, 2, 3) mm per texel, camera frame: see `texture_frames`.
+        footprint: mm of the surface over which means are taken.
         grazing: n_z below which a displacement along z grows no more.
         strength: what offset and slopes are multiplied by.
         levels: (M, 3) float32, level after level, row after row: offset mm, and its slopes along x and y, mm per texel
@@ -64,26 +108,25 @@ def drape(
             if t < 0 or not shown[t]:
                 continue
             a, b, c = uv_triangles[t, 0], uv_triangles[t, 1], uv_triangles[t, 2]
-            p, q, r = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            ux, uy = uv[b, 0] - uv[a, 0], uv[b, 1] - uv[a, 1]
-            vx, vy = uv[c, 0] - uv[a, 0], uv[c, 1] - uv[a, 1]
-            ex, ey, ez = points[q, 0] - points[p, 0], points[q, 1] - points[p, 1], points[q, 2] - points[p, 2]
-            fx, fy, fz = points[r, 0] - points[p, 0], points[r, 1] - points[p, 1], points[r, 2] - points[p, 2]
-            ee, ef, ff = ex * ex + ey * ey + ez * ez, ex * fx + ey * fy + ez * fz, fx * fx + fy * fy + fz * fz
-            double = ee * ff - ef * ef
-            texels = abs(ux * vy - uy * vx)
-            if double <= 0.0 or texels <= 0.0:
-                continue
-            # As many texels to a pixel as lie under it: sqrt(double) / texels is mm^2 of the surface to a texel.
-            detail = np.log2(max(footprint / np.sqrt(np.sqrt(double) / texels), 1.0))
             w0, w1, w2 = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
+            ux = w0 * frames[a, 0, 0] + w1 * frames[b, 0, 0] + w2 * frames[c, 0, 0]
+            uy = w0 * frames[a, 0, 1] + w1 * frames[b, 0, 1] + w2 * frames[c, 0, 1]
+            uz = w0 * frames[a, 0, 2] + w1 * frames[b, 0, 2] + w2 * frames[c, 0, 2]
+            vx = w0 * frames[a, 1, 0] + w1 * frames[b, 1, 0] + w2 * frames[c, 1, 0]
+            vy = w0 * frames[a, 1, 1] + w1 * frames[b, 1, 1] + w2 * frames[c, 1, 1]
+            vz = w0 * frames[a, 1, 2] + w1 * frames[b, 1, 2] + w2 * frames[c, 1, 2]
+            uu, uv_, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
+            determinant = uu * vv - uv_ * uv_
+            if determinant <= 0.0:
+                continue
+            # The root of the determinant is mm^2 of the surface to a texel.
+            detail = np.log2(max(footprint / np.sqrt(np.sqrt(determinant)), 1.0))
             s = w0 * uv[a, 0] + w1 * uv[b, 0] + w2 * uv[c, 0]
-            u = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
-            o, ox, oy = _filtered(levels, starts, shapes, detail, s, u)
-            o, ox, oy = strength * o, strength * ox, strength * oy
-            along_e, along_f = ox * ux + oy * uy, ox * vx + oy * vy
-            ce, cf = (along_e * ff - along_f * ef) / double, (along_f * ee - along_e * ef) / double
-            gx, gy, gz = ce * ex + cf * fx, ce * ey + cf * fy, ce * ez + cf * fz
+            r = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
+            o, right, down = _filtered(levels, starts, shapes, detail, s, r)
+            o, right, down = strength * o, strength * right, strength * down
+            along_u, along_v = (vv * right - uv_ * down) / determinant, (uu * down - uv_ * right) / determinant
+            gx, gy, gz = along_u * ux + along_v * vx, along_u * uy + along_v * vy, along_u * uz + along_v * vz
             out = gx * nx + gy * ny + gz * nz
             mx, my, mz = nx - (gx - out * nx), ny - (gy - out * ny), nz - (gz - out * nz)
             length = np.sqrt(mx * mx + my * my + mz * mz)

@@ -14,7 +14,8 @@ import numpy as np
 
 from faceinv.errors import InputError
 from faceinv.face.landmarks68 import EYES, INNER_LIPS
-from faceinv.render.atlas import atlas_of
+from faceinv.render.atlas import LARGEST, atlas_of
+from faceinv.render.raster import rasterize_triangles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chart", "chart_of", "layout_of", "rim_edges"]
 
+_ANY_SIZE: Final = 16
 _MARGIN: Final = 8
 """Texels around the face's, so that filtering meets no border."""
 _RIM_SPACING: Final = 0.25
@@ -63,6 +65,8 @@ class Chart:
     """(T, 3) vertices."""
     uv_triangles: NDArray[np.int32]
     """(T, 3) texture corners."""
+    face_mask: NDArray[np.bool_]
+    """(T,) triangles that are skin of the face."""
     mirror: NDArray[np.int32]
     """(N,) the vertex on the other side of the face."""
     mean: NDArray[np.float64]
@@ -88,7 +92,7 @@ class Chart:
         return mixed
 
     def filled(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(h, w) float32 of values (M,): other texels hold the nearest."""
+        """(h, w, ...) float32 of values (M, ...): other texels hold the nearest."""
         return np.asarray(values, np.float32)[self.nearest]
 
     def spacing(self, vertices: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -97,6 +101,28 @@ class Chart:
         flat = _double_area(self.uv[self.uv_triangles])
         spacing: NDArray[np.float64] = np.sqrt(surface / np.maximum(flat, 1e-12))[self.triangle]
         return spacing
+
+    def frames(self, vertices: NDArray[np.float64], mirrored: bool = False) -> NDArray[np.float64]:
+        """(U, 2, 3) mm: how a surface (N, 3) moves by one texel to the right, and by one down, at texture corners.
+
+        Smooth over the face, unlike those of triangles. Where it is `mirrored`, the other side of the surface stands
+        for each.
+        """
+        from faceinv.backends.numpy_numba.relief import texture_frames
+
+        triangles = self.mirror[self.triangles] if mirrored else self.triangles.copy()
+        frames = np.empty((len(self.uv), 2, 3))
+        texture_frames(
+            *(np.array(vertices, np.float64, order="C"), triangles, self.uv.copy(), self.uv_triangles.copy()),
+            *(self.face_mask.copy(), frames),
+        )
+        return frames
+
+    def frames_at_texels(self, frames: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(M, 2, 3) of frames (U, 2, 3)."""
+        corners = self.uv_triangles[self.triangle]
+        mixed: NDArray[np.float64] = np.einsum("mk,mkij->mij", self.weights, frames[corners])
+        return mixed
 
     @cached_property
     def rim_distance(self) -> NDArray[np.float64]:
@@ -180,32 +206,38 @@ def rim_edges(model: MorphableModel) -> NDArray[np.int64]:
 def _make(model: MorphableModel, size: int) -> Chart:
     from scipy.ndimage import distance_transform_edt
 
-    atlas = atlas_of(model, size)
-    shown = (atlas.triangle >= 0) & model.face_mask[atlas.triangle]
-    rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
-    if not len(rows):
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 1 <= size <= LARGEST:
+        raise InputError(f"a texture of {size!r} texels along each side; expected a whole number from 1 to {LARGEST}.")
+    # An atlas of this size would show the whole surface, of which the face is a small part.
+    uv = atlas_of(model, _ANY_SIZE).uv
+    xy = np.stack([uv[:, 0] * size - 0.5, (1 - uv[:, 1]) * size - 0.5], axis=1)
+    chosen = np.flatnonzero(model.face_mask)
+    used = xy[model.uv_triangles[chosen].ravel()]
+    left, top = np.clip(np.floor(used.min(axis=0)).astype(int) - _MARGIN, 0, size)
+    right, bottom = np.clip(np.ceil(used.max(axis=0)).astype(int) + 1 + _MARGIN, 0, size)
+    xy = np.ascontiguousarray(xy - [left, top])
+    number, barycentric = rasterize_triangles(
+        xy, np.zeros(len(xy)), model.uv_triangles[chosen], (bottom - top, right - left), both_sides=True
+    )
+    skin = number >= 0
+    if not skin.any():
         raise InputError(
             f"the model '{model.name}' shows no skin of the face in a texture of {size} texels along each side; it has "
             "no texture coordinates, or the texture is too small."
         )
-    top, left = max(int(rows[0]) - _MARGIN, 0), max(int(columns[0]) - _MARGIN, 0)
-    bottom, right = min(int(rows[-1]) + 1 + _MARGIN, size), min(int(columns[-1]) + 1 + _MARGIN, size)
-    skin = np.ascontiguousarray(shown[top:bottom, left:right])
-    index = np.full((size, size), -1, np.int64)
-    index.ravel()[atlas.texels] = np.arange(len(atlas.texels))
-    chosen = index[top:bottom, left:right][skin]
     place = np.cumsum(skin.ravel()).reshape(skin.shape) - 1
     there = distance_transform_edt(~skin, return_distances=False, return_indices=True)
     chart = Chart(
         size=size,
-        window=(top, left, bottom, right),
+        window=(int(top), int(left), int(bottom), int(right)),
         skin=skin,
-        triangle=atlas.shown[chosen],
-        weights=atlas.weights[chosen].astype(np.float64),
+        triangle=chosen[number[skin]].astype(np.int32),
+        weights=barycentric[skin],
         nearest=place[there[0], there[1]],
-        uv=np.ascontiguousarray(atlas.xy - [left, top]),
+        uv=xy,
         triangles=model.triangles,
         uv_triangles=model.uv_triangles,
+        face_mask=model.face_mask,
         mirror=model.mirror,
         mean=model.mean.astype(np.float64),
         rims=rim_edges(model),

@@ -1,10 +1,12 @@
 """Relief in the texture of a model: baked from a photo's detail, split into bands of size, given to other faces.
 
-What is kept is the offset of the surface along its normal, in mm. A displacement d along the camera's z moves the
-tangent plane by `d n_z` along n, so that is what is baked; normals are derived from it on each face anew. With o the
-offset and g its gradient on the surface (mm per mm), the normal with relief is `unit(n - g)` (Blinn, "Simulation of
-wrinkled surfaces", SIGGRAPH 1978). Hence relief fits other people and other expressions: wrinkles keep their depth, and
-become flatter where the skin is stretched.
+What is kept of every texel is the offset o of the surface along its normal n, in mm, and how o changes from texel to
+texel. A displacement d along the camera's z moves the tangent plane by `d n_z` along n: that is o. Its slopes are taken
+from the normals n' that the detail stage found, not from differences of o, which would flatten what is a few pixels wide:
+`g = n - n' / (n . n')` is the gradient of o on the surface (mm per mm); times the steps that the surface makes from
+texel to texel, it is the slopes. Back on a face, of whatever shape, its own steps make `g` of them, and the normal is
+`unit(n - g)` (Blinn, "Simulation of wrinkled surfaces", SIGGRAPH 1978). So relief fits other people and other
+expressions: wrinkles keep their depth, and become flatter where the skin is stretched.
 """
 
 from __future__ import annotations
@@ -41,15 +43,15 @@ GRAZING: Final = 0.15
 
 _FACING: Final = 0.3
 """Relief is believed fully from `GRAZING` plus this on."""
-_TEXELS_PER_PIXEL: Final = 2.0
-"""With as many texels as this to a pixel of the face, normals come back from the texture as they were."""
+_TEXELS_PER_PIXEL: Final = 5.0
+"""With as many texels as this to a pixel of the face, normals come back from the texture as they were (a correlation of
+.996 on portraits; .98 with one)."""
 _FEATHER_MM: Final = 1.0
 """Relief fades in over this length behind the edge of what is seen."""
 _SLACK_MM: Final = 1.5
 """How far behind the seen surface a texel may be to be seen."""
-_TO_MIDDLES: Final = (-0.125, 1.25, -0.125)
-"""A detail's displacement of a pixel is the mean at its corners, which flattens what is a few pixels wide: convolved
-with this, along either axis, it is what a cubic through the corners has in the middle."""
+_LEAST_COSINE: Final = 0.2
+"""Between normals with and without relief: less is no relief."""
 _LEVELS: Final = 5
 _HALF_GAUSS: Final = float(np.sqrt(2 * np.log(2)) / (2 * np.pi))
 """The deviation of the Gaussian, in wavelengths, that lets half of a wave through."""
@@ -80,7 +82,8 @@ class ReliefMap:
         size: S, texels along each side of the whole texture.
         window: (top, left, bottom, right) texels, the last two exclusive.
         offset: (h, w) float32 mm along the surface's normal, outwards; 0 where nothing is known, faded towards there.
-        weight: (h, w) float32 from 0 to 1: how far it is known. `offset` is multiplied by it already.
+        slopes: (h, w, 2) float32 mm per texel, to the right and down: how the offset changes; faded likewise.
+        weight: (h, w) float32 from 0 to 1: how far it is known. `offset` and `slopes` are multiplied by it already.
         spacing: (h, w) float32 mm that a texel is wide on the face that the relief was found on.
     """
 
@@ -88,11 +91,12 @@ class ReliefMap:
     size: int
     window: Window
     offset: NDArray[np.float32]
+    slopes: NDArray[np.float32]
     weight: NDArray[np.float32]
     spacing: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        for array in (self.offset, self.weight, self.spacing):
+        for array in (self.offset, self.slopes, self.weight, self.spacing):
             array.setflags(write=False)
 
     @classmethod
@@ -116,15 +120,17 @@ class ReliefMap:
         """
         chart = chart_of(model, texture_size(model, face) if size is None else size)
         seen = _Seen(model, face, detail)
-        offset, weight = seen.at(chart, mirrored=False)
+        relief, weight = seen.at(chart, mirrored=False)
         if symmetric:
             other, known = seen.at(chart, mirrored=True)
-            offset, weight = offset + (1 - weight) * other, weight + (1 - weight) * known
+            relief, weight = relief + (1 - weight[:, None]) * other, weight + (1 - weight) * known
+        filled = chart.filled(relief)
         return cls(
             layout_of(model),
             chart.size,
             chart.window,
-            chart.filled(offset),
+            np.ascontiguousarray(filled[..., 0]),
+            np.ascontiguousarray(filled[..., 1:]),
             chart.filled(weight),
             chart.filled(chart.spacing(seen.vertices)),
         )
@@ -144,7 +150,7 @@ class ReliefMap:
 
     def scaled(self, factor: float) -> ReliefMap:
         """The same, so many times as deep."""
-        return replace(self, offset=self.offset * np.float32(factor))
+        return self._with(self._values * np.float32(factor))
 
     def without_rims(self, model: MorphableModel, width: float = 3.0) -> ReliefMap:
         """The same, faded over `width` mm towards the rims of lids and lips, which other expressions would stretch.
@@ -154,7 +160,7 @@ class ReliefMap:
         """
         chart = self.chart(model)
         kept = chart.filled(_ramp(chart.rim_distance / max(width, 1e-9)))
-        return replace(self, offset=self.offset * kept, weight=self.weight * kept)
+        return replace(self._with(self._values * kept[..., None]), weight=self.weight * kept)
 
     def bands(self, cuts: Sequence[float] = CUTS) -> tuple[ReliefMap, ...]:
         """The relief by size, from fine to coarse; the bands add up to the whole.
@@ -169,9 +175,9 @@ class ReliefMap:
         lengths = [float(cut) for cut in cuts]
         if not all(np.isfinite(lengths)) or any(b <= a for a, b in zip([0.0, *lengths], lengths, strict=False)):
             raise InputError(f"bands meet at {lengths} mm; expected positive lengths that ascend.")
-        smooth = [self.offset, *(self._blurred(cut * _HALF_GAUSS) for cut in lengths)]
+        smooth = [self._values, *(self._blurred(cut * _HALF_GAUSS) for cut in lengths)]
         parts = [fine - coarse for fine, coarse in zip(smooth, smooth[1:], strict=False)]
-        return tuple(replace(self, offset=part) for part in (*parts, smooth[-1]))
+        return tuple(self._with(part) for part in (*parts, smooth[-1]))
 
     def mixed(self, strengths: Mapping[Band, float]) -> ReliefMap:
         """The relief with each band of `BANDS` multiplied by its strength; those not named are left out.
@@ -182,10 +188,10 @@ class ReliefMap:
         unknown = [name for name in strengths if name not in BANDS]
         if unknown:
             raise InputError(f"there is no band '{unknown[0]}'; bands are {', '.join(BANDS)}.")
-        total = np.zeros_like(self.offset)
+        total = np.zeros_like(self._values)
         for name, part in zip(BANDS, self.bands(), strict=True):
-            total += np.float32(strengths.get(name, 0.0)) * part.offset
-        return replace(self, offset=total)
+            total += np.float32(strengths.get(name, 0.0)) * part._values
+        return self._with(total)
 
     def picture(self) -> NDArray[np.float32]:
         """(S, S) float32 mm: the offset in the whole texture, zeros beside the face."""
@@ -197,21 +203,25 @@ class ReliefMap:
     @cached_property
     def levels(self) -> ReliefLevels:
         """What is drawn: the offset and its slopes at several resolutions."""
-        offset, parts = self.offset, []
-        for level in range(_LEVELS):
-            if level:
-                offset = _halved(offset)
-            if min(offset.shape) < 4:
-                break
-            down, right = np.gradient(offset)
-            parts.append(np.stack([offset, right / 2**level, down / 2**level], axis=-1))
+        parts = [self._values]
+        while len(parts) < _LEVELS and min(parts[-1].shape[:2]) >= 4:
+            parts.append(_halved(parts[-1]))
         shapes = np.array([part.shape[:2] for part in parts], np.int64)
         starts = np.concatenate([[0], np.cumsum(shapes.prod(axis=1))[:-1]]).astype(np.int64)
         values = np.concatenate([part.reshape(-1, 3) for part in parts]).astype(np.float32)
         return ReliefLevels(values, starts, shapes)
 
+    @property
+    def _values(self) -> NDArray[np.float32]:
+        """(h, w, 3): offset and slopes."""
+        return np.concatenate([self.offset[..., None], self.slopes], axis=2)
+
+    def _with(self, values: NDArray[np.float32]) -> ReliefMap:
+        offset, slopes = (np.ascontiguousarray(part) for part in (values[..., 0], values[..., 1:]))
+        return replace(self, offset=offset, slopes=slopes)
+
     def _blurred(self, sigma: float) -> NDArray[np.float32]:
-        """The offset, blurred by a Gaussian whose deviation is `sigma` mm of the surface everywhere.
+        """(h, w, 3) offset and slopes, blurred by a Gaussian whose deviation is `sigma` mm of the surface everywhere.
 
         Texels are of different size, so that several blurs are mixed, by the variances that are wanted.
         """
@@ -221,17 +231,18 @@ class ReliefMap:
         low, high = float(wanted.min()), float(wanted.max())
         count = max(int(np.ceil(_BLURS_PER_OCTAVE * np.log2(max(high / low, 1.0)))), 1) + 1
         sigmas = np.geomspace(low, max(high, low * (1 + 1e-6)), count)
-        result = np.zeros_like(self.offset)
+        values = self._values
+        result = np.zeros_like(values)
         squares = sigmas**2
         place = np.interp(wanted**2, squares, np.arange(count))
         for index, one in enumerate(sigmas):
             share = np.clip(1 - np.abs(place - index), 0.0, 1.0).astype(np.float32)
-            result += share * gaussian_filter(self.offset, one, mode="nearest", truncate=3.0)
+            result += share[..., None] * gaussian_filter(values, (one, one, 0), mode="nearest", truncate=3.0)
         return result
 
 
 def texture_size(model: MorphableModel, face: Face) -> int:
-    """The smallest of `SIZES` at which the face has two texels for each pixel it covers in the photo, or the largest."""
+    """The smallest of `SIZES` at which the face has five texels for each pixel it covers in the photo, or the largest."""
     pixels = _area(face.camera.project(face.vertices(model))[:, :2], model.triangles[model.face_mask])
     share = len(chart_of(model, SIZES[0]).triangle) / SIZES[0] ** 2
     return next((size for size in SIZES if share * size**2 >= _TEXELS_PER_PIXEL * pixels), SIZES[-1])
@@ -248,7 +259,7 @@ class _Seen:
         self._prepare()
 
     def _prepare(self) -> None:
-        from scipy.ndimage import convolve1d, distance_transform_edt, spline_filter
+        from scipy.ndimage import distance_transform_edt, spline_filter
 
         maps, scale = self.detail.maps, float(self.face.camera.scale)
         mask = maps.mask & np.isfinite(maps.displacement) & np.isfinite(maps.coarse_depth)
@@ -256,22 +267,23 @@ class _Seen:
         if not self.any:
             return
         nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-        # Beyond the mask its edge goes on, so that the spline does not swing there.
-        relief = maps.displacement[tuple(nearest)].astype(np.float64)
-        for axis in (0, 1):
-            relief = convolve1d(relief, _TO_MIDDLES, axis=axis, mode="nearest")
-        self.spline = spline_filter(relief, 3, mode="nearest")
+        # Beyond the mask its edge goes on, so that the splines do not swing there.
+        n, bent = (normals[tuple(nearest)].astype(np.float64) for normals in (maps.coarse_normals, maps.normals))
+        gradient = n - bent / np.maximum((n * bent).sum(axis=2, keepdims=True), _LEAST_COSINE)
+        fields = [maps.displacement[tuple(nearest)].astype(np.float64), *np.moveaxis(gradient, 2, 0)]
+        self.splines = [spline_filter(field, 3, mode="nearest") for field in fields]
         self.depth = maps.coarse_depth[tuple(nearest)].astype(np.float64)
         inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
         self.inside = _ramp(inside / max(_FEATHER_MM * scale, 1.5))
 
     def at(self, chart: Chart, mirrored: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Offsets (M,) mm at texels, multiplied by their weights, and the weights (M,)."""
+        """(M, 3) offsets in mm at texels and their slopes in mm per texel, multiplied by their weights, and these (M,).
+        """
         from scipy.ndimage import map_coordinates
 
         count = len(chart.triangle)
         if not self.any:
-            return np.zeros(count), np.zeros(count)
+            return np.zeros((count, 3)), np.zeros(count)
         camera = self.face.camera
         points = chart.at_texels(self.vertices, mirrored)
         normals = chart.at_texels(self.normals, mirrored)
@@ -288,8 +300,12 @@ class _Seen:
         seen = within & (np.abs(depth - projected[:, 2]) < _SLACK_MM * per_mm + steep)
         inside = map_coordinates(self.inside, place, order=1, mode="nearest")
         weight = np.clip((n_z - GRAZING) / _FACING, 0.0, 1.0) * inside * self._feathered(chart, seen)
-        displacement = map_coordinates(self.spline, place, order=3, mode="nearest", prefilter=False)
-        return weight * displacement * n_z, weight
+        displacement, *gradient = (
+            map_coordinates(spline, place, order=3, mode="nearest", prefilter=False) for spline in self.splines
+        )
+        frames = chart.frames_at_texels(chart.frames(self.vertices @ camera.rotation.T, mirrored))
+        slopes = np.einsum("mik,km->mi", frames, gradient)
+        return weight[:, None] * np.concatenate([(displacement * n_z)[:, None], slopes], axis=1), weight
 
     def _feathered(self, chart: Chart, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(M,) 1 where texels are seen, falling to 0 towards those that are not."""
@@ -303,10 +319,10 @@ class _Seen:
 
 
 def _halved(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of 2 x 2; a last odd row or column is repeated."""
-    height, width = values.shape
-    even = np.pad(values, ((0, height % 2), (0, width % 2)), mode="edge")
-    mean: NDArray[np.float32] = even.reshape(len(even) // 2, 2, -1, 2).mean(axis=(1, 3))
+    """(H, W, D) to means of 2 x 2; a last odd row or column is repeated."""
+    height, width, depth = values.shape
+    even = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    mean: NDArray[np.float32] = even.reshape(len(even) // 2, 2, -1, 2, depth).mean(axis=(1, 3))
     return mean
 
 

@@ -35,7 +35,6 @@ _DARKEST: Final = 0.02
 class _Mesh:
     """What kernels read of a model: of their own, as Numba compiles anew for read-only arrays."""
 
-    triangles: NDArray[np.int32]
     uv_triangles: NDArray[np.int32]
     face_mask: NDArray[np.bool_]
 
@@ -103,15 +102,15 @@ def drape(
     visibility = renderer.rasterize(geometry, size)
     pixels = renderer.interpolate(geometry, visibility, SHADED)
     if model not in _meshes:
-        _meshes[model] = _Mesh(model.triangles.copy(), model.uv_triangles.copy(), model.face_mask.copy())
+        _meshes[model] = _Mesh(model.uv_triangles.copy(), model.face_mask.copy())
     mesh, levels = _meshes[model], relief.levels
     camera = face.camera
-    points = np.ascontiguousarray(geometry.vertices[0] @ camera.rotation.T)
+    frames = chart.frames(geometry.vertices[0] @ camera.rotation.T)
     normals, displacement = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
     before_launch()
     draw(
         *(pixels.triangle[0], visibility.barycentric[0], pixels.needed("normal")[0]),
-        *(mesh.face_mask, mesh.triangles, mesh.uv_triangles, points, chart.uv.copy()),
+        *(mesh.face_mask, mesh.uv_triangles, chart.uv.copy(), frames),
         *(_SHARPNESS / float(camera.scale), GRAZING, float(strength)),
         *(levels.values, levels.starts, levels.shapes, normals, displacement),
     )

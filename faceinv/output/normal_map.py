@@ -65,20 +65,18 @@ def _gradient(
     relief: ReliefMap, chart: Chart, vertices: NDArray[np.float64], normals: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(M, 3) mm per mm: how the offset grows along the surface, at right angles to the normals."""
-    levels = relief.levels
-    slopes = levels.values[: relief.offset.size].reshape(*relief.offset.shape, 3)[chart.skin][:, 1:].astype(np.float64)
-    corners, flat = vertices[chart.triangles], chart.uv[chart.uv_triangles]
-    along = np.stack([corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]], axis=1)
-    texels = np.stack([flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]], axis=1)
-    metric = np.einsum("tik,tjk->tij", along, along)
-    determinant = metric[:, 0, 0] * metric[:, 1, 1] - metric[:, 0, 1] ** 2
-    adjugate = np.stack(
-        [np.stack([metric[:, 1, 1], -metric[:, 0, 1]], 1), np.stack([-metric[:, 0, 1], metric[:, 0, 0]], 1)], axis=1
+    slopes = relief.slopes[chart.skin].astype(np.float64)
+    frames = chart.frames_at_texels(chart.frames(vertices))
+    metric = np.einsum("mik,mjk->mij", frames, frames)
+    determinant = np.maximum(metric[:, 0, 0] * metric[:, 1, 1] - metric[:, 0, 1] ** 2, _NONE)
+    along = np.stack(
+        [
+            metric[:, 1, 1] * slopes[:, 0] - metric[:, 0, 1] * slopes[:, 1],
+            metric[:, 0, 0] * slopes[:, 1] - metric[:, 0, 1] * slopes[:, 0],
+        ],
+        axis=1,
     )
-    inverse = adjugate / np.maximum(determinant, _NONE)[:, None, None]
-    # From slopes in texels to a vector on the surface, for each triangle.
-    to_surface = np.einsum("tik,tij,tjs->tks", along, inverse, texels)
-    gradient = np.einsum("mks,ms->mk", to_surface[chart.triangle], slopes)
+    gradient = np.einsum("mi,mik->mk", along / determinant[:, None], frames)
     return gradient - normals * (gradient * normals).sum(axis=1, keepdims=True)
 
 
