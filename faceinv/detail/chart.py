@@ -59,6 +59,8 @@ class Chart:
     """(M, 3) barycentric weights in these."""
     nearest: NDArray[np.int64]
     """(h, w) which of the M is nearest to each texel."""
+    near: NDArray[np.bool_]
+    """(h, w): texels that show skin, and those next to them, which filtering meets."""
     uv: NDArray[np.float64]
     """(U, 2) texture corners in texels of the window, x right, y down, 0 at the middle of its first."""
     triangles: NDArray[np.int32]
@@ -226,7 +228,7 @@ def _make(model: MorphableModel, size: int) -> Chart:
             "no texture coordinates, or the texture is too small."
         )
     place = np.cumsum(skin.ravel()).reshape(skin.shape) - 1
-    there = distance_transform_edt(~skin, return_distances=False, return_indices=True)
+    distance, there = distance_transform_edt(~skin, return_indices=True)
     chart = Chart(
         size=size,
         window=(int(top), int(left), int(bottom), int(right)),
@@ -234,6 +236,7 @@ def _make(model: MorphableModel, size: int) -> Chart:
         triangle=chosen[number[skin]].astype(np.int32),
         weights=barycentric[skin],
         nearest=place[there[0], there[1]],
+        near=distance <= _MARGIN / 2,
         uv=xy,
         triangles=model.triangles,
         uv_triangles=model.uv_triangles,
@@ -242,7 +245,7 @@ def _make(model: MorphableModel, size: int) -> Chart:
         mean=model.mean.astype(np.float64),
         rims=rim_edges(model),
     )
-    for array in (chart.skin, chart.triangle, chart.weights, chart.nearest, chart.uv, chart.mean, chart.rims):
+    for array in (chart.skin, chart.triangle, chart.weights, chart.nearest, chart.near, chart.uv, chart.mean, chart.rims):
         array.setflags(write=False)
     return chart
 

@@ -124,7 +124,7 @@ class ReliefMap:
         if symmetric:
             other, known = seen.at(chart, mirrored=True)
             relief, weight = relief + (1 - weight[:, None]) * other, weight + (1 - weight) * known
-        filled = chart.filled(relief)
+        filled = chart.filled(relief) * chart.near[..., None]
         return cls(
             layout_of(model),
             chart.size,

@@ -56,8 +56,8 @@ def normal_map(relief: ReliefMap, model: MorphableModel, vertices: NDArray[np.fl
     picture = np.full((relief.size, relief.size, 3), FLAT, np.uint8)
     top, left, bottom, right = relief.window
     # Texels beyond the rim of the skin are met by filtering.
-    picture[top:bottom, left:right] = colours.astype(np.uint8)[chart.nearest]
-    picture[top:bottom, left:right][~_near(chart.skin)] = FLAT
+    near = colours.astype(np.uint8)[chart.nearest[chart.near]]
+    picture[top:bottom, left:right][chart.near] = near
     return picture
 
 
@@ -92,13 +92,6 @@ def _tangents(
     tangents = vertex_tangents(vertices[pairs[:, 0]], upright, texture_layout(model)[pairs[:, 1]], triangles)
     at_texels = np.einsum("mk,mkd->md", chart.weights, tangents[triangles[chart.triangle]])
     return _unit(at_texels[:, :3]), np.where(at_texels[:, 3] < 0, -1.0, 1.0)
-
-
-def _near(skin: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy.ndimage import binary_dilation
-
-    near: NDArray[np.bool_] = binary_dilation(skin, iterations=4)
-    return near
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
