@@ -168,9 +168,27 @@ def test_texture_layout_fills_the_square_without_overlap() -> None:
     assert uv.min() >= 0
     assert uv.max() <= 1
     assert max(np.ptp(uv[:, 0]), np.ptp(uv[:, 1])) > 0.97
-    assert np.array_equal(uv, texture_layout(model))
-    scale = np.ptp(uv[model.uv_triangles[0]], axis=0) / np.ptp(model.uv[model.uv_triangles[0]], axis=0)
-    assert scale[0] == pytest.approx(scale[1], rel=1e-3)
+
+
+def test_texture_layout_gives_the_face_the_most_room() -> None:
+    model = quick_fit().model
+    uv = texture_layout(model)
+
+    def growth(triangles: np.ndarray) -> np.ndarray:
+        """(T, 2) how much triangles are stretched along the axes of the model's own layout."""
+        corners = model.uv_triangles[triangles]
+        return np.asarray(np.ptp(uv[corners], axis=1) / np.maximum(np.ptp(model.uv[corners], axis=1), 1e-9))
+
+    face = growth(model.face_mask)
+    assert np.ptp(face) < 0.02 * face.mean()
+    beside = growth(model.part("skin") & ~model.face_mask)
+    assert beside.max() < 1.02 * face.mean()
+    assert beside.min() > 0.35 * face.mean()
+    eyes = growth(model.part("left_eye"))
+    assert np.ptp(eyes) < 0.02 * eyes.mean()
+    assert eyes.mean() < 0.5 * face.mean()
+    share = np.ptp(uv[model.uv_triangles[model.face_mask]].reshape(-1, 2), axis=0)
+    assert share.min() > 0.3  # of the square's side
 
 
 def test_gaps_of_the_texture_are_filled() -> None:

@@ -19,6 +19,7 @@ from faceinv.run.jobs import Inventory, Job, Record, left_out, without_own_pictu
 from faceinv.run.outputs import (
     FitOptions,
     check_folder,
+    check_model,
     describe,
     output_paths,
     refuse_overwriting,
@@ -97,6 +98,10 @@ def fit(
     export_camera: Annotated[
         bool, typer.Option("--export-camera", help="Put the photo's camera into the GLB.")
     ] = False,
+    rig: Annotated[
+        bool,
+        typer.Option("--rig", help="A GLB that moves: expressions as morph targets by ARKit's names, eyes as nodes."),
+    ] = False,
     texture: Annotated[
         _Texture, typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own.")
     ] = _Texture.ALBEDO,
@@ -132,7 +137,7 @@ def fit(
         distance=distance,
         estimate_distance=estimate_distance,
     )
-    options = FitOptions(model, backend, settings, texture.value, export_camera)
+    options = FitOptions(model, backend, settings, texture.value, export_camera, rig)
     if folders:
         if len(paths) > 1:
             raise InputError(f"'{folders[0]}' is a folder, which must be given alone; {len(paths)} inputs were given.")
@@ -196,7 +201,9 @@ def fit_images(
                 for index, result in enumerate(results, 1):
                     name = f"{stem}_{index}" if faces == "all" else stem
                     extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
-                    record = write_result(result, output, name, options.texture, extra, options.export_camera)
+                    record = write_result(
+                        result, output, name, options.texture, extra, camera=options.export_camera, rig=options.rig
+                    )
                     report.result(describe(image.name, record, output / f"{name}.glb"))
                 compiling.close()  # the first that is fitted has compiled all
             except DeviceLostError:
@@ -224,6 +231,7 @@ def _prepare(options: FitOptions, report: Reporter, compiling: ExitStack) -> Fit
     from faceinv.run import warmup
 
     fitter = Fitter(options.model, options.backend, options.config)
+    check_model(fitter.model, options)
     if warmup.needs_compiling(fitter):
         report.note(warmup.FIRST_RUN)
         compiling.enter_context(warmup.counted_compiling(report.counter("compiling kernels")))

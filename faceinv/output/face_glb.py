@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from faceinv.face.eyes import eye_centre
 from faceinv.face.mesh import vertex_normals
 from faceinv.face.tangents import vertex_tangents
 from faceinv.output.gltf import Material, Mesh, Node, Picture, Primitive, Target, glb_bytes
 from faceinv.output.gltf_camera import camera_node
-from faceinv.output.rig import Motion, Rig, eye_centre
+from faceinv.output.rig import Motion, Rig
 from faceinv.output.surfaces import Piece, pieces_of
 
 if TYPE_CHECKING:

@@ -18,10 +18,11 @@ from faceinv.face.mesh import triangle_normals, vertex_normals
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.face.expression_units import ExpressionUnits
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
 
-__all__ = ["Motion", "Rig", "eye_centre"]
+__all__ = ["Motion", "Rig", "units_of"]
 
 _STILL_MM: Final = 0.002
 """A vertex that a unit moves by less is not listed: nobody sees a five-hundredth of a millimetre."""
@@ -64,12 +65,7 @@ class Rig:
         Raises:
             InputError: when the model has no named units.
         """
-        units = model.expression_units
-        if units is None:
-            raise InputError(
-                f"the model '{model.name}' has no named expression units to rig a face with; the default model has. "
-                "Fit with it, or export without a rig."
-            )
+        units = units_of(model)
         weights = units.matrix @ face.expression
         # What the units do not span, where modes were left out, stays in the base.
         rest = face.expression - np.linalg.lstsq(units.matrix, weights, rcond=None)[0]
@@ -80,10 +76,24 @@ class Rig:
         return cls(base, base_normals, motions, normals, weights)
 
 
+def units_of(model: MorphableModel) -> ExpressionUnits:
+    """The units that rig a model's faces.
+
+    Raises:
+        InputError: when it has none. Statistical modes have no names that another program knows, and each moves the
+            whole face.
+    """
+    if model.expression_units is None:
+        raise InputError(
+            f"the model '{model.name}' has no named expression units to rig a face with; the default model has. "
+            "Fit with it, or leave the rig out."
+        )
+    return model.expression_units
+
+
 def _motions(model: MorphableModel) -> tuple[Motion, ...]:
     if model not in _cache:
-        units = model.expression_units
-        assert units is not None
+        units = units_of(model)
         modes = np.linalg.pinv(units.matrix).astype(np.float32)
         moved = np.einsum("ndk,ku->und", model.expression_basis, modes, optimize=True).astype(np.float64)
         motions = []
@@ -111,23 +121,3 @@ def _normal_changes(
     changed = np.where(length > 1e-12, here / np.maximum(length, 1e-12), rest)
     change: NDArray[np.float32] = (changed - rest).astype(np.float32)
     return change
-
-
-def eye_centre(surface: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) the point about which an eyeball turns: the centre of the sphere that most of its vertices (M, 3) lie on.
-
-    The cornea stands out, so that the farthest vertices from a first sphere are left out of the second.
-    """
-    kept = np.ones(len(surface), np.bool_)
-    centre: NDArray[np.float64] = surface.mean(axis=0)
-    for _ in range(8):
-        points = surface[kept]
-        # |p|^2 = 2 p.c + (r^2 - |c|^2), linear in the unknowns.
-        local = points - surface.mean(axis=0)
-        matrix = np.column_stack([2 * local, np.ones(len(local))])
-        solution = np.linalg.lstsq(matrix, (local**2).sum(axis=1), rcond=None)[0]
-        centre = solution[:3] + surface.mean(axis=0)
-        distance = np.linalg.norm(surface - centre, axis=1)
-        off = np.abs(distance - np.median(distance))
-        kept = off <= max(float(np.quantile(off, 0.75)), 1e-6)
-    return centre

@@ -4,6 +4,8 @@
 surface. Where it does not, the other side of the face is taken if that one is visible, and the fitted face under the
 fitted light otherwise; both are multiplied by a smooth correction that makes them meet the photo at the border, so that
 no seam shows. Hair or a hand in front of the face is painted onto it: only the face itself is known to hide things.
+
+Eyes have the photo's colours in an albedo too (`faceinv.render.eye_colour`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from faceinv.errors import InputError
 from faceinv.face.lighting import sh_basis
 from faceinv.face.mesh import vertex_normals
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
+from faceinv.render.eye_colour import albedo_with_eyes
 from faceinv.render.raster import rasterize_triangles
 from faceinv.render.scene import draw_depth
 from faceinv.render.uv import texture_layout
@@ -57,7 +60,7 @@ def vertex_colours(
         model: the model.
         face: the face, in the frame of the photo.
         texture: `albedo` or `photo`.
-        photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
+        photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it, and for the eyes' colours.
 
     Raises:
         InputError: for another texture, or one of a photo that is not given.
@@ -80,7 +83,7 @@ def texture_image(
         model: the model.
         face: the face, in the frame of the photo.
         texture: `albedo` or `photo`.
-        photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
+        photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it, and for the eyes' colours.
         size: texels along each side; None for 1024, or 2048 where a photo has more to show.
 
     Raises:
@@ -151,7 +154,7 @@ def _colours(
         if photo is None:
             raise InputError("a photo texture needs the photo; give it.")
         return _PhotoColours(model, face, photo).at(points)
-    albedo = np.clip(points.of(face.vertex_albedo(model)), 0.0, 1.0)
+    albedo = np.clip(points.of(albedo_with_eyes(model, face, photo)), 0.0, 1.0)
     return linear_to_srgb(albedo) if model.albedo_space == "linear" else albedo
 
 
@@ -232,7 +235,7 @@ class _PhotoColours:
         seen = shade[self.normals[:, 2] > _FACING[1]]
         if len(seen):
             shade = np.clip(shade, np.maximum(np.percentile(seen, 5, axis=0), 0.0), np.percentile(seen, 95, axis=0))
-        colours = np.clip(self.face.vertex_albedo(self.model) * shade, 0.0, 1.0)
+        colours = np.clip(albedo_with_eyes(self.model, self.face, self.photo) * shade, 0.0, 1.0)
         if self.model.albedo_space == "srgb":
             colours = srgb_to_linear(colours)
         return np.maximum(colours, _DARKEST)
