@@ -52,8 +52,8 @@ class _Item:
         self.metric = problem.metric[item].astype(real)
         pixel, w = problem.pixel[item], problem.weights
         self.ray = np.array([*problem.principal_point[item], problem.inverse_focal[item], 0.5 / pixel], real)
-        self.of_pixels = np.array([w.huber, w.slope, w.steep, w.slope_softness], real)
-        self.of_corners = np.array([w.size, w.curvature, w.curvature_softness, 1 / pixel**2], real)
+        self.of_pixels = np.array([w.huber, w.slope, w.steep, w.slope_softness, w.heavy_tails], real)
+        self.of_corners = np.array([w.size, w.curvature, w.curvature_softness, 1 / pixel**2, w.heavy_tails], real)
         any_on = on.any(axis=1)
         self.start = np.where(any_on, on.argmax(axis=1), 1)
         self.stop = np.where(any_on, width - on[:, ::-1].argmax(axis=1), 1)

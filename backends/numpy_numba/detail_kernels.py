@@ -70,6 +70,17 @@ def _channel(light, c, x, y, z, a, b, one, two, three):
     return shade, -(sx + a * sz), sy + b * sz
 
 
+@_inner
+def _sparse(squared, strength, soft, heavy, one):
+    """A sparse cost of a number by its square, and half its derivative over the number."""
+    whole = squared + soft * soft
+    if heavy:
+        ratio = soft / whole
+        return strength * ratio, strength * soft * np.log(one + squared / (soft * soft))
+    root = np.sqrt(whole)
+    return strength / (root + root), strength * (root - soft)
+
+
 @_kernel
 def photometric(d, target, gain, normal, weight, mask, light, metric, ray, weights, start, stop, system, force, cost):
     """What pixels add, at displacement d.
@@ -77,7 +88,7 @@ def photometric(d, target, gain, normal, weight, mask, light, metric, ray, weigh
     Args:
         light: (9, 3) gamma times the constants of the basis.
         ray: (4,) principal point, inverse focal length, one over twice the pixel.
-        weights: (4,) huber, slope, steep, slope softness.
+        weights: (5,) huber, slope, steep, slope softness, whether tails are heavy.
         system: (3, H, W) out: A + t I as xx, xy, yy.
         force: (2, H, W) out: `t (d_x, d_y) - b`, of which g is G^T, and what corners add.
         cost: (2, H) out: photometric and slope of each row.
@@ -85,6 +96,7 @@ def photometric(d, target, gain, normal, weight, mask, light, metric, ray, weigh
     real = d.dtype.type
     zero, one, two, three, tiny = real(0.0), real(1.0), real(2.0), real(3.0), real(1e-12)
     huber, slope, steep, soft = weights[0], weights[1], weights[2], weights[3]
+    heavy = weights[4] > zero
     w00, w01, w02, w11, w12, w22 = metric[0, 0], metric[0, 1], metric[0, 2], metric[1, 1], metric[1, 2], metric[2, 2]
     for row in prange(1, mask.shape[0] - 1):
         y = _UNSIGNED(row)
@@ -115,9 +127,9 @@ def photometric(d, target, gain, normal, weight, mask, light, metric, ray, weigh
             seen += counts * near * (two * size - near)
             counts *= near / size
             squared = dx * dx + dy * dy
-            root = np.sqrt(squared + soft * soft)
-            turn = on * (slope / (two * root) + two * steep * squared)
-            steps += on * (slope * (root - soft) + steep * squared * squared)
+            stiff, value = _sparse(squared, slope, soft, heavy, one)
+            turn = on * (stiff + two * steep * squared)
+            steps += on * (value + steep * squared * squared)
             system[0, y, x] = counts * (k0 * x0 + k1 * x1 + k2 * x2) + turn
             system[1, y, x] = counts * (k0 * y0 + k1 * y1 + k2 * y2)
             system[2, y, x] = counts * (p0 * y0 + p1 * y1 + p2 * y2) + turn
@@ -133,14 +145,15 @@ def curvatures(d, count, on, weights, start, stop, curve, bent, cost):
 
     Args:
         count: (H + 1, W + 1) how many neighbours of each corner count.
-        weights: (4,) size, curvature, curvature softness, one over the squared pixel.
+        weights: (5,) size, curvature, curvature softness, one over the squared pixel, whether tails are heavy.
         curve: (H + 1, W + 1) out: l.
         bent: (H + 1, W + 1) out: l times the Laplacian of d.
         cost: (2, H + 1) out: size and curvature of each row.
     """
     real = d.dtype.type
-    zero, two = real(0.0), real(2.0)
+    zero, one = real(0.0), real(1.0)
     size, strength, soft, per_area = weights[0], weights[1], weights[2], weights[3]
+    heavy = weights[4] > zero
     for row in prange(1, d.shape[0] - 1):
         y = _UNSIGNED(row)
         north, south = y - _NEXT, y + _NEXT
@@ -150,14 +163,14 @@ def curvatures(d, count, on, weights, start, stop, curve, bent, cost):
             west, east = x - _NEXT, x + _NEXT
             c = d[y, x]
             bend = (d[north, x] + d[south, x] + d[y, west] + d[y, east] - count[y, x] * c) * per_area
-            root = np.sqrt(bend * bend + soft * soft)
-            stiff = on[y, x] * strength / (two * root)
+            stiff, value = _sparse(bend * bend, strength, soft, heavy, one)
+            stiff *= on[y, x]
             curve[y, x] = stiff
             bent[y, x] = stiff * bend
             sizes += c * c
-            bends += on[y, x] * (root - soft)
+            bends += on[y, x] * value
         cost[0, row] = sizes * size
-        cost[1, row] = bends * strength
+        cost[1, row] = bends
 
 
 @_kernel

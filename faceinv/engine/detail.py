@@ -24,16 +24,19 @@ The energy of an item, over the pixels p of its mask and the corners q that belo
     s(p)     = sqrt( r^T W r )
     E = sum_p weight huber_delta(s)                                        `photometric`
       + mu1 sum_q d^2                                                      `size`
-      + mu2 sum_q sqrt( (laplacian d)^2 + eps_c^2 )                        `curvature`, less its value for d = 0
-      + tv  sum_p sqrt( d_x^2 + d_y^2 + eps_s^2 ) + steep sum_p (d_x^2 + d_y^2)^2     `slope`, likewise
+      + mu2 sum_q sparse( (laplacian d)^2, eps_c )                         `curvature`
+      + sum_p [ tv sparse( d_x^2 + d_y^2, eps_s ) + steep (d_x^2 + d_y^2)^2 ]         `slope`
 
-`huber(s) = s^2` up to delta, `2 delta s - delta^2` beyond. The Laplacian (1/mm) has five points and knows only corners
+`huber(s) = s^2` up to delta, `2 delta s - delta^2` beyond. `sparse(x^2, eps)` is the softened L1 norm,
+`sqrt(x^2 + eps^2) - eps`, or with `heavy_tails` Cauchy's `eps log(1 + x^2 / eps^2)`, which lets large numbers be: a few
+deep wrinkles cost less than the same relief spread out. Half its derivative over x is `sparse'`,
+`1 / (2 sqrt(x^2 + eps^2))` or `eps / (x^2 + eps^2)`. The Laplacian (1/mm) has five points and knows only corners
 that count: `(sum over such neighbours of (d_neighbour - d_q)) / h^2`. With A its symmetric matrix, G the slopes' and
 J_p (3, 2) the derivative of the model `gain_c S_c(n)` by the slopes, one linearisation freezes
 
     w_p = weight (1 if s <= delta else delta / s),   A_p = w_p J^T W J (2, 2),   b_p = w_p J^T W r (2,)
-    l_q = mu2 / (2 sqrt((laplacian d)^2 + eps_c^2))
-    t_p = tv / (2 sqrt(d_x^2 + d_y^2 + eps_s^2)) + 2 steep (d_x^2 + d_y^2)
+    l_q = mu2 sparse'((laplacian d)^2, eps_c)
+    t_p = tv sparse'(d_x^2 + d_y^2, eps_s) + 2 steep (d_x^2 + d_y^2)
 
 and gives half the gradient and half the (majorised, Gauss-Newton) Hessian, as everywhere in faceinv:
 
@@ -91,9 +94,11 @@ class DetailWeights:
     huber: float
     """delta, in the unit of residuals; infinite for plain squares."""
     curvature_softness: float
-    """eps_c, 1/mm: below it the L1 norm of curvature is quadratic."""
+    """eps_c, 1/mm: below it the cost of curvature is quadratic."""
     slope_softness: float
     """eps_s, no unit: the same for slopes."""
+    heavy_tails: bool = False
+    """Costs of curvature and slopes by Cauchy's logarithm instead of the L1 norm: large ones are not shrunk."""
 
 
 @dataclass(frozen=True, eq=False)
