@@ -43,9 +43,9 @@ GRAZING: Final = 0.15
 
 _FACING: Final = 0.3
 """Relief is believed fully from `GRAZING` plus this on."""
-_TEXELS_PER_PIXEL: Final = 5.0
+_TEXELS_PER_PIXEL: Final = 3.5
 """With as many texels as this to a pixel of the face, normals come back from the texture as they were (a correlation of
-.996 on portraits; .98 with one)."""
+.996 on portraits; .985 with one)."""
 _FEATHER_MM: Final = 1.0
 """Relief fades in over this length behind the edge of what is seen."""
 _SLACK_MM: Final = 1.5
@@ -242,7 +242,7 @@ class ReliefMap:
 
 
 def texture_size(model: MorphableModel, face: Face) -> int:
-    """The smallest of `SIZES` at which the face has five texels for each pixel it covers in the photo, or the largest."""
+    """The smallest of `SIZES` at which the face has three and a half texels for each pixel it covers in the photo, or the largest."""
     pixels = _area(face.camera.project(face.vertices(model))[:, :2], model.triangles[model.face_mask])
     share = len(chart_of(model, SIZES[0]).triangle) / SIZES[0] ** 2
     return next((size for size in SIZES if share * size**2 >= _TEXELS_PER_PIXEL * pixels), SIZES[-1])

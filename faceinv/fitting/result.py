@@ -21,6 +21,7 @@ from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.files import read_arrays, write_whole
+from faceinv.fitting.detail_file import detail_fields, read_detail
 from faceinv.fitting.extension import extended
 from faceinv.fitting.solver import Iteration, Status
 from faceinv.fitting.uncertainty import surface_std
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from faceinv.detail.record import Detail
+    from faceinv.detail.relief_map import ReliefMap
     from faceinv.render.texture import Texture
 
 __all__ = ["CameraSource", "FitResult", "load_result"]
@@ -76,6 +79,9 @@ class FitResult:
             `distance` (the camera was put at a given distance), `estimated` (by the fit); `weak` for one without.
         warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
         albedo_field: The amplitude of the albedo field that `model` has beside its own albedo; 0 for none.
+        detail: The relief that the photo's shading shows on the face; None where it was not looked for.
+        face_print: (16, 16, 3) what the photo is known by where it is not there (`faceinv.photo.recognise`); None for a
+            result read from a file that does not tell.
     """
 
     face: Face
@@ -102,6 +108,8 @@ class FitResult:
     warnings: tuple[str, ...] = ()
     camera_source: CameraSource = "weak"
     albedo_field: float = 0.0
+    detail: Detail | None = field(default=None, repr=False)
+    face_print: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         width, height = self.image_size
@@ -217,7 +225,7 @@ class FitResult:
         return render_face(self.model, self.face, (height, width), self.shading)
 
     def overlay(self, photo: Any = None) -> Image.Image:
-        """Photo, landmarks, render over photo, shaded geometry and residual side by side.
+        """Photo, landmarks, render over photo, shaded geometry and residual side by side; with detail its geometry too.
 
         Args:
             photo: anything `faceinv.fit` accepts; needed only for a result read from a file.
@@ -233,7 +241,8 @@ class FitResult:
                 "an overlay needs the photo, and this result was read from a file. "
                 "Give the photo: result.overlay(photo)."
             )
-        return draw_overlay(self.model, self.face, shown, self.landmarks_target, self.landmarks2d, self.shading)
+        marks = self.landmarks_target, self.landmarks2d
+        return draw_overlay(self.model, self.face, shown, *marks, self.shading, detail=self.detail)
 
     def export(self, path: str | Path, texture: Texture = "albedo", *, camera: bool = False, rig: bool = False) -> None:
         """Write the face as `.glb`, `.obj` (with `.mtl` and texture) or `.ply`, by suffix; see `faceinv.output.export`.
@@ -244,6 +253,8 @@ class FitResult:
             camera: with the photo's camera in it, through which the face is seen as in the photo; `.glb` only.
             rig: with the named expressions as morph targets and eyes that turn (`faceinv.output.face_glb`); `.glb`
                 only, and of models with named expression units.
+
+        A `.glb` of a result with detail holds a normal map of it.
 
         Raises:
             InputError: for another suffix, a folder that cannot be written, a photo texture without a photo, or a rig
@@ -257,7 +268,28 @@ class FitResult:
                 "Use result.with_photo(photo) first."
             )
         size = self.image_size if camera else None
-        export_face(self.model, self.face, Path(path), texture, self.photo, size, rig)
+        relief = None if self.detail is None or not self.detail.status.success else self.relief()
+        export_face(self.model, self.face, Path(path), texture, self.photo, size, rig, relief)
+
+    def relief(self, size: int | None = None, *, symmetric: bool = False) -> ReliefMap:
+        """The detail in the texture layout of the model: for other faces, expressions and views
+        (`faceinv.detail.transfer.drape`).
+
+        Args:
+            size: texels along each side of the whole texture; None for one that loses nothing.
+            symmetric: give skin that the photo does not show what the other side of the face has.
+
+        Raises:
+            InputError: for a result without detail.
+        """
+        from faceinv.detail.relief_map import ReliefMap
+
+        if self.detail is None:
+            raise InputError(
+                "this result has no detail. Fit with the setting `detail`, or find it with its photo: "
+                "`faceinv detail RESULT.npz --photo PHOTO`."
+            )
+        return ReliefMap.of(self.model, self.face, self.detail, size, symmetric=symmetric)
 
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).
@@ -276,6 +308,16 @@ class FitResult:
                 f"{self.image_size[0]} x {self.image_size[1]} px. Give the same photo."
             )
         return dataclasses.replace(self, photo=loaded.pixels)
+
+    def check_photo(self) -> None:
+        """See that the photo is the one that was fitted, and not another of its size.
+
+        Raises:
+            InputError: when it is another, or there is none.
+        """
+        from faceinv.fitting.photo_check import check_photo
+
+        check_photo(self)
 
     def save(self, path: str | Path) -> None:
         """Write everything but the photo and the history to an `.npz`; read it with `faceinv.load_result`.
@@ -326,7 +368,17 @@ class FitResult:
             "image_size": np.array(self.image_size),
             "hessian": self.hessian,
             "warnings": np.array(self.warnings, np.str_),
+            **self._photo_fields(),
+            **({} if self.detail is None else detail_fields(self.detail)),
         }
+
+    def _photo_fields(self) -> dict[str, Any]:
+        """What the photo is known by, later."""
+        from faceinv.photo.recognise import photo_print
+
+        if self.face_print is None and self.photo is not None:
+            return {"face_print": photo_print(self.photo, self.landmarks_target)}
+        return {} if self.face_print is None else {"face_print": self.face_print}
 
 
 def load_result(path: str | Path, model: str | Path | MorphableModel | None = None) -> FitResult:
@@ -396,6 +448,9 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
     if not known or not stored["scale"] > 0 or not 0 <= stored["kappa"] < np.inf:
         raise InputError(f"result '{path}': its status, shading or camera cannot be; the file is damaged.")
     width, height = (int(n) for n in stored["image_size"])
+    known_by = stored.get("face_print")
+    if known_by is not None and (known_by.ndim != 3 or known_by.shape[2] != 3 or known_by.dtype != np.uint8):
+        raise InputError(f"result '{path}': the print of its photo cannot be; the file is damaged.")
     fields: dict[str, Any] = {key: stored[key] for key in arrays}
     fields |= {key: float(stored[key]) for key in _NUMBERS}
     fields |= {key: str(stored[key]) for key in _TEXTS}
@@ -422,6 +477,8 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         warnings=tuple(str(line) for line in stored.get("warnings", ())),
         camera_source=cast("CameraSource", str(stored["camera_source"])),
         albedo_field=float(amplitude),
+        detail=read_detail(path, stored, face.camera, (width, height)),
+        face_print=known_by,
     )
 
 

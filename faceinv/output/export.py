@@ -36,6 +36,7 @@ from faceinv.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.detail.relief_map import ReliefMap
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
     from faceinv.render.texture import Texture
@@ -56,6 +57,8 @@ class _Content:
     image_size: tuple[int, int] | None
     """(width, height) px of the photo, where its camera is written too."""
     rig: bool
+    relief: ReliefMap | None
+    """What a normal map is made of."""
 
     @cached_property
     def vertices(self) -> NDArray[np.float64]:
@@ -72,6 +75,16 @@ class _Content:
         return texture_image(self.model, self.face, self.texture, self.photo)
 
 
+    def normal_map(self) -> NDArray[np.uint8] | None:
+        """(S, S, 3) of the surface that the file holds, or None."""
+        from faceinv.output.normal_map import normal_map
+        from faceinv.output.rig import Rig
+
+        if self.relief is None:
+            return None
+        return normal_map(self.relief, self.model, Rig.of(self.model, self.face).base if self.rig else self.vertices)
+
+
 def export_face(
     model: MorphableModel,
     face: Face,
@@ -80,6 +93,7 @@ def export_face(
     photo: NDArray[np.float32] | None = None,
     image_size: tuple[int, int] | None = None,
     rig: bool = False,
+    relief: ReliefMap | None = None,
 ) -> None:
     """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
 
@@ -91,6 +105,7 @@ def export_face(
         photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
         image_size: (width, height) px of the photo: with it a GLB holds its camera.
         rig: whether a GLB holds morph targets and turnable eyes (`faceinv.output.face_glb`).
+        relief: fine detail, of which a GLB gets a normal map; other files do without.
 
     Raises:
         InputError: for another suffix or texture, a camera or rig in a file that cannot hold one, a rig of a model
@@ -106,7 +121,7 @@ def export_face(
         raise InputError(f"'{path.name}': only a .glb holds the camera. Export a .glb, or leave the camera out.")
     if rig and suffix != ".glb":
         raise InputError(f"'{path.name}': only a .glb holds a rig. Export a .glb, or leave the rig out.")
-    content = _Content(model, face, texture, photo, image_size, rig)
+    content = _Content(model, face, texture, photo, image_size, rig, relief)
     {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](content, path)
 
 
@@ -117,6 +132,7 @@ def _write_glb(content: _Content, path: Path) -> None:
         content.image(),
         content.texture,
         unlit=content.texture == "photo",
+        normal_map=content.normal_map(),
         rig=content.rig,
         image_size=content.image_size,
     )

@@ -1,4 +1,5 @@
-"""One picture to judge a fit by: photo, landmarks, render over photo, shaded geometry and residual side by side."""
+"""One picture to judge a fit by: photo, landmarks, render over photo, shaded geometry (with detail too, where there is
+some) and residual side by side."""
 
 from __future__ import annotations
 
@@ -16,11 +17,12 @@ from faceinv.render.scene import draw_faces
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.detail.record import Detail
     from faceinv.engine.records import Normals
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
 
-__all__ = ["PANEL", "RESIDUAL_RANGE", "draw_overlay"]
+__all__ = ["PANEL", "RESIDUAL_RANGE", "clay", "draw_overlay"]
 
 PANEL: Final = 448
 """px, the side of a panel."""
@@ -61,8 +63,9 @@ def draw_overlay(
     fitted: NDArray[np.float64],
     normals: Normals = "smooth",
     panel: int = PANEL,
+    detail: Detail | None = None,
 ) -> Image.Image:
-    """The five panels, each `panel` px square, with a caption under each.
+    """The panels, each `panel` px square, with a caption under each: five, and one more for detail.
 
     Args:
         model: the model.
@@ -72,20 +75,23 @@ def draw_overlay(
         fitted: (68, 2) px: the model's landmarks.
         normals: `smooth` or `flat`.
         panel: px.
+        detail: relief of the face, which is shown beside the geometry without.
     """
     crop = FaceCrop.around(given, _MARGIN, panel)
     shown = _photo(photo, crop)
-    drawn = _draw(model, face, crop, normals)
+    drawn = _draw(model, face, crop, normals, detail)
     over = _blend(shown, drawn.colours, drawn.face)
     error = np.sqrt(((drawn.colours - shown) ** 2).mean(axis=2))
     dimmed = 0.35 * shown.mean(axis=2, keepdims=True) + np.full(3, 0.45)
     residual = _bar(_blend(dimmed, _heat(error / RESIDUAL_RANGE), drawn.face))
     background = np.linspace(0.97, 0.86, panel)[:, None, None] * np.ones((1, panel, 3))
+    relief = [] if drawn.relief is None else [("with detail", _picture(_blend(background, drawn.relief, drawn.covered)))]
     panels = [
         ("photo", _picture(shown)),
         ("landmarks", _landmarks(_picture(shown), given, fitted, crop)),
         ("render over photo", _picture(over)),
         ("geometry", _picture(_blend(background, drawn.clay, drawn.covered))),
+        *relief,
         (f"residual, sRGB 0 to {RESIDUAL_RANGE:g}", _picture(residual)),
     ]
     return _sheet(panels, panel)
@@ -103,23 +109,41 @@ class _Drawn:
     """(S, S) the share of each pixel that shows the model."""
     face: NDArray[np.float64]
     """(S, S) the share that shows its face, which is what is fitted to the photo."""
+    relief: NDArray[np.float64] | None
+    """(S, S, 3) as `clay`, with detail; None without."""
 
 
-def _draw(model: MorphableModel, face: Face, crop: FaceCrop, normals: Normals) -> _Drawn:
+def _draw(model: MorphableModel, face: Face, crop: FaceCrop, normals: Normals, detail: Detail | None) -> _Drawn:
     size = _SUPER * crop.size
     camera = crop.at(size).camera_to_crop(face.camera)
     scene = draw_faces(model, [replace(face, camera=camera)], (size, size), normals)[0]
     skin = scene.covered & model.face_mask[scene.triangle]
     return _Drawn(
         _averaged(scene.srgb, skin),
-        _averaged(_clay(scene.normal), scene.covered),
+        _averaged(clay(scene.normal), scene.covered),
         _averaged(scene.covered.astype(float)),
         _averaged(skin.astype(float)),
+        None if detail is None else _averaged(clay(_with_relief(scene.normal, detail, crop.at(size))), scene.covered),
     )
 
 
-def _clay(normals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Grey matter under a light from the upper left, a faint one from the right, and some from everywhere."""
+def _with_relief(normals: NDArray[np.float64], detail: Detail, crop: FaceCrop) -> NDArray[np.float64]:
+    """(S, S, 3) normals of a crop and what detail adds to them, which is bilinear between the photo's pixels."""
+    from scipy.ndimage import map_coordinates
+
+    maps, (top, left, *_) = detail.maps, detail.window
+    if not maps.mask.any():
+        return normals
+    change = np.where(maps.mask[..., None], maps.normals - maps.coarse_normals, np.float32(0))
+    columns, rows = (crop.to_photo(np.stack([np.arange(crop.size)] * 2, axis=1)) - [left, top]).T
+    place = np.meshgrid(rows, columns, indexing="ij")
+    # On a surface that faces away a pixel of the background may stand beside it: it adds nothing.
+    added = [map_coordinates(change[..., k], place, order=1, mode="constant") for k in range(3)]
+    return normals + np.stack(added, axis=-1)
+
+
+def clay(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(H, W, 3) sRGB: grey matter under a light from the upper left, a faint one from the right, some from everywhere."""
     normals = normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
     key = np.array(_KEY_LIGHT) / np.linalg.norm(_KEY_LIGHT)
     half = key + np.array([0.0, 0.0, 1.0])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from faceinv.errors import InputError
 from faceinv.files import write_whole
+from faceinv.run.detail_outputs import DETAIL_FILES, detail_paths, write_detail_files
 
 if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
@@ -59,10 +60,11 @@ class FitOptions:
     """Whether GLBs hold morph targets and turnable eyes."""
 
 
-def output_paths(folder: Path, stem: str) -> dict[str, Path]:
-    """The files of one result by kind: `npz`, `glb`, `overlay`, `json`."""
+def output_paths(folder: Path, stem: str, detail: bool = False) -> dict[str, Path]:
+    """The files of one result by kind: `npz`, `glb`, `overlay`, those of its detail where it has one, `json`."""
     kinds = ("npz", "glb", "overlay", "json")
-    return {kind: folder / f"{stem}{suffix}" for kind, suffix in zip(kinds, SUFFIXES, strict=True)}
+    *paths, last = ((kind, folder / f"{stem}{suffix}") for kind, suffix in zip(kinds, SUFFIXES, strict=True))
+    return dict([*paths, *(detail_paths(folder, stem).items() if detail else ()), last])
 
 
 def write_result(
@@ -97,7 +99,13 @@ def write_result(
     result.save(paths["npz"])
     result.export(paths["glb"], texture, camera=camera, rig=rig)
     save_image(paths["overlay"], result.overlay())
-    record = {**extra, **record_of(result), "files": {kind: path.name for kind, path in paths.items()}}
+    record = {**extra, **record_of(result)}
+    files = {kind: path.name for kind, path in paths.items()}
+    if result.detail is not None:
+        written = write_detail_files(result, folder, stem)
+        record["detail"] = written["detail"]
+        files = {**files, **written["files"]}
+    record["files"] = files
     write_json(paths["json"], record)
     return record
 
@@ -260,7 +268,8 @@ def check_model(model: MorphableModel, options: FitOptions) -> None:
 
 def clean_leftovers(folder: Path, stem: str) -> None:
     """Remove what a killed run left of unfinished files of one stem."""
-    pattern = re.compile(rf"\.{re.escape(stem)}(_overlay)?\.[a-z0-9_]{{8}}\.(npz|glb|png|json)")
+    endings = "|".join(re.escape(Path(suffix).stem) for suffix in ("_overlay.png", *DETAIL_FILES.values()))
+    pattern = re.compile(rf"\.{re.escape(stem)}({endings})?\.[a-z0-9_]{{8}}\.(npz|glb|png|ply|json)")
     if not folder.is_dir():
         return
     for path in folder.glob(".*"):
