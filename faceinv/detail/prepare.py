@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from faceinv.detail.confidence import skin_confidence
 from faceinv.detail.smooth import MaskedMean
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.detail import DetailProblem, DetailWeights
@@ -32,16 +33,26 @@ if TYPE_CHECKING:
 
     from faceinv.detail.coarse import CoarseFace
 
-__all__ = ["PAPER_WEIGHTS", "ROBUST_WEIGHTS", "SKIN_DIRECTION", "Skin", "fit_light", "paper_problem", "robust_problem"]
+__all__ = [
+    "PAPER_WEIGHTS",
+    "ROBUST_WEIGHTS",
+    "SKIN_DIRECTION",
+    "Skin",
+    "fit_light",
+    "has_colour",
+    "paper_problem",
+    "robust_problem",
+]
 
 ROBUST_WEIGHTS: Final = DetailWeights(
-    size=0.005,
-    curvature=0.004,
-    slope=0.0015,
-    steep=0.0,
+    size=0.002,
+    curvature=0.002,
+    slope=0.004,
+    steep=0.05,
     huber=0.03,
-    curvature_softness=0.05,
-    slope_softness=0.0316,
+    curvature_softness=0.1,
+    slope_softness=0.015,
+    heavy_tails=True,
 )
 PAPER_WEIGHTS: Final = DetailWeights(
     size=2e-4,
@@ -59,12 +70,14 @@ SKIN_SPREAD: Final = 0.11
 """tau: the standard deviation along it."""
 COLOUR_NOISE: Final = 0.025
 """sigma: across it, and of noise."""
-LOWPASS: Final = 3.0
+LOWPASS: Final = 4.0
 """mm: sigma of the Gaussian."""
 LIMIT: Final = 0.6
 """Of relative residuals."""
 _BLACK: Final = 2e-3
 """Of linear light: less has no colour."""
+_ONE_COLOUR: Final = 0.03
+"""The second standard deviation of log colours over the first, below which a photo has one colour only."""
 _LIGHT_SAMPLES: Final = 20000
 _LIGHT_ITERATIONS: Final = 8
 _LIGHT_RIDGE: Final = 1e-4
@@ -89,6 +102,13 @@ class Skin:
         inverse = np.linalg.inv(self.spread**2 * np.outer(v, v) + self.noise**2 * np.eye(3))
         scaled: NDArray[np.float64] = inverse / inverse.sum()
         return scaled
+
+
+def has_colour(light: NDArray[np.float32]) -> bool:
+    """Whether linear RGB (N, 3) of skin varies in more than one direction of colour: greys do not, nor do sepias."""
+    logs = np.log(np.maximum(light[:: max(1, len(light) // _LIGHT_SAMPLES)], _BLACK), dtype=np.float64)
+    deviations = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(logs, rowvar=False)), 0.0))
+    return bool(deviations[1] > _ONE_COLOUR * deviations[2])
 
 
 @one_blas_thread()
@@ -135,9 +155,12 @@ def robust_problem(
     ratio = np.zeros_like(light)
     ratio[mask] = np.log(np.maximum(seen, np.float32(_BLACK)) / shading)
     albedo = MaskedMean(mask, LOWPASS / coarse.pixel)(ratio)[mask]
-    residual = _limited(ratio[mask] - albedo, skin.metric)
+    residual = ratio[mask] - albedo
+    grey = residual @ skin.metric.sum(axis=1).astype(np.float32)
+    confidence = skin_confidence(mask, albedo, grey, coarse.pixel)
     # Relative to the coarse render rho S(n0): the target is exp(r) and the gain 1 / S(n0), whatever the albedo.
-    return _problem(coarse, mask, gamma, skin.metric, weights, np.exp(residual), 1 / shading)
+    target = np.exp(_limited(residual, grey))
+    return _problem(coarse, mask, gamma, skin.metric, weights, target, 1 / shading, confidence)
 
 
 def paper_problem(
@@ -151,13 +174,12 @@ def paper_problem(
     target, gain = light[mask], coarse.albedo[mask]
     if coarse.shadow is not None:
         target = target + gain * (coarse.shadow[mask] @ lighting).astype(np.float32)
-    return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain)
+    return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain, np.ones(len(target), np.float32))
 
 
-def _limited(residual: NDArray[np.float32], metric: NDArray[np.float64]) -> NDArray[np.float32]:
+def _limited(residual: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Residuals (N, 3) with vectors shortened; by channels it would change their colour."""
-    grey = np.abs(residual @ metric.sum(axis=1).astype(np.float32))
-    length = np.maximum(grey, np.sqrt((residual**2).sum(axis=1) / 3))
+    length = np.maximum(np.abs(grey), np.sqrt((residual**2).sum(axis=1) / 3))
     return residual * (LIMIT * np.tanh(length / LIMIT) / np.maximum(length, 1e-6))[:, None].astype(np.float32)
 
 
@@ -169,9 +191,12 @@ def _problem(
     weights: DetailWeights,
     target: NDArray[np.float32],
     gain: NDArray[np.float32],
+    confidence: NDArray[np.float32],
 ) -> DetailProblem:
-    """One item, from values of the mask's pixels (N, 3)."""
+    """One item, from values of the mask's pixels (N, 3) and (N,)."""
     fields = {}
+    weight = np.zeros((1, *mask.shape), np.float32)
+    weight[0, mask] = confidence
     for name, values in (("target", target), ("gain", gain)):
         fields[name] = np.zeros((1, *mask.shape, 3), np.float32)
         fields[name][0, mask] = values
@@ -179,7 +204,7 @@ def _problem(
     return DetailProblem(
         **fields,
         normal=coarse.normal[None],
-        weight=mask[None].astype(np.float32),
+        weight=weight,
         mask=mask[None],
         lighting=lighting[None],
         metric=metric[None],
