@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
 
-__all__ = ["PANEL", "RESIDUAL_RANGE", "clay", "draw_overlay"]
+__all__ = ["PANEL", "RESIDUAL_RANGE", "clay", "draw_overlay", "sheet"]
 
 PANEL: Final = 448
 """px, the side of a panel."""
@@ -252,6 +252,11 @@ def _blend(under: NDArray[np.float64], over: NDArray[np.float64], share: NDArray
 
 def _picture(values: NDArray[np.floating]) -> Image.Image:
     return Image.fromarray(np.rint(255 * np.clip(values, 0.0, 1.0)).astype(np.uint8))
+
+
+def sheet(panels: list[tuple[str, NDArray[np.floating]]], panel: int = PANEL) -> Image.Image:
+    """Pictures (S, S, 3) in [0, 1] side by side, each `panel` px square, with their captions under them."""
+    return _sheet([(caption, _picture(values)) for caption, values in panels], panel)
 
 
 def _sheet(panels: list[tuple[str, Image.Image]], panel: int) -> Image.Image:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from faceinv.detail.record import Detail
     from faceinv.detail.relief_map import ReliefMap
 
-__all__ = ["GreyPicture", "depth_picture", "displacement_picture", "normals_picture"]
+__all__ = ["GreyPicture", "depth_picture", "displacement_picture", "normals_picture", "vectors_picture"]
 
 _TOP: Final = 65535
 _MIDDLE: Final = 32768
@@ -46,11 +46,15 @@ class GreyPicture:
 
 def normals_picture(detail: Detail) -> NDArray[np.uint8]:
     """(H, W, 4) of the photo's size: normals with relief; towards the viewer outside the face."""
-    mask = detail.mask
-    facing = np.where(mask[..., None], detail.normals, np.float32([0, 0, 1]))
-    picture = np.empty((*mask.shape, 4), np.uint8)
+    return vectors_picture(detail.normals, detail.mask)
+
+
+def vectors_picture(normals: NDArray[np.float32], shown: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(H, W, 4) of unit normals (H, W, 3); towards the viewer, with alpha 0, where they are not shown (H, W)."""
+    facing = np.where(shown[..., None], normals, np.float32([0, 0, 1]))
+    picture = np.empty((*shown.shape, 4), np.uint8)
     picture[..., :3] = np.rint((facing + 1) * 127.5)
-    picture[..., 3] = np.where(mask, 255, 0)
+    picture[..., 3] = np.where(shown, 255, 0)
     return picture
 
 

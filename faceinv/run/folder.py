@@ -75,7 +75,8 @@ def fit_folder(
     listener = listener or Listener()
     inventory = find_jobs(folder, output)
     jobs = inventory.jobs
-    refuse_overwriting([job.image for job in jobs], [p for j in jobs for p in output_paths(j.folder, j.stem).values()])
+    outputs = [path for job in jobs for path in output_paths(job.folder, job.stem, options.detail).values()]
+    refuse_overwriting([job.image for job in jobs], outputs)
     fitter = Fitter(options.model, options.backend, options.config)  # errors of model and engine show here, once
     check_model(fitter.model, options)
     options = replace(options, model=fitter.model_source)

@@ -59,6 +59,11 @@ class FitOptions:
     rig: bool = False
     """Whether GLBs hold morph targets and turnable eyes."""
 
+    @property
+    def detail(self) -> bool:
+        """Whether results have detail, and its files."""
+        return bool(self.config.detail)
+
 
 def output_paths(folder: Path, stem: str, detail: bool = False) -> dict[str, Path]:
     """The files of one result by kind: `npz`, `glb`, `overlay`, those of its detail where it has one, `json`."""
@@ -75,6 +80,7 @@ def write_result(
     extra: dict[str, Any],
     camera: bool = False,
     rig: bool = False,
+    kept: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Write all files of a result, each whole or not at all, the JSON last.
 
@@ -86,6 +92,7 @@ def write_result(
         extra: entries put first in the JSON.
         camera: whether the GLB holds the photo's camera.
         rig: whether it holds morph targets and turnable eyes.
+        kept: entries of the JSON that stay as `extra` has them, such as of a fit whose course is not known any more.
 
     Returns:
         what the JSON holds.
@@ -99,7 +106,7 @@ def write_result(
     result.save(paths["npz"])
     result.export(paths["glb"], texture, camera=camera, rig=rig)
     save_image(paths["overlay"], result.overlay())
-    record = {**extra, **record_of(result)}
+    record = {**extra, **{key: value for key, value in record_of(result).items() if key not in kept}}
     files = {kind: path.name for kind, path in paths.items()}
     if result.detail is not None:
         written = write_detail_files(result, folder, stem)
