@@ -1,8 +1,8 @@
 """How surely pixels of a face show bare skin, whose shading tells relief.
 
-Hair, stubble, brows, glasses, teeth and make-up are as grey as shading is, so colour alone cannot tell them from relief.
-What tells them is their extent: their low-passed colour is not the skin's, or what is finer varies much over several
-millimetres, where a wrinkle is a line. And at the rims of the face's parts a fit is off by a millimetre or two.
+Hair, stubble, brows, glasses, teeth and make-up are as grey as shading is, so colour alone cannot tell them from
+relief. What tells them is their extent: their low-passed colour is not the skin's, or what is finer varies much over
+several millimetres, where a wrinkle is a line. And at the rims of the face's parts a fit is off by a millimetre or two.
 Pixels that count little get their relief from their neighbours, which is to say hardly any.
 """
 
@@ -24,7 +24,7 @@ _SKIN_LIGHT: Final = 0.35
 the coarse shading."""
 _SKIN_COLOUR: Final = 0.15
 """The same across that."""
-_ROUGH: Final = 0.16
+_ROUGH: Final = 0.2
 """Root mean square of grey relative residuals within `_EXTENT` at which a pixel counts half."""
 _EXTENT: Final = 2.5
 """mm, sigma."""

@@ -8,11 +8,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from faceinv.engine.detail import DetailProblem
 
-__all__ = ["coarsened", "pyramid"]
+__all__ = ["coarsened", "pyramid", "stacked"]
+
+
+def stacked(problems: Sequence[DetailProblem]) -> DetailProblem:
+    """Problems of the same weights as items of one, the smaller ones with nothing at their right and lower sides."""
+    if len(problems) == 1:
+        return problems[0]
+    height, width = (max(problem.size[axis] for problem in problems) for axis in (0, 1))
+    fields: dict[str, NDArray[Any]] = {}
+    for name in ("target", "gain", "normal", "weight", "mask"):
+        parts = [getattr(problem, name) for problem in problems]
+        count = sum(len(part) for part in parts)
+        whole = np.zeros((count, height, width, *parts[0].shape[3:]), parts[0].dtype)
+        first = 0
+        for part in parts:
+            whole[first : first + len(part), : part.shape[1], : part.shape[2]] = part
+            first += len(part)
+        fields[name] = whole
+    for name in ("lighting", "metric", "pixel", "principal_point", "inverse_focal"):
+        fields[name] = np.concatenate([getattr(problem, name) for problem in problems])
+    return replace(problems[0], **fields)
 
 
 def pyramid(problem: DetailProblem, levels: int) -> list[DetailProblem]:

@@ -1,24 +1,26 @@
 """The detail stage: fitted faces and their photos in, relief out.
 
 Relief is solved on the photo's own pixels around the face, or on fewer where the face is larger than
-`coarse.LARGEST_FACE`, and given for the pixels of the photo in that window. A window of n pixels takes about 250 n bytes
-while it is solved (a face of 1024 px: 300 MB) and 37 n bytes in the result.
+`coarse.LARGEST_FACE`, and given for the pixels of the photo in that window. A window of n pixels takes some 250 n
+bytes while it is solved (300 MB at most, for faces of 1024 px) and 33 n bytes in the result, whatever the photo's size.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from faceinv.detail.coarse import CoarseFace, draw_coarse, face_extent, face_window, rays
+from faceinv.detail.levels import stacked
 from faceinv.detail.prepare import PAPER_WEIGHTS, ROBUST_WEIGHTS, Skin, has_colour, paper_problem, robust_problem
 from faceinv.detail.record import Detail, DetailMaps, DetailStatus, Formulation, Window
 from faceinv.detail.solver import solve_detail
 from faceinv.engine.detail import COST_PARTS
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 from faceinv.photo.crop import FaceCrop
+from faceinv.render.scene import draw_faces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,18 +55,39 @@ class DetailJob:
 
 
 def find_detail(
-    engine: Callable[[DetailProblem], AbstractDetailSolver], job: DetailJob, formulation: Formulation = "robust"
-) -> Detail:
-    """The relief of one face.
+    engine: Callable[[DetailProblem], AbstractDetailSolver], jobs: Sequence[DetailJob], formulation: Formulation
+) -> list[Detail]:
+    """The relief of several faces, solved side by side.
 
     Args:
         engine: `Engine.detail`.
-        job: the face and its photo.
+        jobs: faces and their photos.
         formulation: `robust`, or `paper` for the energy of Guo et al. 2018.
+
+    Returns:
+        As many as jobs. Where there is nothing to find the coarse surface is kept, and the status says why.
 
     Raises:
         BackendError: when the engine fails.
     """
+    prepared = [_prepared(job, formulation) for job in jobs]
+    ready = [each for each in prepared if isinstance(each, _Prepared)]
+    found = iter(_solved(engine, ready, formulation))
+    return [next(found) if isinstance(each, _Prepared) else each for each in prepared]
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A job whose face shows enough."""
+
+    job: DetailJob
+    coarse: CoarseFace
+    problem: DetailProblem
+    direction: NDArray[np.float64] | None
+    warnings: tuple[str, ...]
+
+
+def _prepared(job: DetailJob, formulation: Formulation) -> _Prepared | Detail:
     height, width = job.photo.shape[:2]
     low, high = face_extent(job.model, job.face)
     inside = np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height))
@@ -74,41 +97,54 @@ def find_detail(
     light, usable = _cut(job, coarse.crop)
     mask = coarse.mask & usable
     if not mask.any():
-        return _without(job, coarse, DetailStatus.NOTHING_SEEN, formulation)
+        return _without(job, None, DetailStatus.NOTHING_SEEN, formulation)
     if (high - low).max() < SMALLEST_FACE:
         return _without(job, coarse, DetailStatus.TOO_SMALL, formulation)
-    skin, warnings = Skin(), ()
     if formulation == "paper":
         problem = paper_problem(coarse, light, mask, job.face.lighting, PAPER_WEIGHTS)
-    else:
-        if not has_colour(light[mask]):
-            skin, warnings = Skin(None), (_NO_COLOUR,)
-        problem = robust_problem(coarse, light, mask, skin, ROBUST_WEIGHTS)
-    solved = solve_detail(engine, problem)
-    window, maps = _maps(job, coarse, mask, solved)
-    cost = dict(zip(COST_PARTS, map(float, solved.cost[0]), strict=True))
-    direction = None if formulation == "paper" or skin.direction is None else np.array(skin.direction)
-    return Detail(
-        maps,
-        window,
-        (width, height),
-        float(job.face.camera.scale),
-        formulation,
-        solved.status[0],
-        {"total": sum(cost.values()), **cost},
-        solved.history[0],
-        coarse.pixel,
-        direction,
-        warnings,
-        float(job.face.camera.kappa),
-    )
+        return _Prepared(job, coarse, problem, None, ())
+    skin = Skin() if has_colour(light[mask]) else Skin(None)
+    problem = robust_problem(coarse, light, mask, skin, ROBUST_WEIGHTS)
+    if skin.direction is None:
+        return _Prepared(job, coarse, problem, None, (_NO_COLOUR,))
+    return _Prepared(job, coarse, problem, np.array(skin.direction), ())
+
+
+def _solved(
+    engine: Callable[[DetailProblem], AbstractDetailSolver], ready: Sequence[_Prepared], formulation: Formulation
+) -> list[Detail]:
+    if not ready:
+        return []
+    solved = solve_detail(engine, stacked([each.problem for each in ready]))
+    details = []
+    for item, each in enumerate(ready):
+        window, maps = _maps(each, solved, item)
+        cost = dict(zip(COST_PARTS, map(float, solved.cost[item]), strict=True))
+        camera = each.job.face.camera
+        details.append(
+            Detail(
+                maps,
+                window,
+                each.job.photo.shape[1::-1],
+                float(camera.scale),
+                formulation,
+                solved.status[item],
+                {"total": sum(cost.values()), **cost},
+                solved.history[item],
+                each.coarse.pixel,
+                each.direction,
+                each.warnings,
+                float(camera.kappa),
+            )
+        )
+    return details
 
 
 def photo_misfit(job: DetailJob) -> float:
-    """Root mean square difference of colours between a photo and the render of a face, over skin, sRGB in [0, 1]: tells
-    whether they belong together. NaN where none is seen."""
-    from faceinv.render.scene import draw_faces
+    """Root mean square difference of colours between a photo and the render of a face, over skin, sRGB in [0, 1].
 
+    It tells whether the two belong together. NaN where no skin is seen.
+    """
     low, high = face_extent(job.model, job.face)
     crop = face_window(low, high, 128)
     light, usable = _cut(job, crop)
@@ -116,15 +152,9 @@ def photo_misfit(job: DetailJob) -> float:
     mask = coarse.mask & usable
     if not mask.any():
         return float("nan")
-    face = DetailJob(job.model, job.face, job.photo).face
-    scene = draw_faces(job.model, [_moved(face, crop)], (crop.size, crop.size))[0]
+    seen = replace(job.face, camera=coarse.camera)
+    scene = draw_faces(job.model, [seen], (crop.size, crop.size))[0]
     return float(np.sqrt(np.mean((scene.srgb[mask] - linear_to_srgb(light[mask])) ** 2)))
-
-
-def _moved(face: Face, crop: FaceCrop) -> Face:
-    from dataclasses import replace
-
-    return replace(face, camera=crop.camera_to_crop(face.camera))
 
 
 def _cut(job: DetailJob, crop: FaceCrop) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -154,7 +184,7 @@ def _without(job: DetailJob, coarse: CoarseFace | None, status: DetailStatus, fo
     """The coarse surface as it is."""
     height, width = job.photo.shape[:2]
     scale, kappa = float(job.face.camera.scale), float(job.face.camera.kappa)
-    if coarse is None or status is DetailStatus.NOTHING_SEEN:
+    if coarse is None:
         none = np.zeros((0, 0), np.float32)
         maps = DetailMaps(
             none.astype(np.bool_), none, none.copy(), np.zeros((0, 0, 3), np.float32), none[..., None][..., [0, 0, 0]]
@@ -168,12 +198,13 @@ def _without(job: DetailJob, coarse: CoarseFace | None, status: DetailStatus, fo
     return Detail(maps, window, (width, height), scale, formulation, status, pixel=coarse.pixel, kappa=kappa)
 
 
-def _maps(job: DetailJob, coarse: CoarseFace, mask: NDArray[np.bool_], solved: Solved) -> tuple[Window, DetailMaps]:
+def _maps(each: _Prepared, solved: Solved, item: int) -> tuple[Window, DetailMaps]:
     """What was solved, on the photo's pixels."""
-    crop = coarse.crop
-    displacement = solved.displacement[0]
+    job, coarse = each.job, each.coarse
+    crop, mask = coarse.crop, each.problem.mask[0]
+    displacement = solved.displacement[item, : crop.size + 1, : crop.size + 1]
     if crop.size == crop.side:
-        return _assembled(job, coarse, mask, displacement, solved.normal[0])
+        return _assembled(job, coarse, mask, displacement, solved.normal[item, : crop.size, : crop.size])
     # Fewer pixels than the photo has: cubic between corners, so that normals are continuous.
     from scipy.ndimage import map_coordinates
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from faceinv.detail.record import Detail
+    from faceinv.detail.record import Detail, Formulation
     from faceinv.detail.relief_map import ReliefMap
     from faceinv.render.texture import Texture
 
@@ -79,7 +79,7 @@ class FitResult:
             `distance` (the camera was put at a given distance), `estimated` (by the fit); `weak` for one without.
         warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
         albedo_field: The amplitude of the albedo field that `model` has beside its own albedo; 0 for none.
-        detail: The relief that the photo's shading shows on the face; None where it was not looked for.
+        detail: The relief of the skin, where it was asked for; see `with_detail`.
         face_print: (16, 16, 3) what the photo is known by where it is not there (`faceinv.photo.recognise`); None for a
             result read from a file that does not tell.
     """
@@ -318,6 +318,19 @@ class FitResult:
         from faceinv.fitting.photo_check import check_photo
 
         check_photo(self)
+
+    def with_detail(
+        self,
+        photo: Any = None,
+        *,
+        mask: Any = None,
+        formulation: Formulation = "robust",
+        backend: str | None = None,
+    ) -> FitResult:
+        """The same result with the relief of its skin; see `faceinv.refine_detail`."""
+        from faceinv.fitting.detail import refine_detail
+
+        return refine_detail(self, photo, mask=mask, formulation=formulation, backend=backend)
 
     def save(self, path: str | Path) -> None:
         """Write everything but the photo and the history to an `.npz`; read it with `faceinv.load_result`.
