@@ -178,7 +178,7 @@ def test_bands_add_up_and_take_their_own_sizes() -> None:
 
 
 def test_a_wave_is_half_in_either_band_at_the_cut() -> None:
-    known, relief = baked()
+    _, relief = baked()
     y, x = np.mgrid[: relief.offset.shape[0], : relief.offset.shape[1]]
     even = dataclasses.replace(
         relief,
@@ -308,8 +308,10 @@ def test_a_model_without_texture_coordinates_is_refused() -> None:
 
 def test_the_texture_suits_the_face_in_the_photo() -> None:
     known, _ = baked()
-    sizes = [texture_size(known.model, dataclasses.replace(known.face, camera=known.face.camera.moved(zoom, (0, 0))))
-             for zoom in (0.3, 1.0, 2.0, 30.0)]
+    sizes = [
+        texture_size(known.model, dataclasses.replace(known.face, camera=known.face.camera.moved(zoom, (0, 0))))
+        for zoom in (0.3, 1.0, 2.0, 30.0)
+    ]
     assert sizes == sorted(sizes)
     assert sizes[0] == 1024
     assert sizes[-1] == 4096
@@ -318,8 +320,10 @@ def test_the_texture_suits_the_face_in_the_photo() -> None:
 def test_a_detail_without_relief_bakes_to_nothing() -> None:
     known, _ = baked()
     maps = known.detail.maps
-    empty = DetailMaps(np.zeros_like(maps.mask), *(np.full_like(a, np.nan) for a in (
-        maps.displacement, maps.coarse_depth, maps.coarse_normals, maps.normals)))
+    empty = DetailMaps(
+        np.zeros_like(maps.mask),
+        *(np.full_like(a, np.nan) for a in (maps.displacement, maps.coarse_depth, maps.coarse_normals, maps.normals)),
+    )
     relief = ReliefMap.of(known.model, known.face, dataclasses.replace(known.detail, maps=empty), SIZE)
     assert not relief.offset.any()
     assert not relief.weight.any()
@@ -329,5 +333,3 @@ def test_flat_detail_is_flat() -> None:
     known, _ = baked()
     flat = detail_of(known.model, known.face, shape_of(known), np.zeros((201, 201)))
     assert not ReliefMap.of(known.model, known.face, flat, SIZE).offset.any()
-
-

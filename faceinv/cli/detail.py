@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,6 @@ from faceinv.errors import DeviceLostError, FaceinvError, InputError
 from faceinv.run.outputs import check_folder, refuse_overwriting
 from faceinv.run.saved import Saved, find_saved
 from faceinv.run.work import unexpected
-
-if TYPE_CHECKING:
-    from faceinv.cli.console import Reporter
 
 __all__ = ["detail"]
 
@@ -66,9 +63,7 @@ def detail(
     model: Annotated[
         str | None, typer.Option(help="The face model, where its file has moved since.", metavar="NAME_OR_PATH")
     ] = None,
-    backend: Annotated[
-        str, typer.Option(help="The engine: engine[:device][:dtype].", metavar="STR")
-    ] = "numpy",
+    backend: Annotated[str, typer.Option(help="The engine: engine[:device][:dtype].", metavar="STR")] = "numpy",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Where the files go; by default where the results are.", metavar="DIR"),
@@ -162,7 +157,10 @@ def _refine_one(one: Saved, photo: Path | None, settings: dict[str, Any], model:
     before = glb_options(one.path.parent, one.stem)
     # What the fit said of its own course is not in the .npz.
     kept = {key: value for key, value in one.record.items() if key not in ("files", "detail", "warnings")}
-    extra = kept if kept else {"image": str(image)}
+    extra = kept or {"image": str(image)}
+    if isinstance(seconds := kept.get("seconds"), dict):
+        took = refined.timings["detail"]
+        extra = {**extra, "seconds": {**seconds, "detail": took, "total": seconds.get("total", 0.0) + took}}
     record = write_result(
         *(refined, folder, one.stem, before.texture, extra),
         camera=before.camera,

@@ -127,7 +127,8 @@ def fit(
     """Fit faces in photos, or in all photos of a folder.
 
     For each photo: STEM.npz (all numbers), STEM.glb (3D, in metres, upright), STEM_overlay.png (look at this first) and
-    STEM.json (a summary). With --detail also STEM_normals.png, STEM_depth.png, STEM_displacement.png and STEM_dense.ply.
+    STEM.json (a summary). With --detail also STEM_normals.png, STEM_depth.png, STEM_displacement.png and
+    STEM_dense.ply.
 
     A folder is searched with its sub-folders. Landmarks are taken from .pts files beside the photos where there are
     some. A run that was stopped goes on where it stopped. summary.csv lists all photos.

@@ -245,7 +245,16 @@ def _make(model: MorphableModel, size: int) -> Chart:
         mean=model.mean.astype(np.float64),
         rims=rim_edges(model),
     )
-    for array in (chart.skin, chart.triangle, chart.weights, chart.nearest, chart.near, chart.uv, chart.mean, chart.rims):
+    for array in (
+        chart.skin,
+        chart.triangle,
+        chart.weights,
+        chart.nearest,
+        chart.near,
+        chart.uv,
+        chart.mean,
+        chart.rims,
+    ):
         array.setflags(write=False)
     return chart
 

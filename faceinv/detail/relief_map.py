@@ -1,8 +1,8 @@
 """Relief in the texture of a model: baked from a photo's detail, split into bands of size, given to other faces.
 
 What is kept of every texel is the offset o of the surface along its normal n, in mm, and how o changes from texel to
-texel. A displacement d along the camera's z moves the tangent plane by `d n_z` along n: that is o. Its slopes are taken
-from the normals n' that the detail stage found, not from differences of o, which would flatten what is a few pixels wide:
+texel. A displacement d along the camera's z moves the tangent plane by `d n_z` along n: that is o. Its slopes are those
+of the normals n' that the detail stage found; differences of o would flatten what is a few pixels wide. So
 `g = n - n' / (n . n')` is the gradient of o on the surface (mm per mm); times the steps that the surface makes from
 texel to texel, it is the slopes. Back on a face, of whatever shape, its own steps make `g` of them, and the normal is
 `unit(n - g)` (Blinn, "Simulation of wrinkled surfaces", SIGGRAPH 1978). So relief fits other people and other
@@ -11,6 +11,7 @@ expressions: wrinkles keep their depth, and become flatter where the skin is str
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -176,7 +177,7 @@ class ReliefMap:
         if not all(np.isfinite(lengths)) or any(b <= a for a, b in zip([0.0, *lengths], lengths, strict=False)):
             raise InputError(f"bands meet at {lengths} mm; expected positive lengths that ascend.")
         smooth = [self._values, *(self._blurred(cut * _HALF_GAUSS) for cut in lengths)]
-        parts = [fine - coarse for fine, coarse in zip(smooth, smooth[1:], strict=False)]
+        parts = [fine - coarse for fine, coarse in itertools.pairwise(smooth)]
         return tuple(self._with(part) for part in (*parts, smooth[-1]))
 
     def mixed(self, strengths: Mapping[Band, float]) -> ReliefMap:
@@ -242,7 +243,7 @@ class ReliefMap:
 
 
 def texture_size(model: MorphableModel, face: Face) -> int:
-    """The smallest of `SIZES` at which the face has three and a half texels for each pixel it covers in the photo, or the largest."""
+    """The smallest of `SIZES` at which the face has 3.5 texels for each pixel of it in the photo, or the largest."""
     pixels = _area(face.camera.project(face.vertices(model))[:, :2], model.triangles[model.face_mask])
     share = len(chart_of(model, SIZES[0]).triangle) / SIZES[0] ** 2
     return next((size for size in SIZES if share * size**2 >= _TEXELS_PER_PIXEL * pixels), SIZES[-1])
@@ -277,8 +278,7 @@ class _Seen:
         self.inside = _ramp(inside / max(_FEATHER_MM * scale, 1.5))
 
     def at(self, chart: Chart, mirrored: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(M, 3) offsets in mm at texels and their slopes in mm per texel, multiplied by their weights, and these (M,).
-        """
+        """(M, 3) offsets in mm at texels and their slopes in mm per texel, times their weights, and these (M,)."""
         from scipy.ndimage import map_coordinates
 
         count = len(chart.triangle)

@@ -137,7 +137,7 @@ def relit_photo(draped: DrapedFace, photo: NDArray[np.float32]) -> NDArray[np.fl
     """(H, W, 3) a photo of the face with the relief shaded onto it, sRGB-encoded in [0, 1].
 
     Each pixel is multiplied by the ratio of the light on the surface with relief to that without (Liu, Shan and Zhang,
-    "Expressive expression mapping with ratio images", SIGGRAPH 2001), so that pores, lips and stubble of the photo stay.
+    "Expressive expression mapping with ratio images", SIGGRAPH 2001), so that what else the photo shows stays.
 
     Args:
         draped: the face, in the frame of the photo.

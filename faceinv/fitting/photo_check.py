@@ -42,6 +42,6 @@ def check_photo(result: FitResult) -> None:
     misfit = photo_misfit(DetailJob(result.model, result.face, result.photo))
     if misfit > _STRANGE:
         raise InputError(
-            f"the photo does not show the face of this result: colours differ by {misfit:.0%} of white from the render. "
-            "Give the photo that was fitted."
+            f"the photo does not show the face of this result: colours differ by {misfit:.0%} of white from the "
+            "render. Give the photo that was fitted."
         )

@@ -74,7 +74,6 @@ class _Content:
         """(S, S, 3) the texture."""
         return texture_image(self.model, self.face, self.texture, self.photo)
 
-
     def normal_map(self) -> NDArray[np.uint8] | None:
         """(S, S, 3) of the surface that the file holds, or None."""
         from faceinv.output.normal_map import normal_map

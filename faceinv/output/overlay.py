@@ -85,7 +85,11 @@ def draw_overlay(
     dimmed = 0.35 * shown.mean(axis=2, keepdims=True) + np.full(3, 0.45)
     residual = _bar(_blend(dimmed, _heat(error / RESIDUAL_RANGE), drawn.face))
     background = np.linspace(0.97, 0.86, panel)[:, None, None] * np.ones((1, panel, 3))
-    relief = [] if drawn.relief is None else [("with detail", _picture(_blend(background, drawn.relief, drawn.covered)))]
+    relief = (
+        []
+        if drawn.relief is None
+        else [("geometry with detail", _picture(_blend(background, drawn.relief, drawn.covered)))]
+    )
     panels = [
         ("photo", _picture(shown)),
         ("landmarks", _landmarks(_picture(shown), given, fitted, crop)),
@@ -143,7 +147,7 @@ def _with_relief(normals: NDArray[np.float64], detail: Detail, crop: FaceCrop) -
 
 
 def clay(normals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(H, W, 3) sRGB: grey matter under a light from the upper left, a faint one from the right, some from everywhere."""
+    """(H, W, 3) sRGB: grey under a light from the upper left, a faint one from the right, and some from everywhere."""
     normals = normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
     key = np.array(_KEY_LIGHT) / np.linalg.norm(_KEY_LIGHT)
     half = key + np.array([0.0, 0.0, 1.0])

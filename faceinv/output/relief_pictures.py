@@ -3,7 +3,7 @@
 | picture | kind | what a value means |
 | --- | --- | --- |
 | normals | 8-bit RGBA | `n = 2 v / 255 - 1`, camera frame: x right, y up, z to the viewer; alpha 0 outside the face |
-| depth | 16-bit grey | mm towards the viewer from the model's origin, `mm_at_zero + v mm_per_unit`; 0 outside the face |
+| depth | 16-bit grey | mm towards the viewer from the model's origin, `mm_at_zero + v mm_per_unit`; 0 outside |
 | displacement | 16-bit grey | mm along the surface's normal, `mm_at_zero + v mm_per_unit`; 32768 is none |
 
 Grey values are linear and without gamma. The displacement's scale makes .5 the middle level, as displacement modifiers

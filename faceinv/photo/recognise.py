@@ -1,7 +1,7 @@
 """Whether a photo is the one that was fitted: by a print of its face, of 16 x 16 pixels.
 
-A print outlives other file formats, compression and halved sizes (less than .005) and a lost colour profile (.03); prints
-of different portraits differ by .15 and more.
+A print outlives other file formats, compression and halved sizes (less than .005) and a lost colour profile (.03);
+prints of different portraits differ by .15 and more.
 """
 
 from __future__ import annotations

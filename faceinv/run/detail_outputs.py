@@ -31,8 +31,7 @@ def detail_paths(folder: Path, stem: str) -> dict[str, Path]:
 def write_detail_files(result: FitResult, folder: Path, stem: str, step: int | None = None) -> dict[str, Any]:
     """Write the pictures and the dense mesh of a result's detail, each whole or not at all.
 
-    Where there is no relief none of them is written, and files of an earlier run are removed: they would be of another
-    fit.
+    Where there is no relief none of them is written.
 
     Args:
         result: with its photo.
@@ -46,6 +45,8 @@ def write_detail_files(result: FitResult, folder: Path, stem: str, step: int | N
     Raises:
         InputError: when a file cannot be written.
     """
+    from PIL import Image
+
     from faceinv.output.picture import save_image
     from faceinv.output.relief_mesh import relief_mesh, write_relief_mesh
     from faceinv.output.relief_pictures import depth_picture, displacement_picture, normals_picture
@@ -54,15 +55,13 @@ def write_detail_files(result: FitResult, folder: Path, stem: str, step: int | N
     if detail is None:
         return {"files": {}, "detail": {}}
     if not detail.status.success:
-        for path in paths.values():
-            path.unlink(missing_ok=True)
         return {"files": {}, "detail": detail_record(result, detail)}
     relief = result.relief()
     depth, displacement = depth_picture(detail), displacement_picture(relief)
     mesh = relief_mesh(detail, result.camera, result.photo, step)
     save_image(paths["normals"], normals_picture(detail))
-    save_image(paths["depth"], depth.values)
-    save_image(paths["displacement"], displacement.values)
+    save_image(paths["depth"], Image.fromarray(depth.values))
+    save_image(paths["displacement"], Image.fromarray(displacement.values))
     write_relief_mesh(paths["dense_mesh"], mesh)
     record = {
         **detail_record(result, detail),

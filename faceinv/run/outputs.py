@@ -102,7 +102,7 @@ def write_result(
     """
     from faceinv.output.picture import save_image
 
-    paths = output_paths(folder, stem)
+    paths, earlier = output_paths(folder, stem), read_json(output_paths(folder, stem)["json"])
     result.save(paths["npz"])
     result.export(paths["glb"], texture, camera=camera, rig=rig)
     save_image(paths["overlay"], result.overlay())
@@ -114,6 +114,10 @@ def write_result(
         files = {**files, **written["files"]}
     record["files"] = files
     write_json(paths["json"], record)
+    # What an earlier run wrote beside it is of another fit.
+    for kind, path in detail_paths(folder, stem).items():
+        if kind not in files and is_record(earlier) and earlier["files"].get(kind) == path.name:
+            path.unlink(missing_ok=True)
     return record
 
 

@@ -57,7 +57,8 @@ class Saved:
         found = next((place for place in places if place.is_file()), None)
         if found is None:
             raise InputError(
-                f"the photo '{name}' of '{self.path}' is not where it was, nor beside the result. Give it: --photo PHOTO."
+                f"the photo '{name}' of '{self.path}' is neither where it was nor beside the result. Give it: "
+                "--photo PHOTO."
             )
         return found
 
@@ -77,7 +78,9 @@ def find_saved(inputs: Sequence[Path]) -> list[Saved]:
         results = [Saved.of(one) for one in sorted(path.rglob("*.npz")) if not one.name.startswith(".")]
         results = [one for one in results if one.record]
         if not results:
-            raise InputError(f"folder '{path}' holds no results (.npz with a .json beside them), nor do its sub-folders.")
+            raise InputError(
+                f"folder '{path}' holds no results (.npz with a .json beside them), nor do its sub-folders."
+            )
         for one in results:
             found.setdefault(one.path.absolute(), one)
     return list(found.values())

@@ -100,6 +100,8 @@ def write_carried(carried: Carried, folder: Path, stem: str, extra: dict[str, An
     Raises:
         InputError: when a file cannot be written.
     """
+    from PIL import Image
+
     from faceinv.detail.transfer import drape
     from faceinv.output.export import export_face
     from faceinv.output.picture import save_image
@@ -111,7 +113,7 @@ def write_carried(carried: Carried, folder: Path, stem: str, extra: dict[str, An
     displacement = displacement_picture(carried.relief)
     export_face(taker.model, taker.face, paths["glb"], relief=carried.relief)
     save_image(paths["normals"], vectors_picture(draped.normals, draped.skin))
-    save_image(paths["displacement"], displacement.values)
+    save_image(paths["displacement"], Image.fromarray(displacement.values))
     save_image(paths["picture"], transfer_sheet(carried))
     offset = carried.relief.offset
     record = {
@@ -170,5 +172,3 @@ def _draped(result: FitResult, relief: ReliefMap, panel: int) -> DrapedFace:
 
     camera = _crop(result, panel).camera_to_crop(result.camera)
     return drape(relief, result.model, replace(result.face, camera=camera), (panel, panel))
-
-

@@ -51,7 +51,9 @@ def detail_of(
     pixels = renderer.interpolate(geometry, renderer.rasterize(geometry, size), ["normal", "depth"])
     triangle, normal, depth = pixels.triangle[0], pixels.needed("normal")[0], pixels.needed("depth")[0]
     mask = (triangle >= 0) & model.face_mask[triangle] & (normal[..., 2] > keep)
-    larger = float(np.mean(face.camera.magnification(face.vertices(model)[np.unique(model.triangles[model.face_mask])])))
+    larger = float(
+        np.mean(face.camera.magnification(face.vertices(model)[np.unique(model.triangles[model.face_mask])]))
+    )
     pixel = 1 / (float(face.camera.scale) * larger)
     across, down = np.diff(corners, axis=1), np.diff(corners, axis=0)
     right, lower = (across[1:] + across[:-1]) / (2 * pixel), (down[:, 1:] + down[:, :-1]) / (2 * pixel)
