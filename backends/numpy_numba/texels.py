@@ -8,7 +8,7 @@ from numba import prange
 
 from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 
-__all__ = ["interpolate_texels", "link_texels", "nearest_texels"]
+__all__ = ["blend_texels", "interpolate_texels", "lay_out", "link_texels", "nearest_texels"]
 
 _FAR = np.int32(2**15)
 _STEPS = 64
@@ -22,6 +22,15 @@ def interpolate_texels(values, corners, weights, out):
         a, b, c = corners[m, 0], corners[m, 1], corners[m, 2]
         for d in range(values.shape[1]):
             out[m, d] = weights[m, 0] * values[a, d] + weights[m, 1] * values[b, d] + weights[m, 2] * values[c, d]
+
+
+@parallel_kernel
+def lay_out(values, nearest, out):
+    """out (H, W, D): values (M, D) at the places that nearest (H, W) names."""
+    for y in prange(nearest.shape[0]):
+        for x in range(nearest.shape[1]):
+            for d in range(values.shape[1]):
+                out[y, x, d] = values[nearest[y, x], d]
 
 
 @kernel
@@ -157,3 +166,83 @@ def _carried(xy, uv_triangles, t, n, j, a, b, c, d, px, py):
     if nx * (xy[inner, 0] - xy[c, 0]) + ny * (xy[inner, 1] - xy[c, 1]) < 0.0:
         nx, ny = -nx, -ny
     return xy[c, 0] + along * fx + beyond * nx, xy[c, 1] + along * fy + beyond * ny
+
+
+@parallel_kernel
+def blend_texels(photo, trust, place, corners, mirrored, weights, vertices, decode, encode, lit, out):
+    """out (M, 3) uint8 sRGB: what a photo shows of points of a surface, and what stands for it where it does not.
+
+    Args:
+        photo: (H, W, 3) float32, sRGB-encoded.
+        trust: (S, S) float32, how surely a pixel shows the surface.
+        place: (3,) x, y of the corner of the square of `trust` in pixels of `photo`, and pixels of it for one of those.
+        corners, mirrored: (M, 3) the vertices around each point and those around the point on the other side.
+        weights: (M, 3) barycentric.
+        vertices: (N, 12) float32: x, y px of `photo` from its corner; trust; shading, fill (reflectance, times what
+            makes it meet the photo), and the factor of mirrored colours, each of three channels.
+        decode, encode: tables from sRGB to the model's space, and back to bytes, over [0, 1] evenly.
+        lit: whether the result is as photographed, and not divided by shading.
+        out: what is filled.
+    """
+    for m in prange(corners.shape[0]):
+        a, b, c = corners[m, 0], corners[m, 1], corners[m, 2]
+        e, f, g = mirrored[m, 0], mirrored[m, 1], mirrored[m, 2]
+        wa, wb, wc = weights[m, 0], weights[m, 1], weights[m, 2]
+        x = wa * vertices[a, 0] + wb * vertices[b, 0] + wc * vertices[c, 0]
+        y = wa * vertices[a, 1] + wb * vertices[b, 1] + wc * vertices[c, 1]
+        own = wa * vertices[a, 2] + wb * vertices[b, 2] + wc * vertices[c, 2]
+        if own > 0.0:
+            own *= _bilinear(trust, (x - place[0]) * place[2] - 0.5, (y - place[1]) * place[2] - 0.5)
+        u = wa * vertices[e, 0] + wb * vertices[f, 0] + wc * vertices[g, 0]
+        v = wa * vertices[e, 1] + wb * vertices[f, 1] + wc * vertices[g, 1]
+        other = wa * vertices[e, 2] + wb * vertices[f, 2] + wc * vertices[g, 2]
+        if own >= 1.0:
+            other = 0.0
+        if other > 0.0:
+            other *= _bilinear(trust, (u - place[0]) * place[2] - 0.5, (v - place[1]) * place[2] - 0.5)
+        for d in range(3):
+            shade = wa * vertices[a, 3 + d] + wb * vertices[b, 3 + d] + wc * vertices[c, 3 + d]
+            value = wa * vertices[a, 6 + d] + wb * vertices[b, 6 + d] + wc * vertices[c, 6 + d]
+            if other > 0.0:
+                there = wa * vertices[e, 3 + d] + wb * vertices[f, 3 + d] + wc * vertices[g, 3 + d]
+                factor = wa * vertices[a, 9 + d] + wb * vertices[b, 9 + d] + wc * vertices[c, 9 + d]
+                value += other * (_looked_up(decode, _of_channel(photo, u - 0.5, v - 0.5, d)) / there * factor - value)
+            if own > 0.0:
+                value += own * (_looked_up(decode, _of_channel(photo, x - 0.5, y - 0.5, d)) / shade - value)
+            if lit:
+                value *= shade
+            out[m, d] = np.uint8(_looked_up(encode, value) + 0.5)
+
+
+@kernel
+def _looked_up(table, value):
+    """Linear between the entries of a table over [0, 1]."""
+    place = min(max(value, 0.0), 1.0) * (table.shape[0] - 1)
+    k = min(int(place), table.shape[0] - 2)
+    return table[k] + (place - k) * (table[k + 1] - table[k])
+
+
+@kernel
+def _bilinear(image, x, y):
+    """Of (H, W), at pixel coordinates; 0 outside."""
+    height, width = image.shape
+    if x < 0.0 or y < 0.0 or x >= width - 1 or y >= height - 1:
+        return 0.0
+    k, j = int(y), int(x)
+    p, q = x - j, y - k
+    upper = image[k, j] + p * (image[k, j + 1] - image[k, j])
+    lower = image[k + 1, j] + p * (image[k + 1, j + 1] - image[k + 1, j])
+    return upper + q * (lower - upper)
+
+
+@kernel
+def _of_channel(image, x, y, d):
+    """Of (H, W, 3), at pixel coordinates; the nearest edge goes on outside."""
+    height, width = image.shape[0], image.shape[1]
+    x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
+    k, j = min(int(y), max(height - 2, 0)), min(int(x), max(width - 2, 0))
+    right, below = min(j + 1, width - 1), min(k + 1, height - 1)
+    p, q = x - j, y - k
+    upper = image[k, j, d] + p * (image[k, right, d] - image[k, j, d])
+    lower = image[below, j, d] + p * (image[below, right, d] - image[below, j, d])
+    return upper + q * (lower - upper)

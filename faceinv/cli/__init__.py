@@ -1,4 +1,4 @@
-"""The command line: `faceinv demo`, `fit`, `detail`, `engines`, `compare`, `models`.
+"""The command line: `faceinv demo`, `fit`, `detail`, `view`, `overlay`, `engines`, `compare`, `models`.
 
 Exit status: 0 done, 1 some fits failed, 2 input or options that cannot be used, 130 interrupted, 141 nobody reads on.
 """
@@ -17,6 +17,7 @@ from faceinv.cli.detail import detail
 from faceinv.cli.engines import engines
 from faceinv.cli.fit import fit
 from faceinv.cli.models import models_app
+from faceinv.cli.view import overlay, view
 from faceinv.errors import FaceinvError
 from faceinv.version import __version__
 
@@ -55,6 +56,8 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(fit)
 app.command()(detail)
+app.command()(view)
+app.command()(overlay)
 app.command()(engines)
 app.command()(compare)
 app.add_typer(models_app, name="models")

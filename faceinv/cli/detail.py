@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from faceinv.errors import DeviceLostError, FaceinvError, InputError
-from faceinv.run.outputs import check_folder, refuse_overwriting
-from faceinv.run.saved import Saved, find_saved
+from faceinv.run.outputs import check_folder, output_paths
+from faceinv.run.refine import find_results, refine_saved
+from faceinv.run.saved import Saved
 from faceinv.run.work import unexpected
 
 __all__ = ["detail"]
@@ -91,7 +92,7 @@ def detail(
         raise InputError("no results are given. Give one or more .npz of `faceinv fit`, or a folder of them.")
     if bands or symmetric or strength != 1.0:
         raise InputError("--bands, --strength and --symmetric are for carrying detail: give --from and --onto.")
-    saved = find_saved(results)
+    saved = find_results(results)
     if len(saved) > 1 and ((photo is not None and not photo.is_dir()) or mask is not None):
         name = "--mask" if mask is not None else "--photo"
         raise InputError(f"{name} belongs to one result; {len(saved)} were given. Take them one by one.")
@@ -113,11 +114,11 @@ def _refine(
     from faceinv.cli.console import reporter
 
     if output is not None:
-        stems = [one.stem.lower() for one in saved]
-        twice = next((one for one in saved if stems.count(one.stem.lower()) > 1), None)
+        stems = [one.path.stem.lower() for one in saved]
+        twice = next((one for one in saved if stems.count(one.path.stem.lower()) > 1), None)
         if twice is not None:
             raise InputError(
-                f"several results are called '{twice.stem}', and their files would replace each other in '{output}'. "
+                f"several results are called '{twice.path.stem}', and their files would replace each other in '{output}'. "
                 "Leave --output out, which puts them where the results are, or take them one by one."
             )
     failed = 0
@@ -125,8 +126,12 @@ def _refine(
         count = report.counter("results")
         for done, one in enumerate(saved):
             count(done, len(saved))
+            folder = output or one.path.parent
             try:
-                report.result(_refine_one(one, photo, settings, model, output or one.path.parent))
+                check_folder(folder)
+                record = refine_saved(one, folder, photo=photo, model=model, **settings)
+                glb = output_paths(folder, one.path.stem)["glb"]
+                report.result(f"{one.path.name}: {_described(record['detail'])} -> {glb}")
             except DeviceLostError:
                 raise
             except FaceinvError as error:
@@ -140,34 +145,6 @@ def _refine(
         if failed and len(saved) > 1:
             report.error(f"{failed} of {len(saved)} results failed; the others are done.")
     return 0 if not failed else 1 if failed < len(saved) else 2
-
-
-def _refine_one(one: Saved, photo: Path | None, settings: dict[str, Any], model: str | None, folder: Path) -> str:
-    """Find a result's detail and write its files; one line on it. What was there stays where it fails."""
-    from faceinv.fitting.result import load_result
-    from faceinv.run.outputs import output_paths, write_result
-    from faceinv.run.saved import glb_options
-
-    result = load_result(one.path, model)
-    image = one.photo(photo)
-    refined = result.with_detail(image, **settings)
-    check_folder(folder)
-    outputs = set(output_paths(folder, one.stem, detail=True).values()) - {one.path}
-    refuse_overwriting([image, *([] if settings["mask"] is None else [settings["mask"]])], sorted(outputs))
-    before = glb_options(one.path.parent, one.stem)
-    # What the fit said of its own course is not in the .npz.
-    kept = {key: value for key, value in one.record.items() if key not in ("files", "detail", "warnings")}
-    extra = kept or {"image": str(image)}
-    if isinstance(seconds := kept.get("seconds"), dict):
-        took = refined.timings["detail"]
-        extra = {**extra, "seconds": {**seconds, "detail": took, "total": seconds.get("total", 0.0) + took}}
-    record = write_result(
-        *(refined, folder, one.stem, before.texture, extra),
-        camera=before.camera,
-        rig=before.rig,
-        kept=frozenset(("iterations", "seconds")) & kept.keys(),
-    )
-    return f"{one.path.name}: {_described(record['detail'])} -> {output_paths(folder, one.stem)['glb']}"
 
 
 def _described(record: dict[str, Any]) -> str:

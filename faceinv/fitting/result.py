@@ -118,8 +118,15 @@ class FitResult:
             f"{self.landmark_error:.1%} of the eye distance, photometric RMSE {self.photometric_rmse:.3f}>"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report, in a frame of its own."""
+        from faceinv.fitting.reporting import report_content
+        from faceinv.output.report.page import framed_report
+
+        return framed_report(report_content(self, "face"))
+
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the overlay."""
+        """What a notebook shows that cannot show pages: the overlay."""
         if self.photo is None:
             return None
         stream = io.BytesIO()
@@ -244,32 +251,53 @@ class FitResult:
         marks = self.landmarks_target, self.landmarks2d
         return draw_overlay(self.model, self.face, shown, *marks, self.shading, detail=self.detail)
 
-    def export(self, path: str | Path, texture: Texture = "albedo", *, camera: bool = False, rig: bool = False) -> None:
+    def export(
+        self,
+        path: str | Path,
+        texture: Texture = "albedo",
+        *,
+        camera: bool = False,
+        rig: bool = False,
+        texture_size: int | None = None,
+    ) -> None:
         """Write the face as `.glb`, `.obj` (with `.mtl` and texture) or `.ply`, by suffix; see `faceinv.output.export`.
 
         Args:
             path: where.
-            texture: `albedo` or `photo`.
+            texture: `albedo` (reflectance, without light), `photo` (the photo's own colours, completed where it does
+                not show the surface) or `photo-delit` (these without the fitted light).
             camera: with the photo's camera in it, through which the face is seen as in the photo; `.glb` only.
             rig: with the named expressions as morph targets and eyes that turn (`faceinv.output.face_glb`); `.glb`
                 only, and of models with named expression units.
+            texture_size: texels along each side of the texture; None for 1024.
 
         A `.glb` of a result with detail holds a normal map of it.
 
         Raises:
-            InputError: for another suffix, a folder that cannot be written, a photo texture without a photo, or a rig
-                of a model without named units.
+            InputError: for another suffix, texture or size, a folder that cannot be written, a photo texture without a
+                photo, or a rig of a model without named units.
         """
         from faceinv.output.export import export_face
 
-        if texture == "photo" and self.photo is None:
+        if texture in ("photo", "photo-delit") and self.photo is None:
             raise InputError(
                 "a photo texture needs the photo, and this result was read from a file. "
                 "Use result.with_photo(photo) first."
             )
-        size = self.image_size if camera else None
-        relief = None if self.detail is None or not self.detail.status.success else self.relief()
-        export_face(self.model, self.face, Path(path), texture, self.photo, size, rig, relief)
+        found = self.detail is not None and self.detail.status.success
+        relief = self.relief() if found and Path(path).suffix.lower() == ".glb" else None
+        export_face(
+            self.model,
+            self.face,
+            Path(path),
+            texture,
+            self.photo,
+            self.image_size if camera else None,
+            rig,
+            texture_size,
+            self.vertices,
+            relief,
+        )
 
     def relief(self, size: int | None = None, *, symmetric: bool = False) -> ReliefMap:
         """The detail in the texture layout of the model: for other faces, expressions and views
@@ -290,6 +318,41 @@ class FitResult:
                 "`faceinv detail RESULT.npz --photo PHOTO`."
             )
         return ReliefMap.of(self.model, self.face, self.detail, size, symmetric=symmetric)
+
+    def report(self, path: str | Path, *, name: str = "face") -> None:
+        """Write a page for a browser, in one file that needs no network: photo and render, the head in 3D with sliders
+        for its expression, how the fit converged, and all numbers. Without a photo it lacks what needs one.
+
+        Args:
+            path: where; ends in `.html`.
+            name: what the page is called, as the photo's name.
+
+        Raises:
+            InputError: for another suffix or a folder that cannot be written.
+        """
+        from faceinv.fitting.reporting import report_content
+        from faceinv.output.report.page import write_report
+
+        path = Path(path)
+        if path.suffix.lower() != ".html":
+            raise InputError(f"reports are written as '.html'; '{path.name}' has the suffix '{path.suffix}'.")
+        write_report(report_content(self, name), path)
+
+    def show(self) -> Path:
+        """Open the report in the browser; it is written to a temporary folder.
+
+        Returns:
+            the page's path.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        from faceinv.output.report.browser import open_page, temporary_page
+
+        path = temporary_page()
+        self.report(path)
+        open_page(path)
+        return path
 
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).

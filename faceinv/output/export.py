@@ -29,7 +29,8 @@ from faceinv.face.mesh import vertex_normals
 from faceinv.files import write_whole
 from faceinv.output.face_glb import AXES, face_glb
 from faceinv.output.picture import save_image
-from faceinv.render.texture import texture_image, vertex_colours
+from faceinv.render.inner_parts import with_painted_parts
+from faceinv.render.texture import check_texture, texture_image, vertex_colours
 from faceinv.render.uv import texture_layout
 from faceinv.version import __version__
 
@@ -57,13 +58,11 @@ class _Content:
     image_size: tuple[int, int] | None
     """(width, height) px of the photo, where its camera is written too."""
     rig: bool
+    texture_size: int | None
+    vertices: NDArray[np.float64]
+    """(N, 3) mm."""
     relief: ReliefMap | None
     """What a normal map is made of."""
-
-    @cached_property
-    def vertices(self) -> NDArray[np.float64]:
-        """(N, 3) mm."""
-        return self.face.vertices(self.model)
 
     @cached_property
     def normals(self) -> NDArray[np.float64]:
@@ -72,7 +71,12 @@ class _Content:
 
     def image(self) -> NDArray[np.uint8]:
         """(S, S, 3) the texture."""
-        return texture_image(self.model, self.face, self.texture, self.photo)
+        image = texture_image(
+            self.model, self.face, self.texture, self.photo, self.texture_size, self.vertices, moving=self.rig
+        )
+        if self.rig and self.texture == "photo" and self.photo is not None:
+            return with_painted_parts(self.model, self.face, self.photo, image)
+        return image
 
     def normal_map(self) -> NDArray[np.uint8] | None:
         """(S, S, 3) of the surface that the file holds, or None."""
@@ -92,6 +96,8 @@ def export_face(
     photo: NDArray[np.float32] | None = None,
     image_size: tuple[int, int] | None = None,
     rig: bool = False,
+    texture_size: int | None = None,
+    vertices: NDArray[np.float64] | None = None,
     relief: ReliefMap | None = None,
 ) -> None:
     """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
@@ -100,10 +106,13 @@ def export_face(
         model: the model.
         face: the face; for a photo texture, in the frame of the photo.
         path: its suffix chooses the format; missing folders are made.
-        texture: `albedo` (reflectance, without light) or `photo` (the photo's own colours).
+        texture: `albedo` (reflectance, without light), `photo` (the photo's own colours) or `photo-delit` (these
+            without the light); see `faceinv.render.texture`.
         photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
         image_size: (width, height) px of the photo: with it a GLB holds its camera.
         rig: whether a GLB holds morph targets and turnable eyes (`faceinv.output.face_glb`).
+        texture_size: texels along each side of the texture; None for 1024. A `.ply` has none.
+        vertices: (N, 3) mm of the face, where they are known already.
         relief: fine detail, of which a GLB gets a normal map; other files do without.
 
     Raises:
@@ -120,7 +129,9 @@ def export_face(
         raise InputError(f"'{path.name}': only a .glb holds the camera. Export a .glb, or leave the camera out.")
     if rig and suffix != ".glb":
         raise InputError(f"'{path.name}': only a .glb holds a rig. Export a .glb, or leave the rig out.")
-    content = _Content(model, face, texture, photo, image_size, rig, relief)
+    check_texture(texture, photo)
+    surface = face.vertices(model) if vertices is None else vertices
+    content = _Content(model, face, texture, photo, image_size, rig, texture_size, surface, relief)
     {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](content, path)
 
 
@@ -134,6 +145,7 @@ def _write_glb(content: _Content, path: Path) -> None:
         normal_map=content.normal_map(),
         rig=content.rig,
         image_size=content.image_size,
+        vertices=content.vertices,
     )
     with write_whole(path) as temporary:
         temporary.write_bytes(encoded)
@@ -145,7 +157,7 @@ def _write_obj(content: _Content, path: Path) -> None:
     stem = re.sub(r"\s+", "_", path.stem)
     material_file, texture_file = f"{stem}.mtl", f"{stem}_texture.png"
     save_image(path.with_name(texture_file), content.image())
-    lit = "illum 1" if texture == "albedo" else "illum 0"
+    lit = "illum 0" if texture == "photo" else "illum 1"
     material = [f"# faceinv {__version__}", f"newmtl {texture}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", lit]
     with write_whole(path.with_name(material_file)) as temporary:
         temporary.write_bytes(_naming_files("\n".join([*material, f"map_Kd {texture_file}", ""])))
@@ -178,7 +190,9 @@ def _write_ply(content: _Content, path: Path) -> None:
     vertex = np.empty(count, [(n, "<f4") for n in ("x", "y", "z", "nx", "ny", "nz")] + [(n, "u1") for n in "rgb"])
     for k, axis in enumerate("xyz"):
         vertex[axis], vertex["n" + axis] = content.vertices[:, k], content.normals[:, k]
-    colours = np.rint(255 * vertex_colours(model, content.face, texture, content.photo)).astype(np.uint8)
+    colours = np.rint(255 * vertex_colours(model, content.face, texture, content.photo, content.vertices)).astype(
+        np.uint8
+    )
     for k, channel in enumerate("rgb"):
         vertex[channel] = colours[:, k]
     face = np.empty(len(model.triangles), [("count", "u1"), ("index", "<i4", 3)])

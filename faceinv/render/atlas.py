@@ -82,7 +82,16 @@ class Atlas:
 
     def picture(self, values: NDArray[Any]) -> NDArray[Any]:
         """(S, S, ...) of values (M, ...) at texels. Gaps hold the nearest, so that filtering finds no seams."""
-        return np.asarray(values)[self.nearest]
+        from faceinv.backends.numpy_numba.texels import lay_out
+        from faceinv.backends.numpy_numba.threads import before_launch
+
+        values = np.asarray(values)
+        if values.dtype != np.uint8 or values.ndim != 2:
+            return values[self.nearest]
+        before_launch()
+        picture = np.empty((*self.nearest.shape, values.shape[1]), np.uint8)
+        lay_out(np.ascontiguousarray(values), self.nearest, picture)
+        return picture
 
     @cached_property
     def neighbours(self) -> NDArray[np.int32]:

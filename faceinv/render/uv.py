@@ -18,7 +18,7 @@ _ISLAND_GAP: Final = 0.01
 """Between islands of the texture, over the side of a square as large as all of them."""
 _OUTSIDE: Final = 0.4
 """Texels beside the face mask over those in it, along each axis: photos show most of the face, and hair is smooth."""
-_BESIDE: Final = 0.35
+_BESIDE: Final = 0.45
 """The scale of islands without face (eyes, teeth, lashes), over that of the face."""
 _RAMP: Final = 0.35
 """The share of the face's width, or height, over which the density falls from the one to the other."""
@@ -89,7 +89,8 @@ def _stretched(values: NDArray[np.float64], face: NDArray[np.float64]) -> NDArra
     density = 1 - (1 - _OUTSIDE) * away * away * (3 - 2 * away)
     step = (end - start) / (_GRID - 1)
     moved = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * step)])
-    return np.interp(values, grid, moved)
+    stretched: NDArray[np.float64] = np.interp(values, grid, moved)
+    return stretched
 
 
 def _smallest_square(box: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from faceinv.detail.relief_map import ReliefMap
     from faceinv.fitting.result import FitResult
 
-__all__ = ["DETAIL_FILES", "detail_paths", "detail_record", "write_detail_files"]
+__all__ = ["DETAIL_FILES", "detail_record", "write_detail_files"]
 
 DETAIL_FILES: Final = {
     "normals": "_normals.png",
@@ -23,24 +23,21 @@ DETAIL_FILES: Final = {
 """By kind, what a result's stem is followed by."""
 
 
-def detail_paths(folder: Path, stem: str) -> dict[str, Path]:
-    """The files by kind."""
-    return {kind: folder / f"{stem}{suffix}" for kind, suffix in DETAIL_FILES.items()}
-
-
-def write_detail_files(result: FitResult, folder: Path, stem: str, step: int | None = None) -> dict[str, Any]:
+def write_detail_files(
+    result: FitResult, folder: Path, stem: str, step: int | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Write the pictures and the dense mesh of a result's detail, each whole or not at all.
 
     Where there is no relief none of them is written.
 
     Args:
-        result: with its photo.
+        result: with its photo and detail.
         folder: made when it is missing.
         stem: what the files' names begin with.
         step: pixels between vertices of the mesh; None for the smallest that gives at most 300,000.
 
     Returns:
-        `files`, the names by kind, and `detail`, what the JSON says; empty for a result without detail.
+        what the JSON says of the detail, and the files' names by kind.
 
     Raises:
         InputError: when a file cannot be written.
@@ -51,11 +48,11 @@ def write_detail_files(result: FitResult, folder: Path, stem: str, step: int | N
     from faceinv.output.relief_mesh import relief_mesh, write_relief_mesh
     from faceinv.output.relief_pictures import depth_picture, displacement_picture, normals_picture
 
-    detail, paths = result.detail, detail_paths(folder, stem)
-    if detail is None:
-        return {"files": {}, "detail": {}}
+    detail = result.detail
+    assert detail is not None
     if not detail.status.success:
-        return {"files": {}, "detail": detail_record(result, detail)}
+        return detail_record(result, detail), {}
+    paths = {kind: folder / f"{stem}{suffix}" for kind, suffix in DETAIL_FILES.items()}
     relief = result.relief()
     depth, displacement = depth_picture(detail), displacement_picture(relief)
     mesh = relief_mesh(detail, result.camera, result.photo, step)
@@ -69,7 +66,7 @@ def write_detail_files(result: FitResult, folder: Path, stem: str, step: int | N
         "displacement_image": {**displacement.scale(), "texels": relief.size, **_reach(relief)},
         "dense_mesh": {"vertices": len(mesh.vertices), "triangles": len(mesh.triangles), "step_px": mesh.step},
     }
-    return {"files": {kind: path.name for kind, path in paths.items()}, "detail": record}
+    return record, {kind: path.name for kind, path in paths.items()}
 
 
 def detail_record(result: FitResult, detail: Detail) -> dict[str, Any]:

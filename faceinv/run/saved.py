@@ -1,114 +1,105 @@
-"""Results that were saved: which they are, where their photos are, and how their GLBs were made."""
+"""Saved results, with what lies beside them: their records, their photos, their pages."""
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from faceinv.errors import InputError
-from faceinv.run.outputs import is_record, output_paths, read_json
+from faceinv.errors import FaceinvError, InputError
+from faceinv.files import refuse_url
+from faceinv.photo.image_file import image_suffixes
+from faceinv.run.outputs import is_record, output_paths, read_json, title_of
 
 if TYPE_CHECKING:
-    from faceinv.render.texture import Texture
+    from faceinv.fitting.result import FitResult
+    from faceinv.photo.read import ImageLike
 
-__all__ = ["GlbOptions", "Saved", "find_saved", "glb_options"]
+__all__ = ["Saved", "find_saved", "load_saved", "write_saved_report"]
 
 
-@dataclass(frozen=True)
 class Saved:
-    """A result's `.npz`, and the record beside it where there is one."""
+    """A result's file and what is known of it.
 
-    path: Path
-    record: dict[str, Any]
-    """What the JSON beside it holds; empty where there is none that faceinv wrote."""
+    Args:
+        path: the `.npz`.
+    """
 
-    @classmethod
-    def of(cls, path: Path) -> Saved:
-        """The result in a file, whether or not it is there."""
-        record = read_json(path.with_suffix(".json"))
-        return cls(path, dict(record) if is_record(record) else {})
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        content = read_json(path.with_suffix(".json"))
+        self.record: dict[str, Any] = content if is_record(content) else {}
+        """What its JSON holds; empty where there is none."""
 
     @property
-    def stem(self) -> str:
-        """What the names of its files begin with."""
-        return self.path.stem
+    def page(self) -> Path:
+        """Where its report is, or would be."""
+        return self.path.with_suffix(".html")
 
-    def photo(self, given: Path | None) -> Path:
-        """Its photo: the file that is given, or the one that the record names, looked for in the folder that is given,
-        beside the result, and where it was then.
+    @property
+    def page_is_fresh(self) -> bool:
+        """Whether there is a report, of this result and no earlier one."""
+        try:
+            return self.page.stat().st_mtime_ns >= self.path.stat().st_mtime_ns
+        except OSError:
+            return False
 
-        Raises:
-            InputError: when it is not found.
-        """
-        if given is not None and not given.is_dir():
-            return given
-        name = self.record.get("image")
-        if not isinstance(name, str) or not name:
-            raise InputError(
-                f"'{self.path}' does not tell which photo it was fitted to: there is no '{self.stem}.json' beside it "
-                "that names it. Give the photo: --photo PHOTO."
-            )
-        folders = [*([] if given is None else [given]), self.path.parent, Path()]
-        places = [folder / part for folder in folders for part in (name, Path(name).name)]
-        found = next((place for place in places if place.is_file()), None)
-        if found is None:
-            raise InputError(
-                f"the photo '{name}' of '{self.path}' is neither where it was nor beside the result. Give it: "
-                "--photo PHOTO."
-            )
-        return found
+    def photos(self) -> Iterator[Path]:
+        """Where its photo may be: where it was, beside the result, or under the result's name."""
+        if "image" in self.record:
+            given = Path(str(self.record["image"]))
+            yield from (given, self.path.parent / given, self.path.parent / given.name)
+        yield from (self.path.with_suffix(suffix) for suffix in sorted(image_suffixes()))
 
 
-def find_saved(inputs: Sequence[Path]) -> list[Saved]:
-    """The results in files and folders. In a folder and its sub-folders those are results that have a record beside
-    them.
+def find_saved(given: str) -> Saved:
+    """The saved result that is meant by its `.npz`, its JSON, its page, or what their names have in common.
 
     Raises:
-        InputError: when a folder holds none.
+        InputError: where there is none.
     """
-    found: dict[Path, Saved] = {}
-    for path in inputs:
-        if not path.is_dir():
-            found.setdefault(path.absolute(), Saved.of(path))
-            continue
-        results = [Saved.of(one) for one in sorted(path.rglob("*.npz")) if not one.name.startswith(".")]
-        results = [one for one in results if one.record]
-        if not results:
-            raise InputError(
-                f"folder '{path}' holds no results (.npz with a .json beside them), nor do its sub-folders."
-            )
-        for one in results:
-            found.setdefault(one.path.absolute(), one)
-    return list(found.values())
+    path = Path(refuse_url(given, "result"))
+    if path.suffix.lower() not in (".npz", ".json", ".html"):
+        path = path.with_name(f"{path.name}.npz")
+    result = path.with_suffix(".npz")
+    if not result.is_file():
+        raise InputError(f"no result at '{result}'. Give the STEM.npz that 'faceinv fit' wrote, or STEM alone.")
+    return Saved(result)
 
 
-@dataclass(frozen=True)
-class GlbOptions:
-    """How a GLB was made."""
+def load_saved(saved: Saved, photo: ImageLike | None = None, model: str | None = None) -> FitResult:
+    """The result, with the photo that is given, or the first that is found and has its size; without where none is.
 
-    texture: Texture = "albedo"
-    camera: bool = False
-    rig: bool = False
+    Raises:
+        FaceinvError: when the result or its model cannot be read, or the photo that is given is another.
+    """
+    from faceinv.fitting.result import load_result
+
+    result = load_result(saved.path, model)
+    if photo is not None:
+        return result.with_photo(photo)
+    for path in saved.photos():
+        if path.is_file():
+            try:
+                return result.with_photo(path)
+            except FaceinvError:  # another file of that name
+                continue
+    return result
 
 
-def glb_options(folder: Path, stem: str) -> GlbOptions:
-    """How a result's GLB was made, so that it can be made like that again; the defaults where there is none."""
-    try:
-        tree = _tree(output_paths(folder, stem)["glb"])
-        texture: Literal["photo", "albedo"] = "photo" if tree["asset"]["extras"]["texture"] == "photo" else "albedo"
-        return GlbOptions(texture, bool(tree.get("cameras")), any(mesh.get("weights") for mesh in tree["meshes"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
-        return GlbOptions()
+def write_saved_report(saved: Saved, result: FitResult, page: Path) -> None:
+    """Write the page of a saved result; what the result itself does not hold is taken from its record.
 
+    Raises:
+        InputError: when it cannot be written.
+    """
+    from faceinv.fitting.reporting import report_content
+    from faceinv.output.report.page import write_report
 
-def _tree(path: Path) -> Any:
-    """The JSON of a GLB."""
-    with path.open("rb") as stream:
-        magic, _, _, length, kind = struct.unpack("<4sIII4s", stream.read(20))
-        if magic != b"glTF" or kind != b"JSON":
-            raise ValueError("no GLB")
-        return json.loads(stream.read(length))
+    stem, here = saved.path.stem, saved.path.parent
+    known = {**saved.record.get("files", {})} or {k: p.name for k, p in output_paths(here, stem).items()}
+    beside = page.absolute().parent == here.absolute()
+    files = {kind: name for kind, name in known.items() if beside and kind != "report" and (here / name).is_file()}
+    seconds = {name: value for name, value in saved.record.get("seconds", {}).items() if name != "total"}
+    title = title_of({"image": stem, **saved.record})
+    write_report(report_content(result, title, files, seconds, saved.record.get("versions")), page)

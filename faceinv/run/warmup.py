@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
@@ -54,6 +54,7 @@ def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> Non
     """
     from faceinv.fitting.fitter import Fitter
     from faceinv.render.atlas import atlas_of
+    from faceinv.render.texture import Texture, texture_image
 
     model = fitter.model
     marks = model.landmarks(model.mean)[:, :2] * [1.0, -1.0]
@@ -66,8 +67,9 @@ def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> Non
             result = small.fit(np.full((_SIDE, _SIDE, 3), 0.5), points)
             small.engine.close()
         result.overlay()
-        atlas = atlas_of(model, _SIDE)
-        atlas.at_texels(model.mean[:, :1] * atlas.neighbours.max())
+        for texture in get_args(Texture):
+            texture_image(result.model, result.face, texture, result.photo, _SIDE)
+        assert atlas_of(result.model, _SIDE).neighbours.shape[1] == 4  # which compiles what finds them
 
 
 @contextmanager
