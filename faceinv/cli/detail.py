@@ -118,8 +118,8 @@ def _refine(
         twice = next((one for one in saved if stems.count(one.path.stem.lower()) > 1), None)
         if twice is not None:
             raise InputError(
-                f"several results are called '{twice.path.stem}', and their files would replace each other in '{output}'. "
-                "Leave --output out, which puts them where the results are, or take them one by one."
+                f"several results are called '{twice.path.stem}', and their files would replace each other in "
+                f"'{output}'. Leave --output out, which puts them where the results are, or take them one by one."
             )
     failed = 0
     with reporter(quiet) as report:

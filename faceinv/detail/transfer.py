@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DrapedFace", "drape", "relit", "relit_photo"]
 
-_MOST: Final = 4.0
+_MOST: Final = 2.5
 """By how much relief brightens or darkens a pixel of a photo at most."""
+_SOME: Final = 0.1
+"""Of the mean light on a face: what is added before light is divided by light."""
 _SHARPNESS: Final = 0.5
 """Means are taken over texels under this share of a pixel's width: over all of it, slopes would be flattened."""
-_DARKEST: Final = 0.02
-"""Radiance of albedo 1, below which light is not divided by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,11 +144,10 @@ def relit_photo(draped: DrapedFace, photo: NDArray[np.float32]) -> NDArray[np.fl
         photo: (H, W, 3) sRGB-encoded in [0, 1].
     """
     white = np.ones_like(draped.coarse_normals)
-    fine, plain = (
-        np.maximum(_radiance(draped, coarse, white), _DARKEST if draped.model.albedo_space == "linear" else 0.1)
-        for coarse in (False, True)
-    )
-    ratio = np.clip(fine / plain, 1 / _MOST, _MOST)
+    fine, plain = (np.maximum(_radiance(draped, coarse, white), 0.0) for coarse in (False, True))
+    # In the dark, ratios would be of errors of the light.
+    some = _SOME * float(plain[draped.skin].mean()) if draped.skin.any() else 1.0
+    ratio = np.clip((fine + some) / (plain + some), 1 / _MOST, _MOST)
     ratio = np.where(draped.skin[..., None], ratio, 1.0)
     if draped.model.albedo_space == "srgb":
         return np.clip(photo * ratio, 0.0, 1.0).astype(np.float32)

@@ -311,7 +311,8 @@ def check_model(model: MorphableModel, options: FitOptions) -> None:
 
 def clean_leftovers(folder: Path, stem: str) -> None:
     """Remove what a killed run left of unfinished files of one stem."""
-    pattern = re.compile(rf"\.{re.escape(stem)}(_overlay)?\.[a-z0-9_]{{8}}\.(npz|glb|png|json|html|pts)")
+    endings = "|".join(Path(suffix).stem for suffix in ("_overlay.png", *DETAIL_FILES.values()))
+    pattern = re.compile(rf"\.{re.escape(stem)}({endings})?\.[a-z0-9_]{{8}}\.(npz|glb|png|ply|json|html|pts)")
     if not folder.is_dir():
         return
     for path in folder.glob(".*"):

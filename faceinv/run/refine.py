@@ -113,7 +113,8 @@ def refine_saved(
     stem, options = saved.path.stem, earlier_options(saved, refined, formulation)
     outputs = output_paths(folder, stem, options.kinds).values()
     refuse_overwriting(
-        [image, *([] if mask is None else [mask])], [path for path in outputs if path.absolute() != saved.path.absolute()]
+        [image, *([] if mask is None else [mask])],
+        [path for path in outputs if path.absolute() != saved.path.absolute()],
     )
     record = {key: value for key, value in saved.record.items() if key not in ("files", "detail", "thumbnail")}
     # The result does not know the fit's course any more.

@@ -135,7 +135,8 @@ def transfer_sheet(carried: Carried, panel: int = _PANEL) -> Image.Image:
     """The giver's geometry with its detail, the taker's without and with it, the taker lit without and with it, and its
     photo relit where that is known; side by side."""
     from faceinv.detail.transfer import relit, relit_photo
-    from faceinv.output.overlay import clay, sheet
+    from faceinv.output.overlay import sheet
+    from faceinv.output.panels import clay
     from faceinv.photo.color import linear_to_srgb
 
     giver, taker = carried.giver, carried.taker
