@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -93,7 +93,7 @@ class Chart:
         mixed: NDArray[np.float64] = np.einsum("mk,mkd->md", self.weights, np.asarray(values, np.float64)[corners])
         return mixed
 
-    def filled(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+    def filled(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """(h, w, ...) float32 of values (M, ...): other texels hold the nearest."""
         return np.asarray(values, np.float32)[self.nearest]
 
@@ -169,8 +169,8 @@ def _digests_of(model: MorphableModel) -> tuple[str, str]:
         for array in (model.uv, model.uv_triangles, model.triangles):
             digest.update(np.ascontiguousarray(array).data)
         layout = digest.hexdigest()[:16]
-        for array in (model.face_mask, model.mirror, model.mean, model.landmark_vertices, model.landmark_weights):
-            digest.update(np.ascontiguousarray(array).data)
+        for name in ("face_mask", "mirror", "mean", "landmark_vertices", "landmark_weights"):
+            digest.update(np.ascontiguousarray(getattr(model, name)).data)
         _digests[model] = layout, digest.hexdigest()
     return _digests[model]
 
@@ -187,7 +187,7 @@ def rim_edges(model: MorphableModel) -> NDArray[np.int64]:
     triangles = model.triangles[model.face_mask].astype(np.int64)
     edges = np.sort(np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)]), axis=1)
     single, count = np.unique(edges, axis=0, return_counts=True)
-    border = single[count == 1]
+    border: NDArray[np.int64] = single[count == 1]
     if not len(border):
         return border
     links = coo_array((np.ones(len(border), np.int8), tuple(border.T)), shape=(model.vertex_count,) * 2)
@@ -202,7 +202,8 @@ def rim_edges(model: MorphableModel) -> NDArray[np.int64]:
             around = mean[np.unique(border[inside])]
             near = float(np.linalg.norm(around.mean(axis=0) - middle)) < width / 2
             kept |= inside & (near and float(np.ptp(around[:, 0])) < 2 * width)
-    return border[kept]
+    chosen: NDArray[np.int64] = border[kept]
+    return chosen
 
 
 def _make(model: MorphableModel, size: int) -> Chart:

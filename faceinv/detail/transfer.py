@@ -66,7 +66,8 @@ class DrapedFace:
     @property
     def skin(self) -> NDArray[np.bool_]:
         """(H, W): where the skin of its face is seen, which can have relief."""
-        return self.covered & self.model.face_mask[self.pixels.triangle[0]]
+        skin: NDArray[np.bool_] = self.covered & self.model.face_mask[self.pixels.triangle[0]]
+        return skin
 
     @property
     def coarse_normals(self) -> NDArray[np.float64]:

@@ -87,8 +87,9 @@ def _detail(found: dict[str, NDArray[Any]], camera: Camera, image_size: tuple[in
         values = values.astype(np.float32)
         if name in _NORMALS:
             length = np.linalg.norm(values, axis=2, keepdims=True)
-            values = values / np.maximum(length, np.float32(_SMALLEST))
-        maps[name] = np.where(mask[..., None] if name in _NORMALS else mask, values, np.float32(np.nan))
+            values = (values / np.maximum(length, np.float32(_SMALLEST))).astype(np.float32)
+        known = mask[..., None] if name in _NORMALS else mask
+        maps[name] = np.where(known, values, np.nan).astype(np.float32)
     formulation, direction = str(found["formulation"]), found["colour_direction"]
     if formulation not in get_args(Formulation) or direction.shape not in ((0,), (3,)):
         raise ValueError("its formulation or colour direction cannot be")

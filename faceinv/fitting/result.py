@@ -373,14 +373,22 @@ class FitResult:
         return dataclasses.replace(self, photo=loaded.pixels)
 
     def check_photo(self) -> None:
-        """See that the photo is the one that was fitted, and not another of its size.
+        """See that the photo is the one that was fitted, and not another of its size: by the print of its face, which
+        files of results hold, or else by the render.
 
         Raises:
             InputError: when it is another, or there is none.
         """
-        from faceinv.fitting.photo_check import check_photo
+        from faceinv.fitting.photo_check import check_print, check_render
 
-        check_photo(self)
+        if self.photo is None:
+            raise InputError(
+                "this needs the photo, and the result was read from a file. Give the photo: result.with_photo(photo)."
+            )
+        if self.face_print is None:
+            check_render(self.model, self.face, self.photo)
+        else:
+            check_print(self.photo, self.landmarks_target, self.face_print)
 
     def with_detail(
         self,

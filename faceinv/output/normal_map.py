@@ -77,7 +77,8 @@ def _gradient(
         axis=1,
     )
     gradient = np.einsum("mi,mik->mk", along / determinant[:, None], frames)
-    return gradient - normals * (gradient * normals).sum(axis=1, keepdims=True)
+    level: NDArray[np.float64] = gradient - normals * (gradient * normals).sum(axis=1, keepdims=True)
+    return level
 
 
 def _tangents(

@@ -3,6 +3,7 @@ some) and residual side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -119,7 +120,7 @@ def _bar(picture: NDArray[np.float64]) -> NDArray[np.float64]:
     return picture
 
 
-def sheet(panels: list[tuple[str, NDArray[np.floating]]], panel: int = PANEL) -> Image.Image:
+def sheet(panels: Sequence[tuple[str, NDArray[np.floating]]], panel: int = PANEL) -> Image.Image:
     """Pictures (S, S, 3) in [0, 1] side by side, each `panel` px square, with their captions under them."""
     return _sheet([(caption, to_picture(values)) for caption, values in panels], panel)
 

@@ -143,7 +143,8 @@ def _with_relief(normals: NDArray[np.float64], detail: Detail, crop: FaceCrop) -
     columns, rows = (crop.to_photo(np.stack([np.arange(crop.size)] * 2, axis=1)) - [left, top]).T
     place = np.meshgrid(rows, columns, indexing="ij")
     added = [map_coordinates(change[..., k], place, order=1, mode="constant") for k in range(3)]
-    return normals + np.stack(added, axis=-1)
+    bent: NDArray[np.float64] = normals + np.stack(added, axis=-1)
+    return bent
 
 
 def _background(size: int) -> NDArray[np.float64]:

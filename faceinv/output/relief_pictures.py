@@ -51,7 +51,7 @@ def normals_picture(detail: Detail) -> NDArray[np.uint8]:
 
 def vectors_picture(normals: NDArray[np.float32], shown: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """(H, W, 4) of unit normals (H, W, 3); towards the viewer, with alpha 0, where they are not shown (H, W)."""
-    facing = np.where(shown[..., None], normals, np.float32([0, 0, 1]))
+    facing = np.where(shown[..., None], normals, np.array([0, 0, 1], np.float32))
     picture = np.empty((*shown.shape, 4), np.uint8)
     picture[..., :3] = np.rint((facing + 1) * 127.5)
     picture[..., 3] = np.where(shown, 255, 0)

@@ -150,7 +150,7 @@ def transfer_sheet(carried: Carried, panel: int = _PANEL) -> Image.Image:
         picture = relit(new, coarse=coarse).astype(np.float64)
         return np.where(picture[..., 3:] > 0, linear_to_srgb(np.clip(picture[..., :3], 0, 1)), 0.93)
 
-    panels = [
+    panels: list[tuple[str, NDArray[np.floating]]] = [
         ("detail is taken from", shaded(own, own.normals)),
         ("the other face", shaded(new, new.coarse_normals)),
         ("with the detail", shaded(new, new.normals)),
