@@ -33,7 +33,7 @@ def told(what: str) -> dict[str, str]:
     return dict(line.split(": ") for line in done.stdout.splitlines())
 
 
-@pytest.mark.parametrize("what", ["linearizations", "a fit"])
+@pytest.mark.parametrize("what", ["linearizations", "relief", "a fit"])
 def test_bits_do_not_depend_on_threads(what: str) -> None:
     digests = told(what)
     assert list(digests) == [str(pools) for pools in POOLS]
@@ -64,6 +64,20 @@ def linearizations() -> Iterable[object]:
             yield bound.cost(chi + 1e-3, frozen, on).total
 
 
+def relief() -> Iterable[object]:
+    """Everything that fine detail gives."""
+    from detail_problems import patches
+    from small import few_modes
+
+    from faceinv.detail.solver import LevelPlan, solve_detail
+    from faceinv.engine.records import EngineSettings
+    from faceinv.engine.registry import build_engine
+
+    engine = build_engine("numpy", few_modes(), EngineSettings())
+    solved = solve_detail(engine.detail, patches(90, 81, heavy_tails=True), (LevelPlan(3, 20), LevelPlan(3, 20)))
+    yield from (solved.displacement, solved.normal, solved.cost)
+
+
 def a_fit() -> Iterable[object]:
     """Everything a fit gives."""
     from quick import sample
@@ -76,6 +90,9 @@ def a_fit() -> Iterable[object]:
     yield from (result.vertex_std(), result.render(), result.cost, result.photometric_rmse)
 
 
+_MADE = {"a fit": a_fit, "relief": relief, "linearizations": linearizations}
+
+
 def main(what: str) -> None:
     import numba
     import scipy.linalg  # noqa: F401 - brings a BLAS of its own
@@ -85,7 +102,7 @@ def main(what: str) -> None:
         numba.set_num_threads(engine)
         digest = hashlib.sha256()
         with threadpool_limits(blas, "blas"):
-            for value in a_fit() if what == "a fit" else linearizations():
+            for value in _MADE[what]():
                 digest.update(np.ascontiguousarray(value).tobytes())
         print(f"{(blas, engine)}: {digest.hexdigest()}")
 

@@ -127,6 +127,19 @@ class MxnetOps(ArrayOps):
         """See `ArrayOps.sqrt`."""
         return self.nd.sqrt(array)
 
+    def log(self, array: Array) -> Array:
+        """See `ArrayOps.log`."""
+        return self.nd.log(array)
+
+    def sums(self, array: Array) -> Array:
+        """See `ArrayOps.sums`."""
+        return self.nd.sum(array.astype("float64", copy=False).reshape((array.shape[0], -1)), axis=1)
+
+    def bordered(self, array: Array) -> Array:
+        """See `ArrayOps.bordered`."""
+        width = (0, 0, 0, 0, 1, 1, 1, 1)
+        return self.nd.pad(array.expand_dims(0), mode="constant", pad_width=width, constant_value=0)[0]
+
     def nonzero(self, condition: Array) -> Array | None:
         """See `ArrayOps.nonzero`."""
         count = condition.shape[0]

@@ -96,6 +96,18 @@ class TorchOps(ArrayOps):
         """See `ArrayOps.sqrt`."""
         return torch.sqrt(array)
 
+    def log(self, array: Tensor) -> Tensor:
+        """See `ArrayOps.log`."""
+        return torch.log(array)
+
+    def sums(self, array: Tensor) -> Tensor:
+        """See `ArrayOps.sums`."""
+        return array.reshape(array.shape[0], -1).sum(dim=1, dtype=torch.float64)
+
+    def bordered(self, array: Tensor) -> Tensor:
+        """See `ArrayOps.bordered`."""
+        return torch.nn.functional.pad(array, (1, 1, 1, 1))
+
     def nonzero(self, condition: Tensor) -> Tensor | None:
         """See `ArrayOps.nonzero`."""
         places = torch.nonzero(condition).reshape(-1)

@@ -8,7 +8,8 @@ between photo and shading at scales of `LOWPASS` mm and above is albedo and erro
 so relief keeps what is finer. Residuals are relative, `r = log(T / (rho S(n0)))`, and their vector is shortened to
 `LIMIT tanh(|r| / LIMIT)`: brows, hair and highlights cannot dig. How skin varies in colour is one direction v of log
 linear RGB (melanin, mostly): `W = (tau^2 v v^T + sigma^2 I)^-1` is generalised least squares with v's share as noise,
-so that moles are albedo and grey differences are shading.
+so that moles are albedo and grey differences are shading. Pixels count by how surely they show bare skin
+(`faceinv.detail.confidence`), and all of them less, with a narrower low-pass, on rough skin.
 
 `paper` (Guo et al. 2018, section 4): residuals are differences of colours; albedo and light are those of the fit, and
 all that they do not explain becomes relief.
@@ -17,7 +18,7 @@ all that they do not explain becomes relief.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -78,6 +79,10 @@ _BLACK: Final = 2e-3
 """Of linear light: less has no colour."""
 _ONE_COLOUR: Final = 0.03
 """The second standard deviation of log colours over the first, below which a photo has one colour only."""
+_GREY: Final = 0.01
+"""Mean difference of log colours below which they are greys."""
+_TINT: Final = 1e-3
+"""One less the cosine between grey and the direction in which colours vary, above which a photo may be tinted."""
 _TEXTURE: Final = 0.004
 """Median of relative residuals in the band `_TEXTURE_MM` below which a skin is even."""
 _TEXTURE_MM: Final = (0.5, 2.0)
@@ -110,10 +115,15 @@ class Skin:
 
 
 def has_colour(light: NDArray[np.float32]) -> bool:
-    """Whether linear RGB (N, 3) of skin varies in more than one direction of colour: greys do not, nor do sepias."""
+    """Whether linear RGB (N, 3) of skin is more than one tone, bright and dark: greys are not, nor sepias."""
     logs = np.log(np.maximum(light[:: max(1, len(light) // _LIGHT_SAMPLES)], _BLACK), dtype=np.float64)
-    deviations = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(logs, rowvar=False)), 0.0))
-    return bool(deviations[1] > _ONE_COLOUR * deviations[2])
+    if np.abs(logs - logs[:, 1:2]).mean() < _GREY:
+        return False
+    deviations, directions = np.linalg.eigh(np.cov(logs, rowvar=False))
+    deviations = np.sqrt(np.maximum(deviations, 0.0))
+    # Even skin varies in brightness alone, alike in all channels; the curves of a tinted grey differ.
+    even = abs(directions[:, 2].sum()) / np.sqrt(3) > 1 - _TINT
+    return bool(even or deviations[1] > _ONE_COLOUR * deviations[2])
 
 
 @one_blas_thread()
@@ -159,14 +169,16 @@ def robust_problem(
     shading = np.maximum(basis @ gamma, _BLACK).astype(np.float32)
     ratio = np.zeros_like(light)
     ratio[mask] = np.log(np.maximum(seen, np.float32(_BLACK)) / shading)
-    albedo = MaskedMean(mask, LOWPASS / coarse.pixel)(ratio)[mask]
-    residual = ratio[mask] - albedo
-    grey = residual @ skin.metric.sum(axis=1).astype(np.float32)
-    confidence = skin_confidence(mask, albedo, grey, coarse.pixel)
-    weights = _scaled(weights, _texture(mask, grey, confidence, coarse.pixel))
+    inside = mask.astype(np.float32)
+    albedo = MaskedMean(inside, LOWPASS / coarse.pixel)(ratio)[mask]
+    residual, greys = ratio[mask] - albedo, skin.metric.sum(axis=1).astype(np.float32)
+    confidence = skin_confidence(mask, albedo, residual @ greys, coarse.pixel)
+    trust = _trust(inside, residual @ greys, confidence, coarse.pixel)
+    if trust < 1:
+        residual = ratio[mask] - MaskedMean(inside, trust * LOWPASS / coarse.pixel)(ratio)[mask]
     # Relative to the coarse render rho S(n0): the target is exp(r) and the gain 1 / S(n0), whatever the albedo.
-    target = np.exp(_limited(residual, grey))
-    return _problem(coarse, mask, gamma, skin.metric, weights, target, 1 / shading, confidence)
+    target = np.exp(_limited(residual, residual @ greys))
+    return _problem(coarse, mask, gamma, skin.metric, weights, target, 1 / shading, trust * confidence)
 
 
 def paper_problem(
@@ -183,31 +195,22 @@ def paper_problem(
     return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain, np.ones(len(target), np.float32))
 
 
-def _texture(
-    mask: NDArray[np.bool_], grey: NDArray[np.float32], confidence: NDArray[np.float32], pixel: float
+def _trust(
+    inside: NDArray[np.float32], grey: NDArray[np.float32], confidence: NDArray[np.float32], pixel: float
 ) -> float:
-    """How much more a photo's skin varies between some half and two millimetres than evenly painted skin with sparse
-    wrinkles: the median, which wrinkles do not move, from 1 to `_ROUGHEST`."""
-    square = np.zeros((*mask.shape, 1), np.float32)
-    square[mask, 0] = grey
-    inside = mask.astype(np.float32)
+    """How much colours count, and how far the low-pass reaches, from 1 for even skin down to `_ROUGHEST`^-1/4.
+
+    The rougher skin is between some half and two millimetres everywhere (the median, which a few wrinkles do not move),
+    the less does a difference of colours tell of relief.
+    """
+    square = np.zeros((*inside.shape, 1), np.float32)
+    square[inside > 0, 0] = grey
     fine = MaskedMean(inside, max(_TEXTURE_MM[0] / pixel, 0.5))(square)
-    band = np.abs(fine - MaskedMean(inside, _TEXTURE_MM[1] / pixel)(square))[mask, 0]
+    band = np.abs(fine - MaskedMean(inside, _TEXTURE_MM[1] / pixel)(square))[inside > 0, 0]
     skin = confidence > 0.5
     if not skin.any():
         return 1.0
-    return float(np.clip(np.median(band[skin]) / _TEXTURE, 1.0, _ROUGHEST))
-
-
-def _scaled(weights: DetailWeights, texture: float) -> DetailWeights:
-    """Priors that hold so much more as the photo tells less."""
-    quarter = texture**0.25
-    return replace(
-        weights,
-        size=weights.size * texture,
-        curvature=weights.curvature * quarter,
-        slope=weights.slope * quarter,
-    )
+    return float(np.clip(np.median(band[skin]) / _TEXTURE, 1.0, _ROUGHEST) ** -0.25)
 
 
 def _limited(residual: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[np.float32]:

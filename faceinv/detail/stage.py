@@ -101,7 +101,9 @@ def _prepared(job: DetailJob, formulation: Formulation) -> _Prepared | Detail:
     if (high - low).max() < SMALLEST_FACE:
         return _without(job, coarse, DetailStatus.TOO_SMALL, formulation)
     if formulation == "paper":
-        problem = paper_problem(coarse, light, mask, job.face.lighting, PAPER_WEIGHTS)
+        # Albedo and light of the fit are in the model's colour space.
+        colours = light if job.model.albedo_space == "linear" else linear_to_srgb(light)
+        problem = paper_problem(coarse, colours, mask, job.face.lighting, PAPER_WEIGHTS)
         return _Prepared(job, coarse, problem, None, ())
     skin = Skin() if has_colour(light[mask]) else Skin(None)
     problem = robust_problem(coarse, light, mask, skin, ROBUST_WEIGHTS)

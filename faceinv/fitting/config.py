@@ -179,7 +179,8 @@ class FitConfig:
         paper does not state its units. With colours from 0 to 1 and landmarks relative to the image - here, the face
         crop's side - these weights are of the size of ones that work: as standard deviations, over that of the priors,
         landmarks have `sqrt(68 w_reg / w_land)`, 1.8 % of the image, and the mean over pixels counts like `1 / w_reg` =
-        20000 colours of a standard deviation of 1, which are 50 of .05.
+        20000 colours of a standard deviation of 1, which are 50 of .05. Relief is found by the paper's energy, too
+        (`detail`).
 
         Args:
             pixel_units: read the weights as the authors' notebooks do, with colours from 0 to 255 and landmarks in
@@ -207,6 +208,7 @@ class FitConfig:
             normals="flat",
             camera="weak",
             units="pixels" if pixel_units else "image",
+            detail="paper",
         )
 
     @classmethod

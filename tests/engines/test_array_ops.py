@@ -295,3 +295,11 @@ def test_every_operation_is_tested_here() -> None:
     source = inspect.getsource(sys.modules[__name__])
     for name in ArrayOps.__abstractmethods__:
         assert f".{name}(" in source, f"no test calls {name}"
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_logarithms_sums_and_borders(ops: ArrayOps, kind: Kind) -> None:
+    values = np.abs(draw(3, 2, 3, 4, kind=kind)) + np.asarray(0.25, kind)
+    both(ops, lambda o, a: o.log(a[0]), values, bound=ROUNDING[kind])
+    both(ops, lambda o, a: o.sums(a[0]), values, bound=ROUNDING["float64"])
+    both(ops, lambda o, a: o.bordered(a[0]), values)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from faceinv.engine.detail import DetailProblem, DetailWeights
 
-__all__ = ["displacement", "patches"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["displacement", "item_of", "patches"]
 
 _WEIGHTS = DetailWeights(0.005, 0.004, 0.0015, 0.01, 0.03, 0.05, 0.03)
 
@@ -44,9 +48,22 @@ def patches(height: int = 21, width: int = 18, **weights: float) -> DetailProble
     )
 
 
-def displacement(problem: DetailProblem, size: float = 0.1, seed: int = 1) -> np.ndarray:
+def displacement(problem: DetailProblem, size: float = 0.1, seed: int = 1) -> NDArray[np.float64]:
     """(B, H + 1, W + 1) mm of noise with some smoothness, zero at corners that do not count."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, size, problem.corners.shape)
     noise[:, 1:] += noise[:, :-1]
     return np.where(problem.corners, noise, 0.0)
+
+
+def item_of(problem: DetailProblem, item: int) -> DetailProblem:
+    """One item of a batch, alone."""
+    one = slice(item, item + 1)
+    fields = {
+        name: getattr(problem, name)[one]
+        for name in (
+            *("target", "gain", "normal", "weight", "mask", "lighting", "metric", "pixel"),
+            *("principal_point", "inverse_focal"),
+        )
+    }
+    return replace(problem, **fields)

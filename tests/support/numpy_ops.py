@@ -59,6 +59,15 @@ class NumpyOps(ArrayOps):
     def sqrt(self, array: Any) -> Any:
         return np.sqrt(array)
 
+    def log(self, array: Any) -> Any:
+        return np.log(array)
+
+    def sums(self, array: Any) -> Any:
+        return array.astype(np.float64).reshape(len(array), -1).sum(axis=1)
+
+    def bordered(self, array: Any) -> Any:
+        return np.pad(array, ((0, 0), (1, 1), (1, 1)))
+
     def nonzero(self, condition: Any) -> Any:
         places = np.flatnonzero(condition)
         return places if places.size else None

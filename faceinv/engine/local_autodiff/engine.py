@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faceinv.engine.interface import AbstractDifferentiator, Engine
+from faceinv.engine.local_autodiff.detail import ArrayDetailSolver
 from faceinv.engine.local_autodiff.differentiator import LocalAutodiffDifferentiator
 from faceinv.engine.local_autodiff.renderer import LocalAutodiffRenderer
 
 if TYPE_CHECKING:
+    from faceinv.engine.detail import AbstractDetailSolver, DetailProblem
     from faceinv.engine.records import Problem
 
 __all__ = ["LocalAutodiffEngine"]
@@ -28,3 +30,7 @@ class LocalAutodiffEngine(Engine):
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:
         """See `Engine.differentiator`."""
         return LocalAutodiffDifferentiator(self.renderer, problem)
+
+    def detail(self, problem: DetailProblem) -> AbstractDetailSolver:
+        """See `Engine.detail`."""
+        return ArrayDetailSolver(self.renderer.ops, problem, self.renderer.settings.dtype)

@@ -81,6 +81,18 @@ class ArrayOps(ABC):
         """Square roots."""
 
     @abstractmethod
+    def log(self, array: Array) -> Array:
+        """Natural logarithms of positive elements."""
+
+    @abstractmethod
+    def sums(self, array: Array) -> Array:
+        """(B,) float64: the sum of each item of floats (B, ...)."""
+
+    @abstractmethod
+    def bordered(self, array: Array) -> Array:
+        """Floats (B, H, W) with a border of zeros around each picture: (B, H + 2, W + 2)."""
+
+    @abstractmethod
     def nonzero(self, condition: Array) -> Array | None:
         """Where a condition (n,) holds, ascending, as an index; None where it holds nowhere."""
 
