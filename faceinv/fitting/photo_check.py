@@ -31,8 +31,8 @@ def check_print(photo: NDArray[np.float32], landmarks: NDArray[np.float64], know
     difference = print_difference(photo_print(photo, landmarks), known)
     if difference > SAME_PHOTO:
         raise InputError(
-            f"the photo is not the one that was fitted: where the face is, colours differ by {difference:.0%} of white, "
-            f"and copies of one photo by less than {SAME_PHOTO:.0%}. Give the photo of this result."
+            f"the photo does not show the face of this result: colours there differ by {difference:.0%} of white, and "
+            f"those of copies of one photo by less than {SAME_PHOTO:.0%}. Give the photo that was fitted."
         )
 
 

@@ -370,7 +370,7 @@ class FitResult:
                 f"the photo is {loaded.size[0]} x {loaded.size[1]} px; this result was fitted to one of "
                 f"{self.image_size[0]} x {self.image_size[1]} px. Give the same photo."
             )
-        return dataclasses.replace(self, photo=loaded.pixels)
+        return dataclasses.replace(self, photo=loaded.pixels, face_print=self._known_by())
 
     def check_photo(self) -> None:
         """See that the photo is the one that was fitted, and not another of its size: by the print of its face, which
@@ -452,17 +452,17 @@ class FitResult:
             "image_size": np.array(self.image_size),
             "hessian": self.hessian,
             "warnings": np.array(self.warnings, np.str_),
-            **self._photo_fields(),
+            **({} if (known_by := self._known_by()) is None else {"face_print": known_by}),
             **({} if self.detail is None else detail_fields(self.detail)),
         }
 
-    def _photo_fields(self) -> dict[str, Any]:
-        """What the photo is known by, later."""
+    def _known_by(self) -> NDArray[np.uint8] | None:
+        """The print of the photo that was fitted, which is the first that the result had."""
         from faceinv.photo.recognise import photo_print
 
         if self.face_print is None and self.photo is not None:
-            return {"face_print": photo_print(self.photo, self.landmarks_target)}
-        return {} if self.face_print is None else {"face_print": self.face_print}
+            return photo_print(self.photo, self.landmarks_target)
+        return self.face_print
 
 
 def load_result(path: str | Path, model: str | Path | MorphableModel | None = None) -> FitResult:

@@ -27,6 +27,7 @@ __all__ = ["FLAT", "normal_map"]
 FLAT: Final = (128, 128, 255)
 """The colour of no relief."""
 _NONE: Final = 1e-12
+_EVEN: Final = 1e-6
 
 
 def normal_map(relief: ReliefMap, model: MorphableModel, vertices: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -52,7 +53,8 @@ def normal_map(relief: ReliefMap, model: MorphableModel, vertices: NDArray[np.fl
     along_t, along_n = (bent * tangent).sum(axis=1), (bent * normals).sum(axis=1)
     rest = np.maximum(1 - slant**2, _NONE)
     parts = [(along_t - slant * along_n) / rest, (bent * bitangent).sum(axis=1), (along_n - slant * along_t) / rest]
-    colours = np.rint((np.clip(np.stack(parts, axis=1), -1, 1) + 1) * 127.5)
+    # Zero is between 127 and 128; it must not be now the one and now the other.
+    colours = np.floor(np.clip(np.stack(parts, axis=1), -1, 1) * 127.5 + 128 + _EVEN)
     picture = np.full((relief.size, relief.size, 3), FLAT, np.uint8)
     top, left, bottom, right = relief.window
     # Texels beyond the rim of the skin are met by filtering.
