@@ -33,6 +33,8 @@ from faceinv.output.relief_pictures import depth_picture, displacement_picture, 
 from faceinv.photo.recognise import SAME_PHOTO, photo_print, print_difference
 from faceinv.render.scene import renderer_of
 from faceinv.render.uv import texture_layout
+from faceinv.run.refine import earlier_options
+from faceinv.run.saved import Saved
 
 
 @cache
@@ -175,6 +177,8 @@ def test_exports_of_results_with_detail(tmp_path: Path) -> None:
         materials = {entry["name"]: entry for entry in Glb.read(tmp_path / f"{name}.glb").tree["materials"]}
         assert ("normalTexture" in materials["skin"]) == expected
         assert not any("normalTexture" in entry for key, entry in materials.items() if key != "skin")
+        options = earlier_options(Saved(tmp_path / f"{name}.npz"), result, "robust")
+        assert (options.texture, options.rig, options.export_camera) == ("albedo", name == "rig", False)
 
 
 # ---- the dense mesh
