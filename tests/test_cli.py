@@ -49,7 +49,7 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> None:
         return [dataclasses.replace(known, photo=p.pixels, image_size=s) for p, s in zip(photos, size, strict=True)]
 
     monkeypatch.setattr(faceinv.Fitter, "solve", solve)
-    monkeypatch.setattr(texture, "_SIZES", (128, 128))
+    monkeypatch.setattr(texture, "TEXTURE_SIZE", 128)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_texture_colours_land_on_their_vertices(folder: Path, suffix: str) -> No
     result, scale = quick_fit(), 1000 if suffix == ".glb" else 1
     albedo = albedo_with_eyes(result.model, result.face, result.photo)
     expected = np.clip(linear_to_srgb(np.clip(albedo, 0, 1)), 0, 1)
-    scene = trimesh.load(folder / f"albedo{suffix}", process=False, force="scene")
+    scene: Any = trimesh.load(folder / f"albedo{suffix}", process=False, force="scene")
     errors = []
     for mesh in scene.geometry.values():
         material = mesh.visual.material

@@ -16,9 +16,7 @@ from faceinv.face.lighting import ambient
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.photo.color import linear_to_srgb
-from faceinv.render.atlas import atlas_of
 from faceinv.render.eye_colour import EyeColours, albedo_with_eyes, eye_colours, with_eye_colours
-from faceinv.render.inner_parts import with_painted_parts
 from faceinv.render.scene import render_face
 from faceinv.render.texture import vertex_colours
 
@@ -136,25 +134,3 @@ def test_exported_colours_have_the_eyes_of_the_photo() -> None:
     eye = eyeballs_of(model())[0]
     iris = eye.vertices[(eye.angle > 1.2 * eye.pupil) & (eye.angle < 0.8 * eye.iris)]
     assert (colours[iris, 2] > colours[iris, 0] + 0.05).all()
-
-
-def test_parts_that_move_are_painted_in_a_texture_as_photographed() -> None:
-    face = person()
-    atlas = atlas_of(model(), 128)
-    image = np.full((128, 128, 3), 90, np.uint8)
-    painted = with_painted_parts(model(), face, photo(face, BLUE), image)
-
-    def texels(*parts: str) -> NDArray[np.float64]:
-        shown = np.zeros((128, 128), np.bool_)
-        shown.ravel()[atlas.texels[model().part(*parts)[atlas.shown]]] = True
-        return painted[shown].astype(np.float64)
-
-    assert (texels("skin", "upper_teeth", "lower_teeth", "lashes") == 90).all()
-    tongue, eyes = texels("tongue"), texels("left_eye", "right_eye")
-    assert tongue[:, 0].mean() > tongue[:, 2].mean() + 15
-    blue = eyes[:, 2] > eyes[:, 0] + 10
-    assert 0.02 < blue.mean() < 0.4
-    assert np.quantile(eyes.mean(axis=1), 0.9) > 110
-    plain = model_of(toy())
-    without = Face.mean(plain, face.camera, LIGHT)
-    assert with_painted_parts(plain, without, photo(face, BLUE), image) is image

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from faceinv import InputError
-from faceinv.files import write_whole
+from faceinv.files import read_arrays, write_arrays, write_whole
 
 
 def test_a_file_appears_under_its_name_with_nothing_beside_it(tmp_path: Path) -> None:
@@ -69,3 +71,31 @@ def test_places_that_cannot_be_written(tmp_path: Path, bad: str) -> None:
         temporary.write_text("x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
     assert not list((tmp_path / "folder").iterdir())
+
+
+def test_arrays_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {
+        "floats": np.linspace(0, 1, 12).reshape(3, 4),
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "numbers": np.zeros((300, 3), np.int32),
+        "one": 1.5,
+        "yes": True,
+        "text": "a name",
+        "names": np.array(["a", "bc"]),
+        "none": np.zeros((0, 3)),
+    }
+    for name in ("a.npz", "b.npz"):
+        with (tmp_path / name).open("wb") as stream:
+            write_arrays(stream, arrays)
+    found = read_arrays(tmp_path / "a.npz", "file", InputError)
+    assert list(found) == list(arrays)
+    for name, value in arrays.items():
+        assert np.array_equal(found[name], value)
+        assert found[name].dtype == np.asarray(value).dtype
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert (tmp_path / "a.npz").stat().st_size < 3600 + 2500  # whole numbers are compressed
+
+
+def test_objects_are_not_written(tmp_path: Path) -> None:
+    with (tmp_path / "a.npz").open("wb") as stream, pytest.raises(ValueError, match="allow_pickle"):
+        write_arrays(stream, {"a": np.array([{}], object)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -185,7 +186,8 @@ def test_everything_that_is_moved_has_a_name(report: Watched) -> None:
 
 def test_a_folder_page_is_sorted_by_its_headings(started: Browser, tmp_path: Path) -> None:
     path = tmp_path / "index.html"
-    path.write_bytes(as_file(contact_page("Faces", ENTRIES, "summary.csv")))
+    entries = [replace(entry, photo="") for entry in ENTRIES]  # there are none here
+    path.write_bytes(as_file(contact_page("Faces", entries, "summary.csv")))
     with watched(started, path, width=800) as seen:
         rows = seen.page.locator("tbody tr")
 
@@ -203,4 +205,4 @@ def test_a_folder_page_is_sorted_by_its_headings(started: Browser, tmp_path: Pat
         assert order() == ["<script>.jpg", "b/better.jpg", "warned.jpg", "worse.jpg"]
         seen.page.locator("#filter").fill("bett")
         assert seen.page.locator("tbody tr:visible").count() == 1
-        assert [line for line in seen.complaints if "script.jpg" not in line] == []
+        assert seen.complaints == []

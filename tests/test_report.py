@@ -9,6 +9,7 @@ import html
 import json
 import re
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from faceinv.face.camera import Camera
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
 from faceinv.fitting.reporting import report_content
+from faceinv.output.report import pictures
 from faceinv.output.report import three_js as library
 from faceinv.output.report.contact import Entry, contact_page
 from faceinv.output.report.content import ReportContent, Step
@@ -39,6 +41,13 @@ ENTRIES = [
     Entry("warned.jpg", "converged step", False, "Done.", "", ("Mind it.",), landmark_error=0.03),
     Entry("<script>.jpg", "failed", True, "no <face> there", ""),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_skin() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_TEXTURE", 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +139,10 @@ def test_a_model_without_named_units_is_moved_by_its_modes() -> None:
     camera = Camera(0.5, np.eye(3), np.array([60.0, 60.0]))
     face = dataclasses.replace(Face.mean(model, camera, ambient()), expression=np.full(model.expression_count, -4.0))
     marks = camera.project(model.landmarks(model.mean))[:, :2]
-    page = report_page(ReportContent("toy", model, face, "smooth", None, marks, marks, None, "Done.", True))
+    surface, colours = face.vertices(model), face.vertex_albedo(model)
+    page = report_page(
+        ReportContent("toy", model, face, surface, colours, "smooth", None, marks, marks, None, "Done.", True)
+    )
     told = json.loads(script(page, "page"))
     assert [unit["value"] for unit in told["units"]] == [-4.0] * min(model.expression_count, 10)
     assert f'min="{-4:.3f}" max="{3:.3f}"' in page
@@ -155,7 +167,7 @@ def test_reports_are_written_whole_and_by_name(tmp_path: Path) -> None:
 
 def test_show_opens_a_page_that_others_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)) or True)
+    monkeypatch.setattr(webbrowser, "open", opened.append)
     path = quick_fit().show()
     try:
         assert opened == [path.as_uri()]
@@ -223,8 +235,8 @@ def test_a_folder_page_has_failed_ones_first() -> None:
     assert names == ["&lt;script&gt;.jpg", "warned.jpg", "worse.jpg", "b/better.jpg"]
     assert "no &lt;face&gt; there" in page
     assert "<script>alert" not in page
-    assert '<a href="../worse.jpg"' not in page  # its name leads to its files
-    assert 'href="w.npz"' in page
+    assert '<a href="w.npz">worse.jpg</a>' in page
+    assert '<a href="../b/better.jpg">b/better.jpg</a>' in page  # which has no files
     assert "4 photos" in page
     assert "1 failed" in page
 

@@ -29,6 +29,8 @@ from faceinv.fitting.result import FitResult
 from faceinv.output.face_glb import face_glb
 from faceinv.output.rig import Rig
 from faceinv.output.surfaces import pieces_of
+from faceinv.render.atlas import atlas_of
+from faceinv.render.inner_parts import with_painted_mouth
 
 EYES = {"eyeLeft": "left_eye", "eyeRight": "right_eye"}
 ROUNDING_MM = 0.004
@@ -226,6 +228,27 @@ def test_tangents_follow_the_texture() -> None:
         assert np.allclose(np.cross(normals, tangents[:, :3]) * sign, [0, 1, 0], atol=0.07)  # along v
     nowhere = vertex_tangents(points, normals, np.zeros_like(uv), triangles)
     assert np.allclose(np.linalg.norm(nowhere[:, :3], axis=1), 1)
+
+
+def test_an_open_mouth_is_painted_under_the_light_of_the_photo() -> None:
+    result, atlas = fitted(), atlas_of(fitted().model, 128)
+    image = np.full((128, 128, 3), 90, np.uint8)
+    painted = with_painted_mouth(result.model, result.face, result.vertices, image)
+
+    def texels(*parts: str) -> NDArray[np.float64]:
+        shown = np.zeros((128, 128), np.bool_)
+        shown.ravel()[atlas.texels[result.model.part(*parts)[atlas.shown]]] = True
+        return painted[shown].astype(np.float64)
+
+    assert (texels("skin", "left_eye", "right_eye", "lashes") == 90).all()
+    tongue, teeth = texels("tongue"), texels("upper_teeth", "lower_teeth")
+    assert tongue[:, 0].mean() > tongue[:, 2].mean() + 15
+    assert np.quantile(teeth.mean(axis=1), 0.9) > tongue.mean() + 30
+    dark = dataclasses.replace(result.face, lighting=0.3 * result.face.lighting)
+    assert with_painted_mouth(result.model, dark, result.vertices, image).mean() < painted.mean()
+    plain = model_of(toy())
+    without = Face.mean(plain, quick_fit().camera, np.zeros((9, 3)))
+    assert with_painted_mouth(plain, without, plain.mean.astype(float), image) is image
 
 
 def variants() -> dict[str, bytes]:

@@ -26,7 +26,7 @@ def demo(
     # By rows: the other way's kernels are a quarter of all that would be compiled before the first face is seen.
     config = with_options(FitConfig(assembly="rows"), size=size)
     with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as photo:
-        status = fit_images([photo], output, FitOptions("default", backend, config, "albedo", report=True))
+        status = fit_images([photo], output, FitOptions("default", backend, config, "albedo", exports=("report",)))
     if status:
         raise typer.Exit(status)
     paths = output_paths(output, "sample", ["report"])

@@ -61,6 +61,10 @@ class _Camera(StrEnum):
     WEAK = "weak"
 
 
+class _Export(StrEnum):
+    PAPER = "3dface"
+
+
 class _Face(StrEnum):
     ALL = "all"
     LARGEST = "largest"
@@ -125,6 +129,13 @@ def fit(
             help="Find wrinkles and other relief that shading shows; not, unless the settings say otherwise.",
         ),
     ] = None,
+    export: Annotated[
+        list[_Export] | None,
+        typer.Option(
+            help="One more file: 3dface, STEM_3dface.txt, identity and expression as the data set 3DFace has them "
+            "(Basel 2009 only).",
+        ),
+    ] = None,
     texture: Annotated[
         _Texture,
         typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own, with its light or without."),
@@ -181,9 +192,10 @@ def fit(
     )
     if detail is not None and bool(settings.detail) != detail:  # which formulation, the settings may say
         settings = with_options(settings, detail=detail)
-    options = FitOptions(
-        model, backend, settings, texture.value, export_camera, rig, texture_size, report=report, write_pts=write_pts
-    )
+    exports = [kind.value for kind in export or ()]
+    exports += [kind for kind, wanted in (("report", report), ("landmarks", write_pts)) if wanted]
+    asked = tuple(dict.fromkeys(exports))
+    options = FitOptions(model, backend, settings, texture.value, export_camera, rig, texture_size, asked)
     contents: dict[Path, bytes] = {}
     if _PIPE in paths:
         if len(paths) > 1:
@@ -308,7 +320,7 @@ def _prepare(options: FitOptions, report: Reporter, compiling: ExitStack) -> Fit
     from faceinv.run import warmup
 
     fitter = Fitter(options.model, options.backend, options.config)
-    check_model(fitter.model, options)
+    check_model(fitter.model, fitter.model_source, options)
     if warmup.needs_compiling(fitter):
         report.note(warmup.FIRST_RUN)
         compiling.enter_context(warmup.counted_compiling(report.counter("compiling kernels")))

@@ -52,6 +52,8 @@ def report_content(
         title=title,
         model=result.model,
         face=result.face,
+        vertices=result.vertices,
+        albedo=result.vertex_albedo,
         shading=result.shading,
         photo=result.photo,
         given=result.landmarks_target,

@@ -20,7 +20,7 @@ from faceinv.face.lighting import LIGHTING_COUNT
 from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
-from faceinv.files import read_arrays, write_whole
+from faceinv.files import read_arrays, write_arrays, write_whole
 from faceinv.fitting.detail_file import detail_fields, read_detail
 from faceinv.fitting.extension import extended
 from faceinv.fitting.solver import Iteration, Status
@@ -248,8 +248,17 @@ class FitResult:
                 "an overlay needs the photo, and this result was read from a file. "
                 "Give the photo: result.overlay(photo)."
             )
-        marks = self.landmarks_target, self.landmarks2d
-        return draw_overlay(self.model, self.face, shown, *marks, self.shading, detail=self.detail)
+        return draw_overlay(
+            self.model,
+            self.face,
+            shown,
+            self.landmarks_target,
+            self.landmarks2d,
+            self.shading,
+            vertices=self.vertices,
+            albedo=self.vertex_albedo,
+            detail=self.detail,
+        )
 
     def export(
         self,
@@ -354,6 +363,23 @@ class FitResult:
         open_page(path)
         return path
 
+    def export_parameters(self, path: str | Path, layout: Literal["3dface"] = "3dface") -> None:
+        """Write identity and expression as another program has them.
+
+        Args:
+            path: a text file.
+            layout: `3dface`, that of the data set of Guo et al. 2018 (`faceinv.output.parameters_3dface`), for faces of
+                the Basel Face Model 2009.
+
+        Raises:
+            InputError: for another layout, a model that has no such parameters, or a place that cannot be written.
+        """
+        from faceinv.output.parameters_3dface import write_3dface
+
+        if layout != "3dface":
+            raise InputError(f"layout is {layout!r}; expected '3dface'.")
+        write_3dface(self.model, self.model_source, self.face, Path(path))
+
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).
 
@@ -413,7 +439,7 @@ class FitResult:
         if path.suffix.lower() != ".npz":
             raise InputError(f"results are saved as '.npz'; '{path.name}' has the suffix '{path.suffix}'.")
         with write_whole(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **self._fields())
+            write_arrays(stream, self._fields())
 
     def _fields(self) -> dict[str, Any]:
         return {

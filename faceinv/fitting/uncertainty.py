@@ -94,13 +94,14 @@ def along_normals(model: MorphableModel, vertices: Array, coefficients: Array) -
     face = np.flatnonzero(areas)
     columns = similarities(vertices)
     weighted = areas[face, None, None] * columns[face]
+    flat = weighted.reshape(-1, columns.shape[2])
     gram = np.einsum("ndi,ndj->ij", weighted, columns[face])
     moved = np.zeros((len(vertices), coefficients.shape[1]))
     similar = np.zeros((columns.shape[2], coefficients.shape[1]))
     for basis, change in bases:
         normal_basis = np.einsum("nd,ndk->nk", normals, basis)
         moved += normal_basis @ change
-        similar += np.einsum("ndi,ndk->ik", weighted, basis[face]) @ change
+        similar += (flat.T @ basis[face].reshape(len(flat), -1)) @ change
     moved -= np.einsum("nd,ndi->ni", normals, columns) @ np.linalg.solve(gram, similar)
     return moved
 

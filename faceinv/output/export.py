@@ -29,7 +29,7 @@ from faceinv.face.mesh import vertex_normals
 from faceinv.files import write_whole
 from faceinv.output.face_glb import AXES, face_glb
 from faceinv.output.picture import save_image
-from faceinv.render.inner_parts import with_painted_parts
+from faceinv.render.inner_parts import with_painted_mouth
 from faceinv.render.texture import check_texture, texture_image, vertex_colours
 from faceinv.render.uv import texture_layout
 from faceinv.version import __version__
@@ -74,8 +74,8 @@ class _Content:
         image = texture_image(
             self.model, self.face, self.texture, self.photo, self.texture_size, self.vertices, moving=self.rig
         )
-        if self.rig and self.texture == "photo" and self.photo is not None:
-            return with_painted_parts(self.model, self.face, self.photo, image)
+        if self.rig and self.texture == "photo":
+            return with_painted_mouth(self.model, self.face, self.vertices, image)
         return image
 
     def normal_map(self) -> NDArray[np.uint8] | None:

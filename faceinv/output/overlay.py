@@ -43,6 +43,8 @@ def draw_overlay(
     fitted: NDArray[np.float64],
     normals: Normals = "smooth",
     panel: int = PANEL,
+    vertices: NDArray[np.float64] | None = None,
+    albedo: NDArray[np.float64] | None = None,
     detail: Detail | None = None,
 ) -> Image.Image:
     """The panels, each `panel` px square, with a caption under each: five, and one more for detail.
@@ -55,10 +57,12 @@ def draw_overlay(
         fitted: (68, 2) px: the model's landmarks.
         normals: `smooth` or `flat`.
         panel: px.
+        vertices: (N, 3) mm of the face, where they are known already.
+        albedo: (N, 3) of the face, where it is known already.
         detail: relief of the face, which is shown beside the geometry without.
     """
     crop = FaceCrop.around(given, MARGIN, panel)
-    drawn = draw_panels(model, face, photo, crop, normals, detail=detail)
+    drawn = draw_panels(model, face, photo, crop, normals, vertices=vertices, albedo=albedo, detail=detail)
     shown = to_picture(drawn.photo)
     panels = [
         ("photo", shown),
@@ -76,7 +80,7 @@ def _landmarks(
 ) -> Image.Image:
     """The given landmarks as dots, the model's as outlines with rings, drawn large and shrunk for smooth edges."""
     scale = 3
-    large = picture.resize((scale * crop.size, scale * crop.size), Image.Resampling.BICUBIC)
+    large = picture.resize((scale * crop.size, scale * crop.size), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(large, "RGBA")
     marks, model = ((crop.to_crop(points) + 0.5) * scale for points in (given, fitted))
     for curve in CURVES:
@@ -87,8 +91,7 @@ def _landmarks(
         _ring(draw, x, y, 3.1 * scale, None, (*_MODEL, 255), round(1.2 * scale))
     for x, y in marks.tolist():
         _ring(draw, x, y, 2.5 * scale, (*_GIVEN, 255), (10, 60, 20, 255), max(1, scale // 3))
-    small = large.resize(picture.size, Image.Resampling.LANCZOS)
-    return _legend(small, (("given", _GIVEN, True), ("model", _MODEL, False)))
+    return _legend(large.reduce(scale), (("given", _GIVEN, True), ("model", _MODEL, False)))
 
 
 def _ring(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: Any, outline: Any, width: int) -> None:
@@ -109,7 +112,7 @@ def _legend(picture: Image.Image, entries: tuple[tuple[str, tuple[int, int, int]
     return picture
 
 
-def _bar(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+def _bar(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """The scale of the residual along the lower edge."""
     size = len(picture)
     height, inset = max(6, size // 45), max(8, size // 30)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EyeColours", "albedo_with_eyes", "eye_colours", "with_eye_colours"]
 
-_LARGEST_IRIS_PX: Final = 24.0
+_LARGEST_IRIS_PX: Final = 14.0
 """The radius of an iris to which photos are reduced: finer detail says nothing about a colour."""
 _SMALLEST_IRIS_PX: Final = 2.0
 _FEWEST_PIXELS: Final = 12
@@ -37,6 +37,8 @@ _YAW, _PITCH = np.radians(np.arange(-28.0, 29.0, 4.0)), np.radians(np.arange(-16
 """Where eyes may look, from straight ahead."""
 _USUAL: Final = np.radians((18.0, 12.0))
 """How far eyes look aside and up or down, one standard deviation."""
+_UNUSUAL: Final = 0.05
+"""What a gaze one deviation aside must explain more than one straight ahead."""
 _CERTAIN: Final = 0.12
 """The least share of the variance that the disc must explain, beyond what a usual gaze is worth."""
 _INSIDE: Final = (1.5, 0.85)
@@ -227,34 +229,34 @@ def _sampled(photo: NDArray[np.float32], place: NDArray[np.float64], zoom: float
 
 
 def _gaze(seen: list[_View], iris: float) -> tuple[float, float] | None:
-    """Yaw and pitch at which a disc of a radius (radians) explains best which pixels are dark."""
-    darkness, directions, home, trend = [], [], [], []
+    """Yaw and pitch at which a disc of a radius (radians) explains best which pixels are dark; None where none does."""
+    darkness, trend = [], []
     for number, view in enumerate(seen):
         # In each channel: the iris of a brown eye is told from the white by blue, that of a blue eye by red.
         darkness.append(-np.log(np.maximum(view.light, 2e-3)))
-        directions.append(view.directions)
-        home.append(np.full(len(view.light), number))
         own = np.zeros((len(view.light), 2 * len(seen)))
         own[:, 2 * number], own[:, 2 * number + 1] = 1.0, view.directions[:, 1]
         trend.append(own)
-    values, points, eye = np.concatenate(darkness), np.concatenate(directions), np.concatenate(home)
+    values = np.concatenate(darkness)
     basis = np.linalg.qr(np.concatenate(trend))[0]
     values = values - basis @ (basis.T @ values)
     spread = (values**2).sum(axis=0)
-    best, found = _CERTAIN, None
-    for yaw in _YAW:
-        for pitch in _PITCH:
-            centres = np.stack([_turned(view.eye.gaze, yaw, pitch) for view in seen])
-            disc = ((points * centres[eye]).sum(axis=1) > np.cos(iris)).astype(np.float64)
-            if not _FEWEST_PIXELS <= disc.sum() <= len(disc) - _FEWEST_PIXELS:
-                continue
-            disc -= basis @ (basis.T @ disc)
-            along = disc @ values
-            explained = float((np.where(along > 0, along, 0) ** 2 / np.maximum(spread, 1e-12)).mean() / (disc @ disc))
-            score = explained - 0.05 * ((yaw / _USUAL[0]) ** 2 + (pitch / _USUAL[1]) ** 2)
-            if score > best:
-                best, found = score, (float(yaw), float(pitch))
-    return found
+    aside = np.stack(np.meshgrid(_YAW, _PITCH, indexing="ij"), axis=-1).reshape(-1, 2)
+    centres = np.stack([[_turned(view.eye.gaze, yaw, pitch) for view in seen] for yaw, pitch in aside])
+    towards = np.concatenate([view.directions @ centres[:, k].T for k, view in enumerate(seen)])
+    disc = (towards > np.cos(iris)).astype(np.float64)
+    count = disc.sum(axis=0)
+    usable = (count >= _FEWEST_PIXELS) & (count <= len(disc) - _FEWEST_PIXELS)
+    if not usable.any():
+        return None
+    disc -= basis @ (basis.T @ disc)
+    along, size = np.maximum(disc.T @ values, 0.0), np.maximum((disc**2).sum(axis=0), 1e-9)
+    explained = (along**2 / np.maximum(spread, 1e-12)).mean(axis=1) / size
+    score = np.where(usable, explained - _UNUSUAL * ((aside / _USUAL) ** 2).sum(axis=1), -np.inf)
+    best = int(np.argmax(score))
+    if score[best] <= _CERTAIN:
+        return None
+    return float(aside[best, 0]), float(aside[best, 1])
 
 
 def _turned(gaze: NDArray[np.float64], yaw: float, pitch: float) -> NDArray[np.float64]:

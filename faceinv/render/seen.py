@@ -33,7 +33,7 @@ _SIDE: Final = 512
 """px of the crop that is looked at."""
 _MARGIN: Final = 3.0
 """Its side over that of the landmarks' box: the matte's network wants shoulders."""
-_GROUND: Final = (0.55, 0.95)
+_GROUND: Final = (0.75, 0.98)
 """The matte from which a pixel starts to count, and from which it counts fully."""
 _DARK: Final = 0.03
 """Radiances are compared by their ratio, above this."""
@@ -145,6 +145,8 @@ class Seen:
 
 def look(head: PosedHead, photo: NDArray[np.float32]) -> Seen:
     """Look at a head in its photo (H, W, 3), sRGB-encoded."""
+    from scipy.ndimage import minimum_filter
+
     marks = head.face.camera.project(head.model.landmarks(head.vertices))[:, :2]
     crop = FaceCrop.around(marks, _MARGIN, _SIDE)
     colours, on_photo = crop.cut(photo)
@@ -153,7 +155,7 @@ def look(head: PosedHead, photo: NDArray[np.float32]) -> Seen:
     if window is None:
         return Seen(crop, (slice(0, 0), slice(0, 0)), trust, colours, None, np.zeros(len(head.vertices), np.float32))
     matte = person_matte(colours)
-    person = _ramp(matte[window.area], *_GROUND)
+    person = _ramp(minimum_filter(matte[window.area], 3), *_GROUND)
     own, hair = _own_colours(head, window, colours[window.area], matte[window.area])
     trust[window.area] = person * own * _clear(head, window) * on_photo[window.area]
     return Seen(crop, window.area, trust, colours, hair, _visible(head, window, photo.shape[:2]))

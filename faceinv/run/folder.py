@@ -85,14 +85,14 @@ def fit_folder(
     jobs = inventory.jobs
     _check_files(jobs, output, options)
     fitter = Fitter(options.model, options.backend, options.config)  # errors of model and engine show here, once
-    check_model(fitter.model, options)
+    check_model(fitter.model, fitter.model_source, options)
     options = replace(options, model=fitter.model_source)
     check_folder(output)
     if overwrite:
         for job in jobs:
             job.record.unlink(missing_ok=True)
     check_settings(output / _SETTINGS, options, overwrite)
-    done = {job: record for job in jobs if (record := finished(job, options.extras)) is not None}
+    done = {job: record for job in jobs if (record := finished(job, options.exports)) is not None}
     if retry:
         done = {job: record for job, record in done.items() if record["status"] != "failed"}
     listener.found(inventory, len(done))
@@ -101,6 +101,7 @@ def fit_folder(
     pending = [job for job in jobs if job not in done]
     summary = Summary(output / SUMMARY, jobs, done)
     summary.write()
+    index = output / INDEX if "report" in options.exports else None
 
     def finish(job: Job, record: Record) -> None:
         summary.add(job, record)
@@ -116,9 +117,9 @@ def fit_folder(
         raise
     finally:
         summary.write()
-        if options.report:
-            write_index(output / INDEX, folder, summary)
-    return FolderOutcome(inventory, summary.failed, summary.path, output / INDEX if options.report else None)
+        if index is not None:
+            write_index(index, folder, summary)
+    return FolderOutcome(inventory, summary.failed, summary.path, index)
 
 
 def _check_files(jobs: Sequence[Job], output: Path, options: FitOptions) -> None:
@@ -129,8 +130,8 @@ def _check_files(jobs: Sequence[Job], output: Path, options: FitOptions) -> None
     """
     inputs = [path for job in jobs for path in (job.image, job.landmarks) if path is not None]
     outputs = [path for job in jobs for path in output_paths(job.folder, job.stem, options.kinds).values()]
-    refuse_overwriting(inputs, [*outputs, *([output / INDEX] if options.report else [])])
-    if options.write_pts and any(job.folder.absolute() == job.image.parent.absolute() for job in jobs):
+    refuse_overwriting(inputs, [*outputs, *([output / INDEX] if "report" in options.exports else [])])
+    if "landmarks" in options.exports and any(job.folder.absolute() == job.image.parent.absolute() for job in jobs):
         raise InputError(
             f"the landmarks of a fit would be written to '{output}' beside the photos themselves, where the next run "
             "would take them for given ones. Choose another folder for the output."

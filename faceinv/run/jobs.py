@@ -182,7 +182,7 @@ def check_settings(path: Path, options: FitOptions, overwrite: bool) -> None:
     write_json(path, wanted)
 
 
-def finished(job: Job, extras: Sequence[str] = ()) -> Record | None:
+def finished(job: Job, exports: Sequence[str] = ()) -> Record | None:
     """What an earlier run gave for a photo that has not changed since and whose files are all there; a photo that was
     fitted lacks none of the kinds of files that are asked for beside the usual ones."""
     record = read_json(job.record)
@@ -191,7 +191,7 @@ def finished(job: Job, extras: Sequence[str] = ()) -> Record | None:
             return None
         if not all((job.folder / name).is_file() for name in record["files"].values()):
             return None
-        if record["status"] != "failed" and not set(extras) <= set(record["files"]):
+        if record["status"] != "failed" and not set(exports) <= set(record["files"]):
             return None
     except (OSError, TypeError, KeyError, AttributeError):
         return None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from faceinv.render.texture import Texture
 
 __all__ = [
+    "EXPORTS",
     "SUFFIXES",
     "FitOptions",
     "check_folder",
@@ -47,8 +48,8 @@ __all__ = [
 
 SUFFIXES: Final = (".npz", ".glb", "_overlay.png", ".json")
 """What a result's stem is followed by. The last one is written last: where it is, the others are whole."""
-_EXTRAS: Final = {"report": ".html", "landmarks": ".pts", **DETAIL_FILES}
-"""What follows the stem of files that are written where they are asked for."""
+EXPORTS: Final = {"3dface": "_3dface.txt", "report": ".html", "landmarks": ".pts"}
+"""Files that are written on request, and what a result's stem is followed by."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,21 @@ class FitOptions:
     """Whether GLBs hold morph targets and turnable eyes."""
     texture_size: int | None = None
     """Texels along each side of the textures; None for 1024."""
-    report: bool = False
-    """Whether there is a page, STEM.html, for each face."""
-    write_pts: bool = False
-    """Whether the fitted landmarks are written to STEM.pts."""
-
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """Kinds of files that were asked for beside those that are always written."""
-        return tuple(kind for kind, wanted in (("report", self.report), ("landmarks", self.write_pts)) if wanted)
+    exports: tuple[str, ...] = ()
+    """Files on request: keys of `EXPORTS`."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Those, and kinds of files that a result has where its photo shows detail, which was asked for."""
-        return (*self.extras, *(DETAIL_FILES if self.config.detail else ()))
+        """Those, and the files that a result has where detail was asked for and its photo shows it."""
+        return (*self.exports, *(DETAIL_FILES if self.config.detail else ()))
 
 
-def output_paths(folder: Path, stem: str, extras: Sequence[str] = ()) -> dict[str, Path]:
-    """The files of one result by kind: `npz`, `glb`, `overlay`, those of `_EXTRAS` that are asked for, `json`."""
-    kinds = dict(zip(("npz", "glb", "overlay", "json"), SUFFIXES, strict=True))
-    last = {"json": kinds.pop("json")}
-    chosen = {**kinds, **{kind: _EXTRAS[kind] for kind in extras}, **last}
-    return {kind: folder / f"{stem}{suffix}" for kind, suffix in chosen.items()}
+def output_paths(folder: Path, stem: str, exports: Sequence[str] = ()) -> dict[str, Path]:
+    """The files of one result by kind: `npz`, `glb`, `overlay`, `json`, and before the last those on request and those
+    of detail that are named."""
+    *kinds, last = zip(("npz", "glb", "overlay", "json"), SUFFIXES, strict=True)
+    wanted = ((name, {**EXPORTS, **DETAIL_FILES}[name]) for name in exports)
+    return {kind: folder / f"{stem}{suffix}" for kind, suffix in (*kinds, *wanted, last)}
 
 
 def write_result(
@@ -119,7 +113,7 @@ def write_result(
     from faceinv.output.report.pictures import thumbnail
     from faceinv.photo.pts import write_pts
 
-    paths = output_paths(folder, stem, options.extras)
+    paths = output_paths(folder, stem, options.exports)
     names, earlier = {kind: path.name for kind, path in paths.items()}, read_json(paths["json"])
     result.save(paths["npz"])
     result.export(
@@ -135,9 +129,11 @@ def write_result(
         record["detail"], written = write_detail_files(result, folder, stem)
         names |= written
     record["files"] = names
-    if options.write_pts:
+    if "3dface" in paths:
+        result.export_parameters(paths["3dface"], "3dface")
+    if "landmarks" in paths:
         write_pts(paths["landmarks"], result.landmarks2d)
-    if options.report:
+    if "report" in paths:
         content = report_content(result, title_of(record), {k: v for k, v in names.items() if k != "report"})
         write_report(content, paths["report"])
         record["thumbnail"] = thumbnail(content)
@@ -297,12 +293,21 @@ def check_folder(folder: Path) -> None:
     (folder / ".faceinv-check").unlink(missing_ok=True)
 
 
-def check_model(model: MorphableModel, options: FitOptions) -> None:
+def check_model(model: MorphableModel, source: str, options: FitOptions) -> None:
     """See that a model can give what is asked for, before anything is fitted.
+
+    Args:
+        model: the model.
+        source: its path or name.
+        options: what is asked for.
 
     Raises:
         InputError: when it cannot.
     """
+    if "3dface" in options.exports:
+        from faceinv.output.parameters_3dface import deviations_3dface
+
+        deviations_3dface(model, source)
     if options.rig:
         from faceinv.output.rig import units_of
 
@@ -311,8 +316,8 @@ def check_model(model: MorphableModel, options: FitOptions) -> None:
 
 def clean_leftovers(folder: Path, stem: str) -> None:
     """Remove what a killed run left of unfinished files of one stem."""
-    endings = "|".join(Path(suffix).stem for suffix in ("_overlay.png", *DETAIL_FILES.values()))
-    pattern = re.compile(rf"\.{re.escape(stem)}({endings})?\.[a-z0-9_]{{8}}\.(npz|glb|png|ply|json|html|pts)")
+    endings = "|".join(Path(suffix).stem for suffix in ("_overlay.png", "_3dface.txt", *DETAIL_FILES.values()))
+    pattern = re.compile(rf"\.{re.escape(stem)}({endings})?\.[a-z0-9_]{{8}}\.(npz|glb|png|ply|json|txt|html|pts)")
     if not folder.is_dir():
         return
     for path in folder.glob(".*"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from faceinv.errors import InputError
 from faceinv.fitting.config import FitConfig
-from faceinv.run.outputs import FitOptions, output_paths, refuse_overwriting, write_result
+from faceinv.run.outputs import EXPORTS, FitOptions, output_paths, refuse_overwriting, write_result
 from faceinv.run.saved import Saved
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def earlier_options(saved: Saved, result: FitResult, formulation: Formulation) -
         pass
     files = saved.record.get("files", {})
     config = FitConfig(detail=formulation)
-    pages = {"report": "report" in files, "write_pts": "landmarks" in files}
-    return FitOptions(result.model_source, result.backend, config, texture, camera, rig, **pages)
+    exports = tuple(kind for kind in EXPORTS if kind in files)
+    return FitOptions(result.model_source, result.backend, config, texture, camera, rig, exports=exports)
 
 
 def _tree(path: Path) -> Any:

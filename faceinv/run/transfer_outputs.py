@@ -144,7 +144,8 @@ def transfer_sheet(carried: Carried, panel: int = _PANEL) -> Image.Image:
     new, crop = _draped(taker, carried.relief, panel), _crop(taker, panel)
 
     def shaded(draped: DrapedFace, normals: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        return np.where(draped.covered[..., None], clay(np.asarray(normals, np.float64)), 0.93)
+        grey = clay(np.asarray(normals, np.float64).reshape(-1, 3)).reshape(normals.shape)
+        return np.where(draped.covered[..., None], grey, 0.93)
 
     def lit(coarse: bool) -> NDArray[np.float64]:
         picture = relit(new, coarse=coarse).astype(np.float64)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_RUN", "compile_kernels", "counted_compiling", "kernels_compiled", "needs_compiling"]
 
 _PACKAGE: Final = "faceinv.backends.numpy_numba"
-_DRAWING: Final = ("pixels", "raster", "surface")
+_DRAWING: Final = ("averages", "pixels", "raster", "surface")
 """Modules whose kernels draw the overlay, whichever engine fits."""
 _TEXTURES: Final = ("texels",)
 """Modules whose kernels make textures, which a fit does without."""

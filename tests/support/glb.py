@@ -111,7 +111,8 @@ class Glb:
                 if weight:
                     points += weight * self.accessor(target["POSITION"])
             parts.append(points)
-        return np.concatenate(parts) + np.asarray(self.node(name).get("translation", (0, 0, 0)))
+        placed: NDArray[np.float64] = np.concatenate(parts) + np.asarray(self.node(name).get("translation", (0, 0, 0)))
+        return placed
 
 
 def check_structure(glb: Glb) -> None:

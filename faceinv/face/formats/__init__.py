@@ -21,7 +21,7 @@ from faceinv.face.formats._trim import face_part
 from faceinv.face.formats.npz import save_npz_model
 from faceinv.face.model import MorphableModel
 
-__all__ = ["DEFAULT", "load_model", "save_npz_model"]
+__all__ = ["DEFAULT", "load_model", "model_file", "save_npz_model"]
 
 DEFAULT: Final = "default"
 """The name of the model that comes with faceinv."""
@@ -64,6 +64,15 @@ def load_model(
             raise ModelError(f"face model '{path}' does not exist; '{DEFAULT}' names the one that comes with faceinv.")
         model = _read(path, counts)
     return face_part(model) if face_only else model
+
+
+def model_file(source: str | Path) -> Path:
+    """The file that a model is read from where a folder is named.
+
+    Raises:
+        ModelError: when there is no model.
+    """
+    return recognise(Path(source))[0]
 
 
 def _counted(model: MorphableModel, counts: ModeCounts, path: Path) -> MorphableModel:

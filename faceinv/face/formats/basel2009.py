@@ -49,8 +49,9 @@ from faceinv.face.formats._raw import ModeCounts, RawModel, finish
 from faceinv.face.landmarks68 import LANDMARK_COUNT
 from faceinv.face.model import MorphableModel
 
-__all__ = ["PUBLISHED", "load_basel2009"]
+__all__ = ["NAME", "PUBLISHED", "load_basel2009", "score_deviations"]
 
+NAME: Final = "Basel Face Model 2009"
 PUBLISHED: Final = (
     "faceinv reads the published '01_MorphableModel.mat' (https://faces.dmi.unibas.ch/bfm), from which other projects "
     "make their 'BFM_model_front.mat', 'BFM.mat' or 'bfm_noneck_v3.pkl'."
@@ -118,7 +119,7 @@ def load_basel2009(path: Path, counts: ModeCounts) -> MorphableModel:
     return finish(
         RawModel(
             path=path,
-            name="Basel Face Model 2009",
+            name=NAME,
             licence=LICENCE,
             mean=mean * _MM_PER_UNIT,
             triangles=triangles,
@@ -130,6 +131,28 @@ def load_basel2009(path: Path, counts: ModeCounts) -> MorphableModel:
         ),
         counts,
     )
+
+
+def score_deviations(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The standard deviations of the files' own scores, in micrometres: what a coefficient is multiplied by to become
+    the weight of a column of `shapePC` or of a mode of `Exp_Pca.bin`.
+
+    Args:
+        path: `01_MorphableModel.mat`, under whatever name, with the expression's files beside it.
+
+    Returns:
+        (199,) of identity and (79,) of expression, as the published files have them.
+
+    Raises:
+        ModelError: when a file is missing or damaged.
+    """
+    identity = numeric(read_mat(path, ("shapeEV",))["shapeEV"], path, "shapeEV").astype(np.float64).ravel()
+    expression_file = _beside(path, "Exp_Pca.bin")
+    if expression_file is None:
+        raise ModelError(f"'{path}' has no 'Exp_Pca.bin' beside it, the expression basis of Guo et al.")
+    with expression_file.open("rb") as stream:
+        header = np.fromfile(stream, "<i4", 1)
+    return identity, _expression_deviations(expression_file, int(header[0]) if len(header) else 0)
 
 
 def _beside(path: Path, name: str) -> Path | None:
@@ -206,6 +229,14 @@ def _read_expression(path: Path, vertices: int, wanted: int | None) -> tuple[NDA
     check_finite(mean, path, "mean expression")
     check_finite(basis, path, "basis")
     check_orthogonal(basis, path, "basis")
+    deviation = _expression_deviations(path, modes)
+    columns = _transposed(basis, keep)
+    columns *= deviation[:keep].astype(np.float32)
+    return mean.astype(np.float64).reshape(-1, 3), columns.reshape(vertices, 3, keep)
+
+
+def _expression_deviations(path: Path, modes: int) -> NDArray[np.float64]:
+    """(K,) micrometres, from the file beside the expression basis at `path`."""
     deviation_file = _beside(path, "std_exp.txt")
     if deviation_file is None:
         raise ModelError(f"'{path}' needs its standard deviations in 'std_exp.txt' beside it ({modes} numbers).")
@@ -215,6 +246,4 @@ def _read_expression(path: Path, vertices: int, wanted: int | None) -> tuple[NDA
         raise ModelError(f"'{deviation_file}' should hold {modes} numbers ({error}).") from None
     if len(deviation) != modes or not np.isfinite(deviation).all() or (deviation <= 0).any():
         raise ModelError(f"'{deviation_file}' has {len(deviation)} numbers, expected {modes} positive ones.")
-    columns = _transposed(basis, keep)
-    columns *= deviation[:keep].astype(np.float32)
-    return mean.astype(np.float64).reshape(-1, 3), columns.reshape(vertices, 3, keep)
+    return deviation

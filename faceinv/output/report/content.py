@@ -42,6 +42,10 @@ class ReportContent:
     model: MorphableModel
     face: Face
     """In the frame of the photo."""
+    vertices: NDArray[np.float64]
+    """(N, 3) mm: the face's."""
+    albedo: NDArray[np.float64]
+    """(N, 3) in the model's albedo space, not clipped: the face's."""
     shading: Normals
     photo: NDArray[np.float32] | None
     """(H, W, 3) sRGB-encoded in [0, 1]; None where it is not at hand: the page then says so."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from faceinv.output.report.packing import Packed, pack
 from faceinv.photo.color import linear_to_srgb
+from faceinv.render.eye_colour import eye_colours, with_eye_colours
 from faceinv.render.uv import texture_layout
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
+    from faceinv.output.report.content import ReportContent
 
 __all__ = ["MOVE_STEP", "FaceArrays", "ModelArrays", "Unit", "face_arrays", "model_arrays"]
 
@@ -88,7 +90,7 @@ def model_arrays(model: MorphableModel) -> ModelArrays:
 def _model_arrays(model: MorphableModel) -> ModelArrays:
     named = model.expression_units is not None
     if model.expression_units is not None:
-        directions = np.linalg.pinv(model.expression_units.matrix)
+        directions = np.asarray(np.linalg.pinv(model.expression_units.matrix), np.float64)
     else:
         directions = np.eye(model.expression_count)[:, :_UNNAMED_MODES]
     basis = model.expression_basis.astype(np.float64)
@@ -119,25 +121,20 @@ def _model_arrays(model: MorphableModel) -> ModelArrays:
     return ModelArrays(packed, directions, named)
 
 
-def face_arrays(model: MorphableModel, face: Face, deviation: NDArray[np.float64] | None) -> FaceArrays:
-    """A face's own part of a page.
-
-    Args:
-        model: the model.
-        face: the face.
-        deviation: (N,) mm, or None where it is not known.
-    """
+def face_arrays(content: ReportContent) -> FaceArrays:
+    """A face's own part of a page."""
+    model, face, deviation = content.model, content.face, content.deviation
     shared = model_arrays(model)
     values, units = _units(model, face, shared)
     # What units do not say of the expression, and the fit does, is part of the face at rest.
-    rest = face.vertices(model) - model.expression_basis @ (shared.directions @ values)
+    rest = content.vertices - model.expression_basis @ (shared.directions @ values)
     low, high = rest.min(axis=0), rest.max(axis=0)
     size = np.maximum(high - low, 1e-6)
-    albedo = np.clip(face.vertex_albedo(model), 0.0, 1.0)
+    albedo = np.clip(_albedo(content), 0.0, 1.0)
     if model.albedo_space == "linear":
         albedo = linear_to_srgb(albedo)
     skin = np.unique(model.triangles[model.face_mask])
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "place": _steps(rest.T, low[:, None], size[:, None]),
         "albedo": np.rint(255 * albedo.T).astype(np.uint8),
     }
@@ -149,6 +146,12 @@ def face_arrays(model: MorphableModel, face: Face, deviation: NDArray[np.float64
         arrays["deviation"] = np.rint(255 * share).astype(np.uint8)[None]
         span = least, most
     return FaceArrays(pack(arrays, level=1), low.tolist(), size.tolist(), units, span, ((low + high) / 2).tolist())
+
+
+def _albedo(content: ReportContent) -> NDArray[np.float64]:
+    """(N, 3) with eyes as the photo shows them."""
+    eyes = None if content.photo is None else eye_colours(content.model, content.face, content.photo)
+    return content.albedo if eyes is None else with_eye_colours(content.model, content.albedo, eyes)
 
 
 def _units(model: MorphableModel, face: Face, shared: ModelArrays) -> tuple[NDArray[np.float64], tuple[Unit, ...]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from faceinv.engine.blas import one_blas_thread
 from faceinv.face.lighting import SH_CONSTANTS
 from faceinv.files import write_whole
 from faceinv.output.panels import HEAT, RESIDUAL_RANGE
@@ -76,8 +78,12 @@ def report_page(content: ReportContent) -> str:
         FaceinvError: where three.js is not at hand.
     """
     model, face = content.model, content.face
-    shared, own = model_arrays(model), face_arrays(model, face, content.deviation)
-    skin = pictures.draw_skin(content)
+    shared = model_arrays(model)
+    # The skin takes as long as all the rest. BLAS is held here, for what is within would change it under each other.
+    with one_blas_thread(), ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(pictures.draw_skin, content)
+        own, shown = face_arrays(content), pictures.draw_pictures(content)
+        skin = drawing.result()
     modes = [(key, name) for key, (name, _) in _MODES.items() if _is_shown(key, skin, own)]
     presets = _presets(own.units) if shared.named else {"As fitted": None, "Neutral": {}}
     page = {
@@ -108,7 +114,7 @@ def report_page(content: ReportContent) -> str:
         modes=modes,
         presets=presets,
         groups=_grouped(own.units) if shared.named else [("Modes", list(enumerate(own.units)))],
-        pictures=pictures.draw_pictures(content),
+        pictures=shown,
         marks=pictures.draw_marks(content),
         size=pictures.SIZE,
         plot=convergence(content.steps),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Marks", "Picture", "draw_marks", "draw_pictures", "draw_skin", "photo_crop", "thumbnail"]
 
-SIZE: Final = 640
+SIZE: Final = 512
 """px, the side of each picture."""
 _TEXTURE: Final = 1024
 _QUALITY: Final = 85
@@ -87,7 +87,10 @@ def draw_skin(content: ReportContent) -> str:
     """The photo as a texture of the 3D view, as a URL with it inside; empty where there is no photo."""
     if content.photo is None:
         return ""
-    return _jpeg(Image.fromarray(texture_image(content.model, content.face, "photo", content.photo, _TEXTURE)))
+    # A model with eyes and teeth of its own moves them, and wants them whole.
+    model, moving = content.model, bool(content.model.part_names)
+    skin = texture_image(model, content.face, "photo", content.photo, _TEXTURE, content.vertices, moving=moving)
+    return _jpeg(Image.fromarray(skin))
 
 
 def thumbnail(content: ReportContent, size: int = 96) -> str:
