@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
+from gpu_detail import check_detail, detail_kernels_table, detail_table
 
 import faceinv
 from faceinv.backends.cupy_cuda.engine import CudaEngine
@@ -523,6 +524,7 @@ def run(
     print(f"{first.description}: engines built in {time.perf_counter() - began:.1f} s", flush=True)
     wrong = [line for size in sizes[:2] for line in check(build, models[0], size)]
     wrong += check(build, models[-1], sizes[0])
+    wrong += check_detail(build, models[0], sizes[0])
     if wrong:
         raise SystemExit("checks failed, nothing was measured:\n" + "\n".join(wrong))
     timer = Timer(first.renderer.device, repeats)
@@ -545,6 +547,12 @@ def run(
         text.append(
             markdown(f"Ten steps, float32, {model.name}", solver_table(engines[model.name, "float32"], model, cases))
         )
+    detailed = [(1, sizes[-1]), (batches[-1] // 8 or 1, sizes[-1]), (1, 2 * sizes[-1])]
+    copied = None if ceiling is None else ceiling.bytes
+    text.append(markdown("Fine detail, float32", detail_table(first, detailed, timer, copied)))
+    measured = partial(profile, first.renderer.device, timer)
+    table = detail_kernels_table(first, 1, sizes[-1], measured, min(repeats, 3))
+    text.append(markdown(f"Kernels of fine detail, one face, {sizes[-1]} px", table))
     alone = [(batch, middle) for batch in batches] + [(1, s) for s in sizes if s != middle]
     text.append(markdown("Fits of the sample photo, float32", fits_table(build, models[0], alone)))
     try:

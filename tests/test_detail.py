@@ -70,26 +70,30 @@ def pictured(relief: NDArray[np.float64], paint: NDArray[np.float64] | float = 0
     """(S, S, 3) linear light of the bowl with relief (S + 1, S + 1) mm and log albedo."""
     normals = displaced_normals(bowl(), relief.astype(np.float32))
     skin = np.array([0.55, 0.36, 0.27])
-    return (skin * np.exp(paint) * (sh_basis(normals) @ lighting())).astype(np.float32)
+    light: NDArray[np.float32] = (skin * np.exp(paint) * (sh_basis(normals) @ lighting())).astype(np.float32)
+    return light
 
 
 def grooves() -> NDArray[np.float64]:
     """Three wrinkles of .4 mm, of which two run across the light."""
     y, x = (np.mgrid[: SIZE + 1, : SIZE + 1] - SIZE / 2) * PIXEL
     lines = ((x + 6, y), (x - 0.5 * y - 7, y + 4), (y - 8, x))
-    return -sum(0.4 * np.exp(-((a / 1.0) ** 2) / 2 - (b / 9) ** 4) for a, b in lines)
+    depth: NDArray[np.float64] = sum(0.4 * np.exp(-((a / 1.0) ** 2) / 2 - (b / 9) ** 4) for a, b in lines)
+    return -depth
 
 
 def spot() -> NDArray[np.float64]:
     """(S, S) of a mole of 1.5 mm."""
     y, x = (np.mgrid[:SIZE, :SIZE] - SIZE / 2) * PIXEL
-    return 1 / (1 + np.exp((np.hypot(x - 3, y + 2) - 1.5) / 0.15))
+    share: NDArray[np.float64] = 1 / (1 + np.exp((np.hypot(x - 3, y + 2) - 1.5) / 0.15))
+    return share
 
 
 def found(light: NDArray[np.float32], skin: Skin | None = None) -> NDArray[np.float32]:
     problem = robust_problem(bowl(), light, bowl().mask, skin or Skin(), ROBUST_WEIGHTS)
     plan = (LevelPlan(5, 40), LevelPlan(5, 40), LevelPlan(4, 30))
-    return solve_detail(engine, problem, plan).displacement[0]
+    relief: NDArray[np.float32] = solve_detail(engine, problem, plan).displacement[0]
+    return relief
 
 
 def test_wrinkles_are_found() -> None:
@@ -157,7 +161,7 @@ def test_light_is_found_in_spite_of_spots() -> None:
 def test_greys_and_sepias_have_no_colour() -> None:
     grey = np.random.default_rng(1).uniform(0.1, 0.8, (500, 1)).astype(np.float32)
     assert not has_colour(grey * np.ones(3, np.float32))
-    assert not has_colour(grey ** np.float32([0.9, 1.0, 1.2]))
+    assert not has_colour(grey ** np.array([0.9, 1.0, 1.2], np.float32))
     assert has_colour(pictured(grooves(), -0.3 * spot()[..., None] * BROWN)[bowl().mask])
 
 
@@ -185,7 +189,7 @@ def test_levels_keep_what_is_even_and_leave_a_rim() -> None:
     mask = np.zeros((1, 13, 15), np.bool_)
     mask[:, 1:-1, 1:-1] = True
     even = np.full((1, 13, 15, 3), 0.7, np.float32)
-    up = np.tile(np.float32([0, 0, 1]), (1, 13, 15, 1))
+    up = np.tile(np.array([0, 0, 1], np.float32), (1, 13, 15, 1))
     problem = DetailProblem(
         *(even, even, up, np.ones((1, 13, 15), np.float32), mask, lighting()[None], np.eye(3)[None]),
         *(np.array([0.5]), np.array([[6.0, 7.0]]), np.array([0.01]), ROBUST_WEIGHTS),
@@ -227,9 +231,10 @@ def job(size: int = 180) -> DetailJob:
     model = toy_model()
     layout = ParameterLayout.of(model)
     camera = Camera(size / 220, np.eye(3), np.full(2, size / 2), 1 / 700, np.full(2, size * 0.4))
-    zeros = (np.zeros(len(range(*part.indices(layout.count)))) for part in (layout.identity, layout.expression))
-    albedo = np.zeros(len(range(*layout.albedo.indices(layout.count))))
-    face = Face(*zeros, albedo, camera, lighting() / 2)
+    identity, expression, albedo = (
+        np.zeros(count) for count in (layout.identity_count, layout.expression_count, layout.albedo_count)
+    )
+    face = Face(identity, expression, albedo, camera, lighting() / 2)
     scene = draw_faces(model, [face], (size, size + 12))[0]
     waves = 1 + 0.05 * np.sin(np.arange(size + 12) / 2)[:, None] * np.array([1.0, 0.9, 1.1])
     return DetailJob(model, face, linear_to_srgb(np.clip(scene.light * waves, 0, 1)).astype(np.float32))
@@ -363,7 +368,7 @@ def test_configurations() -> None:
     with pytest.raises(ConfigError, match="expected true, false or one of robust, paper"):
         FitConfig(detail="sharp")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="detail"):
-        FitConfig(detail=1)
+        FitConfig(detail=1)  # type: ignore[arg-type]
 
 
 def test_results_with_and_without() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from faceinv.backends.cupy_cuda.detail import CudaDetailSolver
 from faceinv.backends.cupy_cuda.differentiator import CudaDifferentiator
+from faceinv.backends.cupy_cuda.kernels import DETAIL_FILES
 from faceinv.backends.cupy_cuda.launch.cupy_cache import choose_cupy_cache
 from faceinv.backends.cupy_cuda.launch.device import DeviceMemoryError
 from faceinv.backends.cupy_cuda.renderer import CudaRenderer
@@ -13,6 +16,7 @@ from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
     from faceinv.backends.cupy_cuda.launch.device import Device
+    from faceinv.engine.detail import AbstractDetailSolver, DetailProblem
     from faceinv.engine.records import EngineSettings, Problem
     from faceinv.face.model import MorphableModel
 
@@ -40,6 +44,22 @@ class CudaEngine(Engine):
             BackendError: when the device has no room for the photos.
         """
         return CudaDifferentiator(self.renderer, problem)
+
+    def detail(self, problem: DetailProblem) -> AbstractDetailSolver:
+        """See `Engine.detail`. The first one loads its kernels.
+
+        Raises:
+            BackendError: when a kernel cannot be compiled or loaded, or the device has no room for the photos.
+        """
+        device, dtype = self._detail_device, self.renderer.settings.dtype
+        return CudaDetailSolver(device, problem, dtype)
+
+    @cached_property
+    def _detail_device(self) -> Device:
+        """The device, on which the kernels of fine detail are ready."""
+        device = self.renderer.device
+        device.load(DETAIL_FILES.values(), "double" if self.renderer.settings.dtype == "float64" else "float", "false")
+        return device
 
     def close(self) -> None:
         """See `Engine.close`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceinv.backends.cupy_cuda.kernels import FILES
+from faceinv.backends.cupy_cuda.kernels import FIT_FILES
 from faceinv.backends.cupy_cuda.kernels.camera import camera_records
 from faceinv.backends.cupy_cuda.kernels.geometry import Surface, posed_surface, turned_shadows
 from faceinv.backends.cupy_cuda.kernels.model import DeviceModel
@@ -41,7 +41,7 @@ class CudaRenderer(AbstractRenderer):
         self.model = model
         self.settings = settings
         real, flat = "double" if settings.dtype == "float64" else "float", settings.normals == "flat"
-        device.load(FILES.values(), real, "true" if flat else "false")
+        device.load(FIT_FILES.values(), real, "true" if flat else "false")
         self.on_device = DeviceModel.of(device, model, settings)
         self.layout = self.on_device.layout
 

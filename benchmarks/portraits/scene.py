@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,18 +14,33 @@ from portraits.head import draw_face, eyeball
 from portraits.light import KINDS, surroundings
 from portraits.meshes import ellipsoid, refined, vertex_areas, vertex_normals
 from portraits.paint import HAIRS, IRISES, TONES, decoded, encoded, hair_cover, paint_skin, ramp, waves
-from portraits.view import SIZE, draw_pose, outline_landmarks
+from portraits.view import SIZE, Pose, draw_pose, outline_landmarks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from portraits.head import IctHead
-    from portraits.view import Pose
 
     Array = NDArray[np.float64]
     Indices = NDArray[np.int64]
+    Sculpt = Callable[[Array, Array], Array]
 
-__all__ = ["DISTANCES", "VERSION", "load_mitsuba", "render"]
+__all__ = [
+    "DISTANCES",
+    "VERSION",
+    "Composition",
+    "Person",
+    "Sculpt",
+    "camera_of",
+    "compose",
+    "described",
+    "developed",
+    "load_mitsuba",
+    "render",
+    "tracing",
+]
 
 VERSION: Final = 3
 """Of the recipe: renders of different ones must not be compared."""
@@ -41,26 +56,28 @@ _ALONG_JAW: Final = 0.03
 """Further scatter of jaw points along the outline."""
 
 
-def load_mitsuba(threads: int) -> Any:
-    """Mitsuba, ready to trace."""
+def load_mitsuba(threads: int, variant: str = "scalar_rgb") -> Any:
+    """Mitsuba, ready to trace; some variants are quicker, but want LLVM's library."""
     try:
         import drjit
         import mitsuba
     except ImportError as error:
         raise SystemExit(f"{error}: renders need Mitsuba 3; pip install 'faceinv[benchmark]'.") from None
-    mitsuba.set_variant("scalar_rgb")
+    mitsuba.set_variant(variant)
     drjit.set_thread_count(threads)
     return mitsuba
 
 
 @dataclass(frozen=True)
-class _Person:
+class Person:
     """Who is portrayed, from where."""
 
     neutral: Array
     """(N, 3) mm at rest."""
     vertices: Array
     """(N, 3) mm."""
+    strengths: dict[str, float]
+    """Of the expression's units."""
     pose: Pose
     tone_at: float
     """Place among `TONES`."""
@@ -68,6 +85,52 @@ class _Person:
     """(3,) reflectance of the skin."""
     hair: Array
     """(3,) reflectance."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """All that a portrait is traced from."""
+
+    person: Person
+    angles: Array
+    """Pitch, yaw, roll in degrees."""
+    light: str
+    """One of `KINDS` of light."""
+    albedo: Array
+    """(M, 3) linear reflectance, first of the head's own vertices."""
+    bodies: dict[str, Any]
+    """Mitsuba's shapes by name; `skin` is one."""
+    surroundings: dict[str, Any]
+    """Light, and a wall."""
+    rng: np.random.Generator
+    """For what is drawn after the picture."""
+
+
+def compose(
+    mi: Any, head: IctHead, seeds: tuple[int, int], size: int = SIZE, zoom: float = 1.0, sculpt: Sculpt | None = None
+) -> Composition:
+    """Draw one random person and where they are.
+
+    Args:
+        mi: from `load_mitsuba`.
+        head: ICT's.
+        seeds: of the split, and number within it, which decides the distance and the kind of light.
+        size: side of the picture, px.
+        zoom: how much longer the lens is than for a portrait.
+        sculpt: relief of the skin, which then is made of four times as many triangles.
+    """
+    number = seeds[1]
+    rng = np.random.default_rng([VERSION, *seeds])
+    distance = DISTANCES[number % 4] * rng.uniform(0.92, 1.08)
+    neutral, vertices, strengths = draw_face(rng, head)
+    pose, angles = draw_pose(rng, head, vertices, distance, size)
+    pose = replace(pose, focal=zoom * pose.focal)
+    person = Person(neutral, vertices, strengths, pose, *_complexion(rng))
+    albedo, bodies = _body(mi, rng, head, person, sculpt)
+    bodies |= _eyes(mi, rng, head, person, distance)
+    kind = KINDS[(number // 4 + number) % 4]
+    lit = _lit(mi, rng, kind, pose.to_camera(vertices[head.landmarks[17:]].mean(axis=0)), distance)
+    return Composition(person, angles, kind, albedo, bodies, lit, rng)
 
 
 def render(mi: Any, head: IctHead, seeds: tuple[int, int], samples: int) -> dict[str, Any]:
@@ -86,51 +149,52 @@ def render(mi: Any, head: IctHead, seeds: tuple[int, int], samples: int) -> dict
         (`landmarks3d` mm; `landmarks_exact` px, the jaw on the visible outline; `landmarks_annotated`, with an
         annotator's scatter; `landmarks_projected`, the jaw hidden or not); `units` of expression and their `strengths`.
     """
-    number = seeds[1]
-    rng = np.random.default_rng([VERSION, *seeds])
-    distance = DISTANCES[number % 4] * rng.uniform(0.92, 1.08)
-    neutral, vertices, strengths = draw_face(rng, head)
-    pose, angles = draw_pose(rng, head, vertices, distance)
-    person = _Person(neutral, vertices, pose, *_complexion(rng))
-    scene: dict[str, Any] = {"type": "scene", "integrator": {"type": "path", "max_depth": 5, "rr_depth": 10}}
-    albedo, bodies = _body(mi, rng, head, person)
-    scene |= bodies | _eyes(mi, rng, head, person, distance)
-    kind = KINDS[(number // 4 + number) % 4]
-    scene |= _lit(mi, rng, kind, pose.to_camera(vertices[head.landmarks[17:]].mean(axis=0)), distance)
-    scene["camera"] = _camera(mi, pose, samples)
+    made = compose(mi, head, seeds)
+    person, pose, rng = made.person, made.person.pose, made.rng
+    vertices, strengths = person.vertices, person.strengths
+    scene = tracing(5) | made.bodies | made.surroundings | {"camera": camera_of(mi, pose, samples)}
     built = mi.load_dict(scene)
-    linear = np.array(mi.render(built, spp=samples, seed=number))[..., :3].astype(np.float64)
+    linear = np.array(mi.render(built, spp=samples, seed=seeds[1]))[..., :3].astype(np.float64)
 
     normals = vertex_normals(vertices, head.triangles)
     seen = _seen(mi, built, head, person, normals)
-    image = _developed(rng, linear, np.rint(pose.project(vertices[seen])).astype(int), float(person.tone[1]))
+    image = developed(rng, linear, np.rint(pose.project(vertices[seen])).astype(int), float(person.tone[1]))
+    return {
+        "image": image,
+        **described(head, made),
+        "visible": seen,
+        "areas": vertex_areas(vertices, head.triangles)[seen],
+        "normals": normals[seen],
+        "units": np.array(sorted(strengths)),
+        "strengths": np.array([strengths[name] for name in sorted(strengths)]),
+    }
+
+
+def described(head: IctHead, made: Composition) -> dict[str, Any]:
+    """The camera, the surface and the landmarks of `render`'s arrays."""
+    person, pose = made.person, made.person.pose
+    vertices = person.vertices
     landmarks3d = vertices[head.landmarks]
     projected = pose.project(landmarks3d)
     exact = np.concatenate([outline_landmarks(head, vertices, pose), projected[17:]])
     return {
         "version": VERSION,
-        "image": image,
         "rotation": pose.rotation,
         "translation": pose.translation,
         "focal": pose.focal,
-        "principal": np.full(2, (SIZE - 1) / 2),
+        "principal": np.full(2, (pose.size - 1) / 2),
         "distance": -pose.to_camera(landmarks3d[17:].mean(axis=0))[2],
-        "angles": angles,
-        "light": kind,
+        "angles": made.angles,
+        "light": made.light,
         "tone": person.tone,
         "vertices": vertices[: head.face_count],
-        "albedo": albedo[: head.face_count],
-        "neutral": neutral[: head.face_count],
+        "albedo": made.albedo[: head.face_count],
+        "neutral": person.neutral[: head.face_count],
         "triangles": head.triangles[(head.triangles < head.face_count).all(axis=1)],
-        "visible": seen,
-        "areas": vertex_areas(vertices, head.triangles)[seen],
-        "normals": normals[seen],
         "landmarks3d": landmarks3d,
         "landmarks_exact": exact,
-        "landmarks_annotated": _annotated(rng, exact),
+        "landmarks_annotated": _annotated(made.rng, exact),
         "landmarks_projected": projected,
-        "units": np.array(sorted(strengths)),
-        "strengths": np.array([strengths[name] for name in sorted(strengths)]),
     }
 
 
@@ -168,7 +232,9 @@ def _coated(roughness: float | dict[str, Any], specular: float, **more: float) -
     return {"type": "principled", "base_color": _COLOUR, "roughness": roughness, "specular": specular, **more}
 
 
-def _body(mi: Any, rng: np.random.Generator, head: IctHead, person: _Person) -> tuple[Array, dict[str, Any]]:
+def _body(
+    mi: Any, rng: np.random.Generator, head: IctHead, person: Person, sculpt: Sculpt | None
+) -> tuple[Array, dict[str, Any]]:
     """(M, 3) reflectance, first of the head's own vertices; skin, hair and clothes."""
     camera, to_camera = person.pose.to_camera, person.pose.rotation.T
     # Skin, finer than the picture.
@@ -176,6 +242,8 @@ def _body(mi: Any, rng: np.random.Generator, head: IctHead, person: _Person) -> 
     ears = ((np.abs(x) > 71) & (np.abs(y - 15) < 48) & (z < 42)).astype(float)
     fine, triangles, (place, on_ear) = refined(person.vertices, head.triangles, [head.mean, ears])
     fine, triangles, (place, on_ear) = refined(fine, triangles, [place, on_ear])
+    if sculpt:
+        fine, triangles, (place, on_ear) = refined(fine, triangles, [place, on_ear])
     skin = paint_skin(rng, head, place, person.tone, person.hair)
     cover = hair_cover(rng, place, on_ear)
     strands = np.exp(0.35 * waves(rng, place * [1.0, 0.25, 0.6], 2.0))[:, None] * person.hair
@@ -184,6 +252,9 @@ def _body(mi: Any, rng: np.random.Generator, head: IctHead, person: _Person) -> 
     clothed = ramp(-place[:, 1] - 0.0009 * place[:, 0] ** 2, 148, 151)[:, None]
     colour = colour * (1 - clothed) + clothed * cloth
     normals = vertex_normals(fine, triangles)
+    if sculpt:
+        fine = fine + sculpt(place, normals)[:, None] * normals
+        normals = vertex_normals(fine, triangles)
     pores = normals + rng.uniform(0.0, 0.05) * np.stack([waves(rng, place, 1.0, 16) for _ in range(3)], axis=1)
     pores /= np.linalg.norm(pores, axis=1, keepdims=True)
     gloss, sheen = float(rng.uniform(0.2, 0.55)), float(rng.uniform(0, 0.15))
@@ -208,7 +279,7 @@ def _body(mi: Any, rng: np.random.Generator, head: IctHead, person: _Person) -> 
     return colour, scene
 
 
-def _eyes(mi: Any, rng: np.random.Generator, head: IctHead, person: _Person, distance: float) -> dict[str, Any]:
+def _eyes(mi: Any, rng: np.random.Generator, head: IctHead, person: Person, distance: float) -> dict[str, Any]:
     camera, to_camera = person.pose.to_camera, person.pose.rotation.T
     iris = decoded(IRISES[rng.integers(len(IRISES) if person.tone_at < 2.0 else 2)]) * rng.uniform(0.7, 1.3)
     gaze = np.array([rng.normal() * 0.12, rng.normal() * 0.05, 1.0])
@@ -272,19 +343,25 @@ def _lit(mi: Any, rng: np.random.Generator, kind: str, middle: Array, distance: 
     return scene
 
 
-def _camera(mi: Any, pose: Pose, samples: int) -> dict[str, Any]:
+def tracing(depth: int) -> dict[str, Any]:
+    """A scene in which light is followed over so many edges of its path."""
+    return {"type": "scene", "integrator": {"type": "path", "max_depth": depth, "rr_depth": 10}}
+
+
+def camera_of(mi: Any, pose: Pose, samples: int, filter_: str = "gaussian") -> dict[str, Any]:
+    """Mitsuba's camera for a pose."""
     return {
         "type": "perspective",
-        "fov": math.degrees(2 * math.atan(SIZE / 2 / pose.focal)),
+        "fov": math.degrees(2 * math.atan(pose.size / 2 / pose.focal)),
         "near_clip": 20.0,
         "far_clip": 20000.0,
         "to_world": mi.ScalarTransform4f().look_at(origin=[0, 0, 0], target=[0, 0, -1], up=[0, 1, 0]),
-        "film": {"type": "hdrfilm", "width": SIZE, "height": SIZE, "rfilter": {"type": "gaussian"}},
+        "film": {"type": "hdrfilm", "width": pose.size, "height": pose.size, "rfilter": {"type": filter_}},
         "sampler": {"type": "multijitter", "sample_count": samples},
     }
 
 
-def _seen(mi: Any, scene: Any, head: IctHead, person: _Person, normals: Array) -> Indices:
+def _seen(mi: Any, scene: Any, head: IctHead, person: Person, normals: Array) -> Indices:
     """(Q,) scored vertices that the picture shows, not edge-on."""
     candidates = np.flatnonzero(head.scored)
     points = person.pose.to_camera(person.vertices[candidates])
@@ -293,7 +370,7 @@ def _seen(mi: Any, scene: Any, head: IctHead, person: _Person, normals: Array) -
     towards = -points / distance[:, None]
     shown = (outward * towards).sum(axis=1) > 0.1
     xy = person.pose.project(person.vertices[candidates])
-    shown &= ((xy > -0.5) & (xy < SIZE - 0.5)).all(axis=1)
+    shown &= ((xy > -0.5) & (xy < person.pose.size - 0.5)).all(axis=1)
     # From a little off the surface, which would else hide itself.
     start = points + 0.4 * outward + 0.3 * towards
     for index in np.flatnonzero(shown):
@@ -303,7 +380,7 @@ def _seen(mi: Any, scene: Any, head: IctHead, person: _Person, normals: Array) -
     return np.asarray(candidates[shown])
 
 
-def _developed(rng: np.random.Generator, linear: Array, face_xy: Indices, tone: float) -> NDArray[np.uint8]:
+def developed(rng: np.random.Generator, linear: Array, face_xy: Indices, tone: float) -> NDArray[np.uint8]:
     """The picture as a camera writes it, exposed for the face: dark skins come out dark, but less so than they are."""
     level = np.median(linear[face_xy[:, 1], face_xy[:, 0], 1])
     exposed = linear * (rng.uniform(0.85, 1.15) * 0.33 * min(1.0, (tone / 0.35) ** 0.5) / level)

@@ -60,17 +60,19 @@ def _rotation(pitch: float, yaw: float, roll: float) -> Array:
     return turned
 
 
-def draw_pose(rng: np.random.Generator, head: IctHead, vertices: Array, distance: float) -> tuple[Pose, Array]:
-    """A camera at some distance, and the angles pitch, yaw, roll in degrees."""
+def draw_pose(
+    rng: np.random.Generator, head: IctHead, vertices: Array, distance: float, size: int = SIZE
+) -> tuple[Pose, Array]:
+    """A camera at some distance for a picture of size x size px, and the angles pitch, yaw, roll in degrees."""
     angles = np.array([rng.uniform(-12, 12), rng.uniform(-_MAX_YAW, _MAX_YAW), rng.uniform(-10, 10)])
     rotation = _rotation(*angles)
     marks = vertices[head.landmarks]
     middle = marks[17:].mean(axis=0)
     height = float(np.linalg.norm(marks[27] - marks[8]))
-    focal = SIZE * distance / (rng.uniform(2.5, 2.9) * height)
-    shift = rng.normal(size=2) * [9.0, 9.0] + [0.0, -6.0]
+    focal = size * distance / (rng.uniform(2.5, 2.9) * height)
+    shift = (rng.normal(size=2) * [9.0, 9.0] + [0.0, -6.0]) * (size / SIZE)
     place = np.array([shift[0] * distance / focal, shift[1] * distance / focal, -distance])
-    return Pose(rotation, place - rotation @ middle, float(focal), SIZE), angles
+    return Pose(rotation, place - rotation @ middle, float(focal), size), angles
 
 
 def outline_landmarks(head: IctHead, vertices: Array, pose: Pose) -> Array:

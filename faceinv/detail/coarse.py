@@ -78,7 +78,7 @@ def draw_coarse(model: MorphableModel, face: Face, crop: FaceCrop) -> CoarseFace
 
     triangle = renderer.to_host(pixels.triangle)[0]
     covered = triangle >= 0
-    normal = np.where(covered[..., None], host("normal"), np.float32([0, 0, 1]))
+    normal = np.where(covered[..., None], host("normal"), np.array([0, 0, 1], np.float32))
     depth = np.where(covered, host("depth"), np.float32(0))
     a, b = rays(camera, crop.size)
     facing = normal[..., 2] - a * normal[..., 0] - b[:, None] * normal[..., 1]

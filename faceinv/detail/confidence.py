@@ -55,4 +55,5 @@ def skin_confidence(
     rough = MaskedMean(mask, _EXTENT / pixel)(square)[mask, 0] / _ROUGH**2
     even = 1 / (1 + rough**2)
     rim = np.minimum(distance_transform_edt(mask)[mask] * (pixel / _RIM), 1.0)
-    return (likely * even * rim**2).astype(np.float32)
+    confidence: NDArray[np.float32] = (likely * even * rim**2).astype(np.float32)
+    return confidence

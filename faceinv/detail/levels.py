@@ -34,7 +34,7 @@ def stacked(problems: Sequence[DetailProblem]) -> DetailProblem:
         fields[name] = whole
     for name in ("lighting", "metric", "pixel", "principal_point", "inverse_focal"):
         fields[name] = np.concatenate([getattr(problem, name) for problem in problems])
-    return replace(problems[0], **fields)
+    return replace(problems[0], **fields)  # type: ignore[arg-type]
 
 
 def pyramid(problem: DetailProblem, levels: int) -> list[DetailProblem]:
@@ -55,11 +55,12 @@ def coarsened(problem: DetailProblem) -> DetailProblem:
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
         factor, weight = (share, inside) if values.ndim == 3 else (share[..., None], inside[..., None])
-        return _blocks(values * weight) * factor
+        averaged: NDArray[np.float32] = _blocks(values * weight) * factor
+        return averaged
 
     normal = mean(problem.normal)
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    normal = np.where(length > 1e-6, normal / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
+    normal = np.where(length > 1e-6, normal / np.maximum(length, 1e-6), np.array([0, 0, 1], np.float32))
     return replace(
         problem,
         target=mean(problem.target),
@@ -77,4 +78,5 @@ def _blocks(values: NDArray[Any]) -> NDArray[Any]:
     """Sums over blocks of 2 x 2 pixels of (B, H, W, ...); an odd last row or column is left out."""
     height, width = values.shape[1] // 2 * 2, values.shape[2] // 2 * 2
     rows = values[:, 0:height:2] + values[:, 1:height:2]
-    return rows[:, :, 0:width:2] + rows[:, :, 1:width:2]
+    blocks: NDArray[Any] = rows[:, :, 0:width:2] + rows[:, :, 1:width:2]
+    return blocks

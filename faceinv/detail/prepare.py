@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceinv.detail.confidence import skin_confidence
+from faceinv.detail.exposure import well_exposed
 from faceinv.detail.smooth import MaskedMean
 from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.detail import DetailProblem, DetailWeights
@@ -172,13 +173,13 @@ def robust_problem(
     inside = mask.astype(np.float32)
     albedo = MaskedMean(inside, LOWPASS / coarse.pixel)(ratio)[mask]
     residual, greys = ratio[mask] - albedo, skin.metric.sum(axis=1).astype(np.float32)
-    confidence = skin_confidence(mask, albedo, residual @ greys, coarse.pixel)
+    confidence = skin_confidence(mask, albedo, residual @ greys, coarse.pixel) * well_exposed(seen)
     trust = _trust(inside, residual @ greys, confidence, coarse.pixel)
     if trust < 1:
         residual = ratio[mask] - MaskedMean(inside, trust * LOWPASS / coarse.pixel)(ratio)[mask]
     # Relative to the coarse render rho S(n0): the target is exp(r) and the gain 1 / S(n0), whatever the albedo.
     target = np.exp(_limited(residual, residual @ greys))
-    return _problem(coarse, mask, gamma, skin.metric, weights, target, 1 / shading, trust * confidence)
+    return _problem(coarse, mask, gamma, skin.metric, weights, target, np.float32(1) / shading, trust * confidence)
 
 
 def paper_problem(
@@ -216,7 +217,9 @@ def _trust(
 def _limited(residual: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Residuals (N, 3) with vectors shortened; by channels it would change their colour."""
     length = np.maximum(np.abs(grey), np.sqrt((residual**2).sum(axis=1) / 3))
-    return residual * (LIMIT * np.tanh(length / LIMIT) / np.maximum(length, 1e-6))[:, None].astype(np.float32)
+    factor = LIMIT * np.tanh(length / LIMIT) / np.maximum(length, 1e-6)
+    shortened: NDArray[np.float32] = residual * factor[:, None].astype(np.float32)
+    return shortened
 
 
 def _problem(

@@ -30,17 +30,17 @@ class MaskedMean:
         sigma: px.
     """
 
-    def __init__(self, weight: NDArray[np.floating[Any]], sigma: float) -> None:
+    def __init__(self, weight: NDArray[np.floating[Any] | np.bool_], sigma: float) -> None:
         self._factor = max(1, int(sigma / _FINE))
         spread = (self._factor**2 - 1) / 12 + (self._factor**2 / 6 if self._factor > 1 else 0.0)
-        self._sigma = np.sqrt(max(sigma**2 - spread, 0.01)) / self._factor
+        self._sigma = float(np.sqrt(max(sigma**2 - spread, 0.01))) / self._factor
         self._weight = weight.astype(np.float32)
         self._total = np.maximum(self._blurred(self._weight[..., None]), _LEAST)
 
     def __call__(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Means (H, W, C) of values (H, W, C), which must be finite where the weight is 0 too."""
         blurred = self._blurred(self._weight[..., None] * values.astype(np.float32, copy=False)) / self._total
-        return self._enlarged(blurred, self._weight.shape)
+        return self._enlarged(blurred.astype(np.float32, copy=False), self._weight.shape)
 
     def _blurred(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         from scipy.ndimage import gaussian_filter1d

@@ -36,6 +36,11 @@ __all__ = ["SMALLEST_FACE", "DetailJob", "find_detail", "photo_misfit"]
 
 SMALLEST_FACE: Final = 100
 """px along the longer side of a face: wrinkles of smaller ones are below a pixel."""
+_LEAST_SEEN: Final = 16
+"""Pixels of skin: fewer hold no slope beside its neighbours'."""
+_TILE: Final = 1024
+"""px."""
+_ROWS: Final = 256
 _NO_COLOUR: Final = (
     "The photo has no colour, by which moles and freckles are told from relief: dark spots may have become dents."
 )
@@ -96,7 +101,7 @@ def _prepared(job: DetailJob, formulation: Formulation) -> _Prepared | Detail:
     coarse = draw_coarse(job.model, job.face, face_window(*inside))
     light, usable = _cut(job, coarse.crop)
     mask = coarse.mask & usable
-    if not mask.any():
+    if mask.sum() < _LEAST_SEEN:
         return _without(job, None, DetailStatus.NOTHING_SEEN, formulation)
     if (high - low).max() < SMALLEST_FACE:
         return _without(job, coarse, DetailStatus.TOO_SMALL, formulation)
@@ -167,7 +172,11 @@ def _cut(job: DetailJob, crop: FaceCrop) -> tuple[NDArray[np.float32], NDArray[n
     right, bottom = int(crop.x0 + crop.side) + reach + 1, int(crop.y0 + crop.side) + reach + 1
     part = (slice(top, min(bottom, height)), slice(left, min(right, width)))
     near = FaceCrop(crop.x0 - left, crop.y0 - top, crop.side, crop.size)
-    light, usable = near.cut(srgb_to_linear(job.photo[part]))
+    photo = job.photo[part]
+    linear = np.empty_like(photo)
+    for first in range(0, len(photo), _ROWS):
+        linear[first : first + _ROWS] = srgb_to_linear(photo[first : first + _ROWS])
+    light, usable = near.cut(linear)
     if job.mask is not None:
         share, _ = near.cut(job.mask[part].astype(np.float32)[..., None])
         usable &= share[..., 0] > 0.99
@@ -207,19 +216,49 @@ def _maps(each: _Prepared, solved: Solved, item: int) -> tuple[Window, DetailMap
     displacement = solved.displacement[item, : crop.size + 1, : crop.size + 1]
     if crop.size == crop.side:
         return _assembled(job, coarse, mask, displacement, solved.normal[item, : crop.size, : crop.size])
-    # Fewer pixels than the photo has: cubic between corners, so that normals are continuous.
-    from scipy.ndimage import map_coordinates
+    return _enlarged(job, coarse, mask, displacement)
 
-    top, left, bottom, right = _window(crop, job.photo)
-    size = max(bottom - top, right - left)
-    whole = FaceCrop(left, top, size, size)
-    fine = draw_coarse(job.model, job.face, whole)
-    place = (np.arange(size + 1) + np.array([[top - crop.y0], [left - crop.x0]])) * crop.zoom
-    grid = np.meshgrid(place[0], place[1], indexing="ij")
-    relief = map_coordinates(displacement, grid, np.float32, order=3, mode="nearest")
-    row, column = (np.clip(((p[:-1] + p[1:]) / 2).astype(np.int64), 0, crop.size - 1) for p in place)
-    shown = fine.mask & mask[row[:, None], column]
-    return _assembled(job, fine, shown, relief, displaced_normals(fine, relief))
+
+def _enlarged(
+    job: DetailJob, coarse: CoarseFace, mask: NDArray[np.bool_], displacement: NDArray[np.float32]
+) -> tuple[Window, DetailMaps]:
+    """Maps of a photo that has more pixels than its relief was solved on, drawn a tile at a time to save memory.
+
+    Relief is cubic between corners, so that normals are continuous.
+    """
+    from scipy.ndimage import map_coordinates, spline_filter
+
+    crop = coarse.crop
+    window = top, left, bottom, right = _window(crop, job.photo)
+    spline = spline_filter(displacement, order=3, output=np.float32)
+    shown = np.zeros((bottom - top, right - left), np.bool_)
+    relief, depth = (np.full(shown.shape, np.nan, np.float32) for _ in range(2))
+    before, after = (np.full((*shown.shape, 3), np.nan, np.float32) for _ in range(2))
+    for y in range(top, bottom, _TILE):
+        for x in range(left, right, _TILE):
+            height, width = min(_TILE, bottom - y), min(_TILE, right - x)
+            # A pixel more on all sides: nothing is seen on a rim.
+            size = max(height, width) + 2
+            place = (np.arange(size + 1) - 1 + np.array([[y - crop.y0], [x - crop.x0]])) * crop.zoom
+            row, column = (np.clip(((p[:-1] + p[1:]) / 2).astype(np.int64), 0, crop.size - 1) for p in place)
+            chosen = mask[row[:, None], column]
+            if not chosen.any():
+                continue
+            fine = draw_coarse(job.model, job.face, FaceCrop(x - 1, y - 1, size, size))
+            fine = replace(fine, pixel=coarse.pixel * crop.zoom)
+            grid = np.meshgrid(place[0], place[1], indexing="ij")
+            d = map_coordinates(spline, grid, np.float32, order=3, mode="nearest", prefilter=False)
+            part, inner = (
+                np.s_[y - top : y - top + height, x - left : x - left + width],
+                np.s_[1 : height + 1, 1 : width + 1],
+            )
+            shown[part] = (fine.mask & chosen)[inner]
+            relief[part] = ((d[:-1, :-1] + d[1:, :-1] + d[:-1, 1:] + d[1:, 1:]) / 4)[inner]
+            depth[part], before[part] = fine.depth[inner], fine.normal[inner]
+            after[part] = displaced_normals(fine, d)[inner]
+    for values in (relief, depth, before, after):
+        values[~shown] = np.nan
+    return window, DetailMaps(shown, relief, depth, before, after)
 
 
 def displaced_normals(coarse: CoarseFace, displacement: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -234,7 +273,8 @@ def displaced_normals(coarse: CoarseFace, displacement: NDArray[np.float32]) -> 
     x, y, z = np.moveaxis(coarse.normal, -1, 0)
     e = z - a * x - b[:, None] * y
     turned = np.stack([x - e * dx, y + e * dy, z + e * (b[:, None] * dy - a * dx)], axis=-1)
-    return turned / np.linalg.norm(turned, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = turned / np.linalg.norm(turned, axis=-1, keepdims=True)
+    return unit
 
 
 def _assembled(
@@ -250,7 +290,7 @@ def _assembled(
     first_row, first_column = top - int(crop.y0), left - int(crop.x0)
     part = (slice(first_row, first_row + bottom - top), slice(first_column, first_column + right - left))
     d = displacement
-    centre = (d[:-1, :-1] + d[1:, :-1] + d[:-1, 1:] + d[1:, 1:]) / 4
+    centre = (d[:-1, :-1] + d[1:, :-1] + d[:-1, 1:] + d[1:, 1:]) * np.float32(0.25)
     shown = mask[part].copy()
 
     def cut(values: NDArray[np.float32]) -> NDArray[np.float32]:

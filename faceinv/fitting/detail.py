@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from faceinv.detail.record import FORMULATIONS
 from faceinv.engine.registry import build_engine, parse_engine
@@ -19,14 +19,36 @@ if TYPE_CHECKING:
 
     from faceinv.detail.record import Formulation
     from faceinv.engine.interface import Engine
-    from faceinv.fitting.result import FitResult
+    from faceinv.face.model import MorphableModel
+    from faceinv.face.state import Face
 
-__all__ = ["add_detail", "refine_detail"]
+__all__ = ["Fitted", "add_detail", "refine_detail"]
+
+
+class Fitted(Protocol):
+    """What of a `FitResult` is needed here, which itself gives access to this module."""
+
+    @property
+    def model(self) -> MorphableModel: ...
+    @property
+    def face(self) -> Face: ...
+    @property
+    def photo(self) -> NDArray[np.float32] | None: ...
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def timings(self) -> dict[str, float]: ...
+    def with_photo(self, photo: Any) -> Any: ...
+
+
+_Fitted = TypeVar("_Fitted", bound=Fitted)
 
 
 def add_detail(
-    engine: Engine, results: Sequence[FitResult], masks: Sequence[NDArray[np.bool_] | None], formulation: Formulation
-) -> list[FitResult]:
+    engine: Engine, results: Sequence[_Fitted], masks: Sequence[NDArray[np.bool_] | None], formulation: Formulation
+) -> list[_Fitted]:
     """Results with relief; their photos must be there.
 
     Args:
@@ -54,22 +76,23 @@ def add_detail(
             told = detail.warnings if detail.status.success else (detail.status.value,)
             warnings = tuple(line for line in result.warnings if line not in told) + told
             timings = {**result.timings, "detail": seconds}
-            refined.append(dataclasses.replace(result, detail=detail, timings=timings, warnings=warnings))
+            made: Any = result
+            refined.append(dataclasses.replace(made, detail=detail, timings=timings, warnings=warnings))
     return refined
 
 
 def refine_detail(
-    result: FitResult,
+    result: _Fitted,
     photo: Any = None,
     *,
     mask: Any = None,
     formulation: Formulation = "robust",
     backend: str | None = None,
-) -> FitResult:
+) -> _Fitted:
     """The result with the relief of its skin, which shading shows and a face model has not.
 
     Args:
-        result: a fit, or a result read from a file.
+        result: a `FitResult`, of a fit or read from a file.
         photo: anything `faceinv.fit` accepts; needed only for a result read from a file.
         mask: pixels of the photo that may be used, given in the same ways; None for all.
         formulation: `robust`, or `paper` for the energy of Guo et al. 2018 as it stands.
@@ -87,7 +110,7 @@ def refine_detail(
 
     if formulation not in FORMULATIONS:
         raise InputError(f"formulation is {formulation!r}; expected one of {', '.join(FORMULATIONS)}.")
-    shown = result.with_photo(photo)
+    shown: _Fitted = result.with_photo(photo)
     if shown.photo is None:
         raise InputError(
             "detail is found in the photo, and this result was read from a file. Give the photo that was fitted."

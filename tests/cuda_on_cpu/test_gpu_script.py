@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -31,8 +32,10 @@ def _script(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def gpu(compiler: None) -> ModuleType:
-    return _script("gpu")
+def gpu(compiler: None) -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(_BENCHMARKS)
+        yield _script("gpu")
 
 
 def test_runs(gpu: ModuleType) -> None:
@@ -45,11 +48,14 @@ def test_runs(gpu: ModuleType) -> None:
         "Parts of a step, float32",
         "Parts of a step, float64",
         "Kernels of one step",
+        "Fine detail, float32",
+        "Kernels of fine detail",
         "Fits of the sample",
         "Beside numpy",
     ):
         assert heading in text
     assert "normal_equations" in text
+    assert "relief_spread" in text
 
 
 def test_a_wrong_engine_is_not_measured(gpu: ModuleType) -> None:
@@ -60,6 +66,15 @@ def test_a_wrong_engine_is_not_measured(gpu: ModuleType) -> None:
 
     with pytest.raises(SystemExit, match="checks failed, nothing was measured"):
         gpu.run(build, [gpu.wide_model(31, (5, 4, 3))], [1], [32], 1, measured_ceilings=False)
+
+
+def test_wrong_detail_is_not_measured(gpu: ModuleType) -> None:
+    def build(model: MorphableModel, settings: EngineSettings) -> Engine:
+        change = {"detail.cu": lambda text: text.replace("0.5 * inverse * pulled", "0.51 * inverse * pulled")}
+        return CudaEngine(CpuDevice(changes=change), model, settings)
+
+    wrong = gpu.check_detail(build, gpu.wide_model(31, (5, 4, 3)), 24)
+    assert any("gradient" in line for line in wrong)
 
 
 def test_floors_count_half_of_h(gpu: ModuleType) -> None:

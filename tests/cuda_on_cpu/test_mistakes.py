@@ -42,6 +42,8 @@ OUT_OF_BOUNDS = {
     "static shared memory": ("finish.cu", "left[row][k % PATCH] =", "left[row + 34][k % PATCH] ="),
     "a vertex that does not exist": ("geometry.cu", "if (v >= p.vertices) return;", "if (v > p.vertices) return;"),
     "a window beyond the image": ("misfit.cu", "min(p.height - 1, y", "min(p.height, y"),
+    "a pixel below the relief": ("detail.cu", "out.pixel[0] + width;", "out.pixel[0] + 64 * width;"),
+    "a corner beyond the relief": ("detail_solve.cu", "at + k + across + 1, share)", "at + k + 64 * across, share)"),
     "an index beyond 32 bits": ("select.cu", "* p.length;", "* (p.length * p.length * 1000);"),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ __all__ = ["displacement", "item_of", "patches"]
 _WEIGHTS = DetailWeights(0.005, 0.004, 0.0015, 0.01, 0.03, 0.05, 0.03)
 
 
-def patches(height: int = 21, width: int = 18, **weights: float) -> DetailProblem:
+def patches(height: int = 21, width: int = 18, **weights: Any) -> DetailProblem:
     """Two items, seen in perspective and not; `weights` replace fields of the default `DetailWeights`."""
     rng = np.random.default_rng(4)
     y, x = np.mgrid[:height, :width]

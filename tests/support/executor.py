@@ -40,7 +40,7 @@ _FLAGS = (
 )
 _FAST = ("-O3",)
 _CHECKED = ("-O1", "-g", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
-_WAITS = re.compile(r"__sync|__shfl|block_(sum|max|scan)")
+_WAITS = re.compile(r"__sync|__shfl|block_(sum|max|scan|total)")
 
 
 class KernelError(Exception):

@@ -17,6 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from detail_problems import displacement, patches
 from executor import CpuDevice, KernelError
 from problems import shadowed_model, toy_chi, toy_problem
 
@@ -83,8 +84,24 @@ def results(device: CpuDevice, dtype: DType = "float64", normals: Normals = "smo
         *(step.delta, step.predicted_decrease, step.gradient_norm),
         *rows,
         *(kept, differentiator.photometric_rmse(chi)),
+        *_relief(engine),
     ]
     return [np.asarray(array, np.float64) for array in found]
+
+
+def _relief(engine: CudaEngine) -> list[NDArray[np.float64]]:
+    """All that the engine computes for a level of fine detail."""
+    problem = patches(30, 33)
+    solver = engine.detail(problem)
+    start = solver.upload(displacement(problem))
+    here = solver.linearize(start)
+    step, taken = solver.solve(here, 1e-2, 20)
+    there = solver.moved(start, step, np.array([0.0, 1.0]))
+    coarse = solver.upload(None)[:, :16, :17].copy()
+    return [
+        *(here.cost, here.gradient, step, taken, there, solver.normals(there)),
+        *(solver.hessian_product(here, step), solver.prolong(coarse)),
+    ]
 
 
 def _without_barrier(file: str, number: str) -> None:

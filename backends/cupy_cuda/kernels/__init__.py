@@ -6,6 +6,8 @@ from typing import Final
 
 from faceinv.backends.cupy_cuda.kernels import (
     assembly,
+    detail,
+    detail_solve,
     finish,
     geometry,
     landmarks,
@@ -18,9 +20,9 @@ from faceinv.backends.cupy_cuda.kernels import (
     solve,
 )
 
-__all__ = ["FILES"]
+__all__ = ["DETAIL_FILES", "FILES", "FIT_FILES"]
 
-FILES: Final = {
+FIT_FILES: Final = {
     module.FILE.name: module.FILE
     for module in (
         geometry,
@@ -36,4 +38,8 @@ FILES: Final = {
         misfit,
     )
 }
+"""Those that fits are made with, by name."""
+DETAIL_FILES: Final = {module.FILE.name: module.FILE for module in (detail, detail_solve)}
+"""Those that fine detail is found with, by name."""
+FILES: Final = FIT_FILES | DETAIL_FILES
 """All of them, by name."""

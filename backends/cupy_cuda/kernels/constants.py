@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from faceinv.backends.cupy_cuda.kernels.camera import CAMERA_SIZE, CAMERA_STRUCT, POSE_COUNT
 from faceinv.backends.cupy_cuda.launch.kernel_file import KernelFile
 from faceinv.engine import evaluation
+from faceinv.engine.detail import COST_PARTS
 from faceinv.engine.jaw_outline import DOUBTFUL
 from faceinv.engine.records import DEPTH_UNITS, MARK_CORNERS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 from faceinv.face.camera import NEAREST
@@ -36,6 +37,7 @@ __all__ = [
     "SH_COUNT",
     "SLAB_PIXELS",
     "TILE",
+    "VIEW_FIELDS",
     "blocks",
     "kernel_file",
 ]
@@ -67,6 +69,8 @@ PATCH: Final = 16
 """Side of the patches in which H is put together."""
 REPORT: Final = 3
 """Numbers after a step: predicted decrease, gradient norm, 1 where solved."""
+VIEW_FIELDS: Final = ("X", "Y", "INVERSE_FOCAL", "PIXEL")
+"""How pixels of an item of fine detail are seen: principal point px, inverse focal length 1/px, mm per pixel."""
 
 
 _MIXTURE: Final = (
@@ -109,6 +113,10 @@ def _prelude() -> str:
         "PATCH": PATCH,
         **{name: getattr(evaluation, name) for name in _MIXTURE},
         "REPORT": REPORT,
+        "VIEW_SIZE": len(VIEW_FIELDS),
+        **{f"VIEW_{name}": index for index, name in enumerate(VIEW_FIELDS)},
+        "RELIEF_PARTS": len(COST_PARTS),
+        **{f"PART_{name.upper()}": index for index, name in enumerate(COST_PARTS)},
     }
     return "".join(f"#define {name} {value!r}\n" for name, value in constants.items()) + CAMERA_STRUCT
 

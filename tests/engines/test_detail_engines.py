@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from detail_problems import displacement, item_of, patches
+from numpy.typing import NDArray
 from problems import toy_model
 from tolerances import FINITE_DIFFERENCE, SAME, TOLERANCE, Tolerance, assert_agrees
 
@@ -76,13 +77,14 @@ def test_the_hessian_is_that_of_squares(detailed: str) -> None:
     assert_agrees((product * along).sum(axis=(1, 2)), second, coarse, "H")
 
 
-def _modelled(solver: AbstractDetailSolver, point: np.ndarray) -> np.ndarray:
+def _modelled(solver: AbstractDetailSolver, point: NDArray[np.float64]) -> NDArray[np.float32]:
     """(B, H, W, 3) float32 what the model shows at a displacement."""
     from faceinv.face.lighting import sh_basis
 
     normals = solver.to_host(solver.normals(solver.upload(point)))
     shade = np.einsum("bhwk,bkc->bhwc", sh_basis(normals), solver.problem.lighting)
-    return (solver.problem.gain * shade).astype(np.float32)
+    shown: NDArray[np.float32] = (solver.problem.gain * shade).astype(np.float32)
+    return shown
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -108,14 +110,16 @@ def test_engines_agree(detailed: str, dtype: DType, case: str) -> None:
     assert_agrees(got.cost, want.cost, tolerance, "cost")
     assert_agrees(found.to_host(got.gradient), wanted.to_host(want.gradient), tolerance, "g")
     products = [s.to_host(s.hessian_product(at, s.upload(along))) for s, at in ((found, got), (wanted, want))]
-    assert_agrees(*products, tolerance, "H v")
-    assert_agrees(*(s.to_host(s.normals(s.upload(point))) for s in (found, wanted)), tolerance, "normals")
+    assert_agrees(products[0], products[1], tolerance, "H v")
+    normals = [s.to_host(s.normals(s.upload(point))) for s in (found, wanted)]
+    assert_agrees(normals[0], normals[1], tolerance, "normals")
     length = np.array([0.0, 0.3])
     moved = [s.to_host(s.moved(s.upload(point), s.upload(along), length)) for s in (found, wanted)]
-    assert_agrees(*moved, tolerance, "moved")
+    assert_agrees(moved[0], moved[1], tolerance, "moved")
     solved = [s.solve(at, 1e-3, 5) for s, at in ((found, got), (wanted, want))]
     assert solved[0][1].tolist() == solved[1][1].tolist()
-    assert_agrees(*(s.to_host(step[0]) for s, step in zip((found, wanted), solved, strict=True)), SOLVED, "step")
+    steps = [s.to_host(step[0]) for s, step in zip((found, wanted), solved, strict=True)]
+    assert_agrees(steps[0], steps[1], SOLVED, "step")
 
 
 def test_levels_are_carried_up_alike(detailed: str, dtype: DType) -> None:
@@ -126,7 +130,7 @@ def test_levels_are_carried_up_alike(detailed: str, dtype: DType) -> None:
     raised = [
         fine.to_host(fine.prolong(coarse.upload(relief))) for fine, coarse in ((found, small), (wanted, reference))
     ]
-    assert_agrees(*raised, TOLERANCE[dtype], "prolonged")
+    assert_agrees(raised[0], raised[1], TOLERANCE[dtype], "prolonged")
     counts = wanted.problem.corners
     assert not raised[1][~counts].any()
     even = np.zeros_like(raised[1])
