@@ -67,7 +67,7 @@ def test_normals_are_those_of_the_displaced_surface() -> None:
     known, relief = baked()
     weak = dataclasses.replace(known.face, camera=Camera(2.0, np.eye(3), np.array([200.0, 170.0])))
     draped = drape(relief, known.model, weak, (360, 400))
-    slope = np.stack(np.gradient(draped.displacement.astype(np.float64)), axis=2) * 2.0  # mm per mm: down, right
+    slope = np.stack([*np.gradient(draped.displacement.astype(np.float64))], axis=2) * 2.0  # mm per mm: down, right
     n0 = draped.coarse_normals
     expected = n0 + n0[..., 2:] * np.stack([-slope[..., 1], slope[..., 0], np.zeros(slope.shape[:2])], axis=2)
     expected /= np.maximum(np.linalg.norm(expected, axis=2, keepdims=True), 1e-9)

@@ -114,10 +114,10 @@ def decoded(glb: Glb, draped: Any, known: Rough, camera: NDArray[np.float64]) ->
     corner, weight = corners[place[draped.pixels.triangle[0][here]]], camera[here]
 
     def mixed(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.einsum("mk,mkd->md", weight, values[corner].astype(np.float64))
+        return np.asarray(np.einsum("mk,mkd->md", weight, values[corner].astype(np.float64)), np.float64)
 
     def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float64)
 
     uv = mixed(attributes["TEXCOORD_0"])
     size = len(image)
@@ -255,7 +255,8 @@ def test_mesh_files_hold_the_mesh(tmp_path: Path, suffix: str) -> None:
     # Corner by corner, as readers leave out vertices that no triangle has.
     assert np.abs(read.vertices[read.faces] - mesh.vertices[mesh.triangles]).max() < 1e-3
     assert np.abs(read.vertex_normals[read.faces] - mesh.normals[mesh.triangles]).max() < 2e-3
-    colours = np.asarray(read.visual.vertex_colors)[:, :3]
+    visual: Any = read.visual
+    colours = np.asarray(visual.vertex_colors)[:, :3]
     assert np.array_equal(colours[read.faces], mesh.colours[mesh.triangles])
 
 

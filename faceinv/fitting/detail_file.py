@@ -86,8 +86,8 @@ def _detail(found: dict[str, NDArray[Any]], camera: Camera, image_size: tuple[in
             raise ValueError(f"'{name}' is {values.dtype} of shape {values.shape}, expected numbers of {expected}")
         values = values.astype(np.float32)
         if name in _NORMALS:
-            length = np.linalg.norm(values, axis=2, keepdims=True)
-            values = (values / np.maximum(length, np.float32(_SMALLEST))).astype(np.float32)
+            length: NDArray[np.float32] = np.sqrt((values * values).sum(axis=2, keepdims=True))
+            values = values / np.maximum(length, np.float32(_SMALLEST))
         known = mask[..., None] if name in _NORMALS else mask
         maps[name] = np.where(known, values, np.nan).astype(np.float32)
     formulation, direction = str(found["formulation"]), found["colour_direction"]

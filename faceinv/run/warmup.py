@@ -86,8 +86,8 @@ def _compile_detail(fitter: Fitter, result: FitResult) -> None:
 
     assert result.photo is not None
     larger = _DETAIL_SIDE // _SIDE
-    # Grey without end has no colour, so it is given some.
-    photo = np.tile(np.float32([0.6, 0.5, 0.45]), (_DETAIL_SIDE, _DETAIL_SIDE, 1))
+    # Of some colour, as photos are.
+    photo = np.tile(np.array([0.6, 0.5, 0.45], np.float32), (_DETAIL_SIDE, _DETAIL_SIDE, 1))
     face = replace(result.face, camera=result.camera.moved(larger, (0.0, 0.0)))
     shown = replace(result, face=face, photo=photo, image_size=(_DETAIL_SIDE, _DETAIL_SIDE))
     refined = refine_detail(shown, formulation=fitter.config.formulation or "robust", backend=fitter.backend)

@@ -36,7 +36,8 @@ def bumps(shape: tuple[int, int], pixel: float, wavelength: float, deviation: fl
     """(H, W) mm: smooth random relief whose waves are mostly longer than `wavelength` mm."""
     noise = np.random.default_rng(5).normal(size=shape)
     smooth = gaussian_filter(noise, wavelength / 4 / pixel)
-    return smooth * (deviation / smooth.std())
+    scaled: NDArray[np.float64] = smooth * (deviation / smooth.std())
+    return scaled
 
 
 def detail_of(
@@ -93,5 +94,5 @@ def rough(size: int = 200, yaw: float = 0.0, wavelength: float = 12.0, deviation
     light = ambient(0.7)
     light[2], light[3] = 0.4, 0.2
     face = Face(rng.normal(0, 0.5, 6), rng.normal(0, 0.3, 5), rng.normal(0, 0.5, 3), camera, light)
-    corners = bumps((size + 1, size + 1), 1 / camera.scale, wavelength, deviation)
+    corners = bumps((size + 1, size + 1), 1 / float(camera.scale), wavelength, deviation)
     return Rough(model, face, detail_of(model, face, (size, size), corners))
