@@ -3,7 +3,7 @@
     python benchmarks/relief.py [PHOTO...] [--size 256] [--faces 40]
 
 For each photo (the packaged one by default): the face is fitted and its detail found; the detail is baked at each size
-of texture and drawn back in the photo's frame. `r` is the correlation of the changes of normals, baked and drawn against
+of texture and drawn back in the photo's frame. `r` is the correlation of the changes of normals, drawn back against
 found, over skin that is seen at less than 63 degrees; `gain` the slope; `*` marks the size that is chosen. Then random
 faces of the model are drawn with the relief: milliseconds of one face, all of it (surface, rasteriser, normals, relief)
 and without the surface, by the clock and by the processor.

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from relief import Rough, detail_of, rough
+from rough_face import Rough, detail_of, rough
 from scipy.ndimage import binary_erosion
 from small import flat_scene
 

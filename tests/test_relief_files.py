@@ -14,7 +14,7 @@ from glb import Glb
 from numpy.typing import NDArray
 from PIL import Image
 from quick import quick_fit, sample
-from relief import Rough, detail_of, rough
+from rough_face import Rough, detail_of, rough
 from scipy.ndimage import map_coordinates
 from test_relief import baked, correlation, shape_of, well_seen
 

@@ -110,5 +110,4 @@ def _detail(found: dict[str, NDArray[Any]], camera: Camera, image_size: tuple[in
 
 
 def _rounded(values: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
-    rounded: NDArray[np.float32] = np.round(values * np.float32(steps)) / np.float32(steps)
-    return rounded
+    return np.asarray(np.round(values * np.float32(steps)) / np.float32(steps), np.float32)
