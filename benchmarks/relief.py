@@ -96,9 +96,9 @@ def _speed(result: faceinv.FitResult, size: int, count: int) -> None:
             processor.append(time.process_time() - began[1])
         times = (1e3 * statistics.median(values) for values in (clock, processor))
         _log.info("  a face at %d px, %s: %.1f ms by the clock, %.1f ms of the processor", size, name, *times)
-    began = time.process_time()
+    start = time.process_time()
     relit(draped)
-    _log.info("  lighting it: %.1f ms of the processor", 1e3 * (time.process_time() - began))
+    _log.info("  lighting it: %.1f ms of the processor", 1e3 * (time.process_time() - start))
 
 
 if __name__ == "__main__":
