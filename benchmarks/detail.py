@@ -79,8 +79,9 @@ def evaluate_case(case: ReliefCase, engine: Engine, formulation: Formulation) ->
 
 def evaluate_portrait(
     portrait: Portrait, engine: Engine, formulation: Formulation, backend: str, on_fit: bool
-) -> dict[str, Any]:
-    """A row of figures for a traced portrait: on its true smooth surface, or on a fit."""
+) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
+    """A row of figures for a traced portrait, on its true smooth surface or on a fit, and pictures: the photo, the true
+    surface, the coarse one and what was found."""
     row: dict[str, Any] = {"face": portrait.name, "light": portrait.light, "wrinkled": portrait.wrinkled}
     h = portrait.mm_per_px
     if on_fit:
@@ -101,7 +102,15 @@ def evaluate_portrait(
     row["r"], row["gain"] = correlation_and_gain(displacement, portrait.relief, mask, h)
     row["99 %"] = false_relief(displacement, mask)
     row["steepest"], row["spikes"] = slopes(displacement, mask, h)
-    return row
+    cut = _box(mask)
+    surfaces = (shaded(normals, mask)[cut] for normals in (portrait.fine_normals, coarse, refined))
+    return row, [portrait.photo[cut], *surfaces]
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The part of a picture that holds a mask."""
+    rows, columns = np.nonzero(mask)
+    return slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
 
 
 def means(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
@@ -129,9 +138,10 @@ def timed(engine: Engine, formulation: Formulation, sizes: Sequence[int], repeat
 
 
 def pictured(case: ReliefCase, found: Found) -> list[NDArray[np.uint8]]:
-    """Photo, true and found surface of a picture by formula."""
-    photo = np.rint(255 * case.photo).astype(np.uint8)
-    return [photo, shaded(case.normals, case.mask), shaded(found.normals, case.mask)]
+    """Photo, true, coarse and found surface of a picture by formula."""
+    cut = _box(case.mask)
+    surfaces = (shaded(normals, case.mask)[cut] for normals in (case.normals, case.coarse_normals, found.normals))
+    return [np.rint(255 * case.photo[cut]).astype(np.uint8), *surfaces]
 
 
 def markdown(title: str, rows: Sequence[dict[str, Any]]) -> str:
@@ -160,7 +170,7 @@ def main() -> None:
     parser.add_argument("--times", action="store_true", help="seconds against size, too")
     parser.add_argument("--sizes", type=int, nargs="*", default=_SIZES, help="for --times")
     parser.add_argument("--repeats", type=int, default=5, help="for --times (default %(default)s)")
-    parser.add_argument("--picture", type=Path, help="write pictures of the first of each kind")
+    parser.add_argument("--picture", type=Path, help="write pictures of the first of each kind, and of renders")
     parser.add_argument("--save", action="store_true", help="write results/detail.json, .md and .png beside this file")
     options = parser.parse_args()
     if options.save and options.tune:
@@ -168,7 +178,9 @@ def main() -> None:
     engine = Fitter("default", options.backend).engine
     began = time.perf_counter()
     content: dict[str, Any] = {"backend": options.backend, "formulation": options.formulation}
-    text, sheet = "", []
+    text = ""
+    sheet: list[list[NDArray[np.uint8]]] = []
+    traced: list[list[NDArray[np.uint8]]] = []
 
     def report(title: str, key: str, rows: list[dict[str, Any]], by: str | None = None) -> None:
         nonlocal text
@@ -195,7 +207,11 @@ def main() -> None:
     if options.renders:
         portraits = load_portraits(options.renders, "tune" if options.tune else "test", options.faces)
         for on_fit in (False, True)[: 1 + options.fits]:
-            rows = [evaluate_portrait(p, engine, options.formulation, options.backend, on_fit) for p in portraits]
+            rows = []
+            for portrait in portraits:
+                row, pictures = evaluate_portrait(portrait, engine, options.formulation, options.backend, on_fit)
+                rows.append(row)
+                traced.append(pictures)
             where = "fits" if on_fit else "their true smooth surface"
             report(f"Traced portraits on {where}", f"portraits on {'fits' if on_fit else 'truth'}", rows)
             wrinkled = [row for row in rows if row["wrinkled"]]
@@ -207,7 +223,7 @@ def main() -> None:
         report("Seconds against size", "times", rows)
     print(f"{time.perf_counter() - began:.1f} s")
     if options.picture:
-        relief_sheet(sheet).save(options.picture)
+        relief_sheet([*sheet, *traced]).save(options.picture)
     if options.save:
         path = save("detail", content)
         path.with_suffix(".md").write_text(f"# Fine detail, {options.backend}\n\n{text}".rstrip() + "\n")

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from faceinv import ConfigError, FitConfig, InputError
 from faceinv.detail import stage
-from faceinv.detail.coarse import CoarseFace, face_window
+from faceinv.detail.coarse import CoarseFace, draw_coarse, face_extent, face_window
 from faceinv.detail.confidence import skin_confidence
 from faceinv.detail.levels import coarsened, stacked
 from faceinv.detail.prepare import ROBUST_WEIGHTS, SKIN_DIRECTION, Skin, fit_light, has_colour, robust_problem
@@ -300,6 +300,15 @@ def test_large_faces_are_solved_on_fewer_pixels(monkeypatch: pytest.MonkeyPatch)
     assert np.corrcoef(a, b)[0, 1] > 0.7
     assert np.allclose(coarse.coarse_normals[both], fine.coarse_normals[both], atol=1e-5)
     assert np.allclose(np.linalg.norm(coarse.normals[both], axis=-1), 1, atol=1e-5)
+
+
+def test_enlarged_relief_has_no_step_at_the_rim() -> None:
+    """A face that is lifted as a whole keeps its normals up to the rim."""
+    coarse = draw_coarse(job().model, job().face, face_window(*face_extent(job().model, job().face), 110))
+    lifted = corners_of(coarse.mask[None])[0].astype(np.float32)
+    _, maps = stage._enlarged(job(), coarse, coarse.mask, lifted)
+    assert np.allclose(maps.displacement[maps.mask], 1, atol=1e-3)
+    assert np.allclose(maps.normals[maps.mask], maps.coarse_normals[maps.mask], atol=1e-3)
 
 
 def test_small_faces_keep_the_coarse_surface() -> None:

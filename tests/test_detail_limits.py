@@ -74,10 +74,10 @@ def test_what_is_black_tells_nothing() -> None:
 
 
 def test_exposure_by_light() -> None:
-    grey = np.float32([0, 0.004, 0.0095, 0.015, 0.5, 0.985, 0.995])
+    grey = np.array([0, 0.004, 0.0095, 0.015, 0.5, 0.985, 0.995], np.float32)
     shares = well_exposed(np.repeat(grey[:, None], 3, axis=1))
     np.testing.assert_allclose(shares, [0, 0, 0.5, 1, 1, 1, 0], atol=1e-5)
-    assert well_exposed(np.float32([[1.0, 0.5, 0.4]]))[0] == 0
+    assert well_exposed(np.array([[1.0, 0.5, 0.4]], np.float32))[0] == 0
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 5)])
