@@ -216,3 +216,23 @@ def test_noisy_points_give_a_nearby_camera() -> None:
 def test_scale_must_be_positive(scale: float) -> None:
     with pytest.raises(ValueError, match="positive number of pixels"):
         Camera(scale, np.eye(3), np.zeros(2))
+
+
+@given(seed=st.integers(0, 2**16), kappa=st.sampled_from([0.0, 1 / 2000, 1 / 400]))
+@quick
+def test_unprojecting_undoes_projecting(seed: int, kappa: float) -> None:
+    rng = np.random.default_rng(seed)
+    camera = Camera(
+        rng.uniform(0.2, 3), rotation_matrix(rng.normal(size=3)), rng.normal(0, 99, 2), kappa, rng.normal(0, 99, 2)
+    )
+    points = rng.uniform(-120, 120, (20, 3))
+    assert camera.unproject(camera.project(points)) == pytest.approx(points, abs=1e-8)
+    several = Camera(
+        np.array([camera.scale, 2.0]),
+        np.stack([camera.rotation, np.eye(3)]),
+        np.stack([camera.translation, np.zeros(2)]),
+        np.array([kappa, 1 / 700]),
+        np.stack([camera.centre, np.ones(2)]),
+    )
+    both = np.stack([points, points + 1])
+    assert several.unproject(several.project(both)) == pytest.approx(both, abs=1e-8)

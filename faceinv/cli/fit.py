@@ -122,6 +122,13 @@ def fit(
         bool,
         typer.Option("--rig", help="A GLB that moves: expressions as morph targets by ARKit's names, eyes as nodes."),
     ] = False,
+    detail: Annotated[
+        bool | None,
+        typer.Option(
+            "--detail/--no-detail",
+            help="Find wrinkles and other relief that shading shows; not, unless the settings say otherwise.",
+        ),
+    ] = None,
     export: Annotated[
         list[_Export] | None,
         typer.Option(
@@ -163,7 +170,8 @@ def fit(
     """Fit faces in photos, or in all photos of a folder.
 
     For each photo: STEM.npz (all numbers), STEM.glb (3D, in metres, upright), STEM_overlay.png (look at this first) and
-    STEM.json (a summary).
+    STEM.json (a summary). With --detail also STEM_normals.png, STEM_depth.png, STEM_displacement.png and
+    STEM_dense.ply.
 
     A folder is searched with its sub-folders. Landmarks are taken from .pts files beside the photos where there are
     some. A run that was stopped goes on where it stopped. summary.csv lists all photos.
@@ -182,6 +190,8 @@ def fit(
         distance=distance,
         estimate_distance=estimate_distance,
     )
+    if detail is not None and bool(settings.detail) != detail:  # which formulation, the settings may say
+        settings = with_options(settings, detail=detail)
     exports = [kind.value for kind in export or ()]
     exports += [kind for kind, wanted in (("report", report), ("landmarks", write_pts)) if wanted]
     asked = tuple(dict.fromkeys(exports))
@@ -261,7 +271,7 @@ def fit_images(
     if given > 1:  # `*.png` in a folder with results; one that is given by itself is meant
         images = without_own_pictures(images) or images
     stems = unique_stems(images)
-    outputs = [path for stem in stems for path in output_paths(output, stem, options.exports).values()]
+    outputs = [path for stem in stems for path in output_paths(output, stem, options.kinds).values()]
     refuse_overwriting([*images, *(path for path in (landmarks, mask) if path is not None)], outputs)
     failed = 0
     with reporter(quiet, machine=machine) as report, ExitStack() as compiling:

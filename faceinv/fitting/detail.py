@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from faceinv.detail.record import FORMULATIONS
 from faceinv.engine.registry import build_engine, parse_engine
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitted", "add_detail", "refine_detail"]
 
-_STRANGE: Final = 0.25
-"""RMS difference of sRGB values between render and photo, of 1, beyond which a photo is taken for another's: those of a
-fit are about .06, and .15 with a beard and glasses."""
-
 
 class Fitted(Protocol):
     """What of a `FitResult` is needed here, which itself gives access to this module."""
@@ -45,6 +41,7 @@ class Fitted(Protocol):
     @property
     def timings(self) -> dict[str, float]: ...
     def with_photo(self, photo: Any) -> Any: ...
+    def check_photo(self) -> None: ...
 
 
 _Fitted = TypeVar("_Fitted", bound=Fitted)
@@ -110,7 +107,6 @@ def refine_detail(
         InputError: when no photo is known, it is not the one that was fitted, or mask or formulation cannot be used.
         BackendError: when the engine is unknown, not installed, lacks the device or fails.
     """
-    from faceinv.detail.stage import DetailJob, photo_misfit
     from faceinv.photo.read import load_mask
 
     if formulation not in FORMULATIONS:
@@ -122,12 +118,7 @@ def refine_detail(
         )
     chosen = None if mask is None else load_mask(mask, shown.image_size)
     if photo is not None:
-        misfit = photo_misfit(DetailJob(shown.model, shown.face, shown.photo, chosen))
-        if misfit > _STRANGE:
-            raise InputError(
-                f"the photo does not show the face of this result: its colours differ by {misfit:.2f} of 1 from the "
-                "render's. Give the photo that was fitted."
-            )
+        shown.check_photo()
     engine = build_engine(parse_engine(backend or "numpy"), fit_mesh(shown.model))
     try:
         return add_detail(engine, [shown], [chosen], formulation)[0]

@@ -21,6 +21,7 @@ from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.files import read_arrays, write_arrays, write_whole
+from faceinv.fitting.detail_file import detail_fields, read_detail
 from faceinv.fitting.extension import extended
 from faceinv.fitting.solver import Iteration, Status
 from faceinv.fitting.uncertainty import surface_std
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from faceinv.detail.record import Detail, Formulation
+    from faceinv.detail.relief_map import ReliefMap
     from faceinv.render.texture import Texture
 
 __all__ = ["CameraSource", "FitResult", "load_result"]
@@ -78,6 +80,8 @@ class FitResult:
         warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
         albedo_field: The amplitude of the albedo field that `model` has beside its own albedo; 0 for none.
         detail: The relief of the skin, where it was asked for; see `with_detail`.
+        face_print: (16, 16, 3) what the photo is known by where it is not there (`faceinv.photo.recognise`); None for a
+            result read from a file that does not tell.
     """
 
     face: Face
@@ -105,6 +109,7 @@ class FitResult:
     camera_source: CameraSource = "weak"
     albedo_field: float = 0.0
     detail: Detail | None = field(default=None, repr=False)
+    face_print: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         width, height = self.image_size
@@ -227,7 +232,7 @@ class FitResult:
         return render_face(self.model, self.face, (height, width), self.shading)
 
     def overlay(self, photo: Any = None) -> Image.Image:
-        """Photo, landmarks, render over photo, shaded geometry and residual side by side.
+        """Photo, landmarks, render over photo, shaded geometry and residual side by side; with detail its geometry too.
 
         Args:
             photo: anything `faceinv.fit` accepts; needed only for a result read from a file.
@@ -252,6 +257,7 @@ class FitResult:
             self.shading,
             vertices=self.vertices,
             albedo=self.vertex_albedo,
+            detail=self.detail,
         )
 
     def export(
@@ -274,6 +280,8 @@ class FitResult:
                 only, and of models with named expression units.
             texture_size: texels along each side of the texture; None for 1024.
 
+        A `.glb` of a result with detail holds a normal map of it.
+
         Raises:
             InputError: for another suffix, texture or size, a folder that cannot be written, a photo texture without a
                 photo, or a rig of a model without named units.
@@ -285,6 +293,8 @@ class FitResult:
                 "a photo texture needs the photo, and this result was read from a file. "
                 "Use result.with_photo(photo) first."
             )
+        found = self.detail is not None and self.detail.status.success
+        relief = self.relief() if found and Path(path).suffix.lower() == ".glb" else None
         export_face(
             self.model,
             self.face,
@@ -295,7 +305,28 @@ class FitResult:
             rig,
             texture_size,
             self.vertices,
+            relief,
         )
+
+    def relief(self, size: int | None = None, *, symmetric: bool = False) -> ReliefMap:
+        """The detail in the texture layout of the model: for other faces, expressions and views
+        (`faceinv.detail.transfer.drape`).
+
+        Args:
+            size: texels along each side of the whole texture; None for one that loses nothing.
+            symmetric: give skin that the photo does not show what the other side of the face has.
+
+        Raises:
+            InputError: for a result without detail.
+        """
+        from faceinv.detail.relief_map import ReliefMap
+
+        if self.detail is None:
+            raise InputError(
+                "this result has no detail. Fit with the setting `detail`, or find it with its photo: "
+                "`faceinv detail RESULT.npz --photo PHOTO`."
+            )
+        return ReliefMap.of(self.model, self.face, self.detail, size, symmetric=symmetric)
 
     def report(self, path: str | Path, *, name: str = "face") -> None:
         """Write a page for a browser, in one file that needs no network: photo and render, the head in 3D with sliders
@@ -365,7 +396,25 @@ class FitResult:
                 f"the photo is {loaded.size[0]} x {loaded.size[1]} px; this result was fitted to one of "
                 f"{self.image_size[0]} x {self.image_size[1]} px. Give the same photo."
             )
-        return dataclasses.replace(self, photo=loaded.pixels)
+        return dataclasses.replace(self, photo=loaded.pixels, face_print=self._known_by())
+
+    def check_photo(self) -> None:
+        """See that the photo is the one that was fitted, and not another of its size: by the print of its face, which
+        files of results hold, or else by the render.
+
+        Raises:
+            InputError: when it is another, or there is none.
+        """
+        from faceinv.fitting.photo_check import check_print, check_render
+
+        if self.photo is None:
+            raise InputError(
+                "this needs the photo, and the result was read from a file. Give the photo: result.with_photo(photo)."
+            )
+        if self.face_print is None:
+            check_render(self.model, self.face, self.photo)
+        else:
+            check_print(self.photo, self.landmarks_target, self.face_print)
 
     def with_detail(
         self,
@@ -429,7 +478,17 @@ class FitResult:
             "image_size": np.array(self.image_size),
             "hessian": self.hessian,
             "warnings": np.array(self.warnings, np.str_),
+            **({} if (known_by := self._known_by()) is None else {"face_print": known_by}),
+            **({} if self.detail is None else detail_fields(self.detail)),
         }
+
+    def _known_by(self) -> NDArray[np.uint8] | None:
+        """The print of the photo that was fitted, which is the first that the result had."""
+        from faceinv.photo.recognise import photo_print
+
+        if self.face_print is None and self.photo is not None:
+            return photo_print(self.photo, self.landmarks_target)
+        return self.face_print
 
 
 def load_result(path: str | Path, model: str | Path | MorphableModel | None = None) -> FitResult:
@@ -499,6 +558,9 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
     if not known or not stored["scale"] > 0 or not 0 <= stored["kappa"] < np.inf:
         raise InputError(f"result '{path}': its status, shading or camera cannot be; the file is damaged.")
     width, height = (int(n) for n in stored["image_size"])
+    known_by = stored.get("face_print")
+    if known_by is not None and (known_by.ndim != 3 or known_by.shape[2] != 3 or known_by.dtype != np.uint8):
+        raise InputError(f"result '{path}': the print of its photo cannot be; the file is damaged.")
     fields: dict[str, Any] = {key: stored[key] for key in arrays}
     fields |= {key: float(stored[key]) for key in _NUMBERS}
     fields |= {key: str(stored[key]) for key in _TEXTS}
@@ -525,6 +587,8 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         warnings=tuple(str(line) for line in stored.get("warnings", ())),
         camera_source=cast("CameraSource", str(stored["camera_source"])),
         albedo_field=float(amplitude),
+        detail=read_detail(path, stored, face.camera, (width, height)),
+        face_print=known_by,
     )
 
 

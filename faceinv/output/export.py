@@ -37,10 +37,10 @@ from faceinv.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.detail.relief_map import ReliefMap
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
-    from faceinv.render.inner_parts import with_painted_mouth
-from faceinv.render.texture import Texture
+    from faceinv.render.texture import Texture
 
 __all__ = ["SUFFIXES", "export_face"]
 
@@ -61,6 +61,8 @@ class _Content:
     texture_size: int | None
     vertices: NDArray[np.float64]
     """(N, 3) mm."""
+    relief: ReliefMap | None
+    """What a normal map is made of."""
 
     @cached_property
     def normals(self) -> NDArray[np.float64]:
@@ -76,6 +78,15 @@ class _Content:
             return with_painted_mouth(self.model, self.face, self.vertices, image)
         return image
 
+    def normal_map(self) -> NDArray[np.uint8] | None:
+        """(S, S, 3) of the surface that the file holds, or None."""
+        from faceinv.output.normal_map import normal_map
+        from faceinv.output.rig import Rig
+
+        if self.relief is None:
+            return None
+        return normal_map(self.relief, self.model, Rig.of(self.model, self.face).base if self.rig else self.vertices)
+
 
 def export_face(
     model: MorphableModel,
@@ -87,6 +98,7 @@ def export_face(
     rig: bool = False,
     texture_size: int | None = None,
     vertices: NDArray[np.float64] | None = None,
+    relief: ReliefMap | None = None,
 ) -> None:
     """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
 
@@ -101,6 +113,7 @@ def export_face(
         rig: whether a GLB holds morph targets and turnable eyes (`faceinv.output.face_glb`).
         texture_size: texels along each side of the texture; None for 1024. A `.ply` has none.
         vertices: (N, 3) mm of the face, where they are known already.
+        relief: fine detail, of which a GLB gets a normal map; other files do without.
 
     Raises:
         InputError: for another suffix or texture, a camera or rig in a file that cannot hold one, a rig of a model
@@ -118,7 +131,7 @@ def export_face(
         raise InputError(f"'{path.name}': only a .glb holds a rig. Export a .glb, or leave the rig out.")
     check_texture(texture, photo)
     surface = face.vertices(model) if vertices is None else vertices
-    content = _Content(model, face, texture, photo, image_size, rig, texture_size, surface)
+    content = _Content(model, face, texture, photo, image_size, rig, texture_size, surface, relief)
     {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](content, path)
 
 
@@ -129,6 +142,7 @@ def _write_glb(content: _Content, path: Path) -> None:
         content.image(),
         content.texture,
         unlit=content.texture == "photo",
+        normal_map=content.normal_map(),
         rig=content.rig,
         image_size=content.image_size,
         vertices=content.vertices,

@@ -1,7 +1,9 @@
-"""One picture to judge a fit by: photo, landmarks, render over photo, shaded geometry and residual side by side."""
+"""One picture to judge a fit by: photo, landmarks, render over photo, shaded geometry (with detail too, where there is
+some) and residual side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,11 +16,12 @@ from faceinv.photo.crop import FaceCrop
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.detail.record import Detail
     from faceinv.engine.records import Normals
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
 
-__all__ = ["PANEL", "draw_overlay"]
+__all__ = ["PANEL", "draw_overlay", "sheet"]
 
 PANEL: Final = 448
 """px, the side of a panel."""
@@ -42,8 +45,9 @@ def draw_overlay(
     panel: int = PANEL,
     vertices: NDArray[np.float64] | None = None,
     albedo: NDArray[np.float64] | None = None,
+    detail: Detail | None = None,
 ) -> Image.Image:
-    """The five panels, each `panel` px square, with a caption under each.
+    """The panels, each `panel` px square, with a caption under each: five, and one more for detail.
 
     Args:
         model: the model.
@@ -55,15 +59,17 @@ def draw_overlay(
         panel: px.
         vertices: (N, 3) mm of the face, where they are known already.
         albedo: (N, 3) of the face, where it is known already.
+        detail: relief of the face, which is shown beside the geometry without.
     """
     crop = FaceCrop.around(given, MARGIN, panel)
-    drawn = draw_panels(model, face, photo, crop, normals, vertices=vertices, albedo=albedo)
+    drawn = draw_panels(model, face, photo, crop, normals, vertices=vertices, albedo=albedo, detail=detail)
     shown = to_picture(drawn.photo)
     panels = [
         ("photo", shown),
         ("landmarks", _landmarks(shown, given, fitted, crop)),
         ("render over photo", to_picture(drawn.over)),
         ("geometry", to_picture(drawn.geometry)),
+        *([] if drawn.relief is None else [("geometry with detail", to_picture(drawn.relief))]),
         (f"residual, sRGB 0 to {RESIDUAL_RANGE:g}", to_picture(_bar(drawn.residual))),
     ]
     return _sheet(panels, panel)
@@ -115,6 +121,11 @@ def _bar(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     picture[top - 2 : top + height + 2, inset - 2 : size - inset + 2] = 1.0
     picture[top : top + height, inset : size - inset] = heat(np.linspace(0.0, 1.0, size - 2 * inset))
     return picture
+
+
+def sheet(panels: Sequence[tuple[str, NDArray[np.floating]]], panel: int = PANEL) -> Image.Image:
+    """Pictures (S, S, 3) in [0, 1] side by side, each `panel` px square, with their captions under them."""
+    return _sheet([(caption, to_picture(values)) for caption, values in panels], panel)
 
 
 def _sheet(panels: list[tuple[str, Image.Image]], panel: int) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,15 +16,17 @@ from faceinv.face.self_shadow import shadows
 from faceinv.photo.color import linear_to_srgb
 from faceinv.photo.crop import FaceCrop
 from faceinv.render.raster import rasterize_triangles
+from faceinv.render.scene import draw_faces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.detail.record import Detail
     from faceinv.engine.records import Normals
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
 
-__all__ = ["HEAT", "MARGIN", "RESIDUAL_RANGE", "Panels", "draw_panels", "heat", "to_picture"]
+__all__ = ["HEAT", "MARGIN", "RESIDUAL_RANGE", "Panels", "clay", "draw_panels", "heat", "to_picture"]
 
 MARGIN: Final = 1.6
 """The side of the crop over that of the landmarks' box."""
@@ -54,6 +56,8 @@ class Panels:
     photo: NDArray[np.float32]
     """Smooth where it is enlarged, plain grey outside of the photo."""
     _drawn: _Drawn
+    _relief: NDArray[np.float32] | None = None
+    """(S, S, 3) as its `clay`, with detail."""
 
     @cached_property
     def over(self) -> NDArray[np.float32]:
@@ -63,8 +67,12 @@ class Panels:
     @cached_property
     def geometry(self) -> NDArray[np.float32]:
         """The whole head in grey, under one light."""
-        rows = np.linspace(0.97, 0.86, len(self.photo), dtype=np.float32)[:, None, None]
-        return _blend(rows, self._drawn.clay, self._drawn.covered)
+        return _blend(_background(len(self.photo)), self._drawn.clay, self._drawn.covered)
+
+    @property
+    def relief(self) -> NDArray[np.float32] | None:
+        """As `geometry`, with detail; None without."""
+        return None if self._relief is None else _blend(_background(len(self.photo)), self._relief, self._drawn.covered)
 
     @cached_property
     def residual(self) -> NDArray[np.float32]:
@@ -85,6 +93,7 @@ def draw_panels(
     finer: int = 2,
     vertices: NDArray[np.float64] | None = None,
     albedo: NDArray[np.float64] | None = None,
+    detail: Detail | None = None,
 ) -> Panels:
     """Draw a face in a crop of its photo.
 
@@ -97,10 +106,12 @@ def draw_panels(
         finer: renders are drawn this much larger, then averaged, which smooths their edges.
         vertices: (N, 3) mm of the face, where they are known already.
         albedo: (N, 3) of the face, where it is known already.
+        detail: relief of the face.
     """
     vertices = face.vertices(model) if vertices is None else vertices
     albedo = face.vertex_albedo(model) if albedo is None else albedo
-    return Panels(_photo(photo, crop), _draw(model, face, crop, normals, finer, vertices, albedo))
+    relief = None if detail is None else _draw_relief(model, face, crop, normals, finer, detail)
+    return Panels(_photo(photo, crop), _draw(model, face, crop, normals, finer, vertices, albedo), relief)
 
 
 @dataclass(frozen=True)
@@ -142,11 +153,45 @@ def _draw(
         directions = np.repeat(triangle_normals(vertices, model.triangles), 3, axis=0)
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
     directions = directions @ face.camera.rotation.T
-    values = np.concatenate([_lit(model, face, albedo, directions, vertex), _clay(directions)], axis=1)
+    values = np.concatenate([_lit(model, face, albedo, directions, vertex), clay(directions)], axis=1)
     out, shares = np.empty((crop.size, crop.size, 6), np.float32), np.empty((crop.size, crop.size, 2), np.float32)
     before_launch()
     average_drawn(triangle, barycentric, corners, values.astype(np.float32), model.face_mask, out, shares)
     return _Drawn(out[..., :3], out[..., 3:], shares[..., 1], shares[..., 0])
+
+
+def _draw_relief(
+    model: MorphableModel, face: Face, crop: FaceCrop, normals: Normals, finer: int, detail: Detail
+) -> NDArray[np.float32]:
+    """(S, S, 3) sRGB: grey matter whose normals are those of each pixel and what detail adds to them."""
+    large = crop.at(finer * crop.size)
+    scene = draw_faces(model, [replace(face, camera=large.camera_to_crop(face.camera))], (large.size,) * 2, normals)[0]
+    bent = _with_relief(scene.normal, detail, large)
+    bent /= np.maximum(np.linalg.norm(bent, axis=2, keepdims=True), 1e-9)
+    colours = np.where(scene.covered[..., None], clay(bent.reshape(-1, 3)).reshape(bent.shape), 0.0)
+    blocks = (crop.size, finer, crop.size, finer)
+    share = scene.covered.reshape(blocks).sum(axis=(1, 3))
+    mean: NDArray[np.float64] = colours.reshape(*blocks, 3).sum(axis=(1, 3)) / np.maximum(share, 1)[..., None]
+    return mean.astype(np.float32)
+
+
+def _with_relief(normals: NDArray[np.float64], detail: Detail, crop: FaceCrop) -> NDArray[np.float64]:
+    """(S, S, 3) normals of a crop and what detail adds to them, which is bilinear between the photo's pixels."""
+    from scipy.ndimage import map_coordinates
+
+    maps, (top, left, *_) = detail.maps, detail.window
+    if not maps.mask.any():
+        return normals.copy()
+    change = np.where(maps.mask[..., None], maps.normals - maps.coarse_normals, np.float32(0))
+    columns, rows = (crop.to_photo(np.stack([np.arange(crop.size)] * 2, axis=1)) - [left, top]).T
+    place = np.meshgrid(rows, columns, indexing="ij")
+    added = [map_coordinates(change[..., k], place, order=1, mode="constant") for k in range(3)]
+    bent: NDArray[np.float64] = normals + np.stack(added, axis=-1)
+    return bent
+
+
+def _background(size: int) -> NDArray[np.float32]:
+    return np.linspace(0.97, 0.86, size, dtype=np.float32)[:, None, None]
 
 
 def _lit(
@@ -164,7 +209,7 @@ def _lit(
     return linear_to_srgb(radiance) if model.albedo_space == "linear" else radiance
 
 
-def _clay(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+def clay(normals: NDArray[np.float64]) -> NDArray[np.float64]:
     """(M, 3) sRGB-encoded: grey matter under a light from the upper left, a faint one from the right, and some from
     everywhere."""
     key = np.array(_KEY_LIGHT) / np.linalg.norm(_KEY_LIGHT)

@@ -129,7 +129,7 @@ def _check_files(jobs: Sequence[Job], output: Path, options: FitOptions) -> None
         InputError: naming the file.
     """
     inputs = [path for job in jobs for path in (job.image, job.landmarks) if path is not None]
-    outputs = [path for job in jobs for path in output_paths(job.folder, job.stem, options.exports).values()]
+    outputs = [path for job in jobs for path in output_paths(job.folder, job.stem, options.kinds).values()]
     refuse_overwriting(inputs, [*outputs, *([output / INDEX] if "report" in options.exports else [])])
     if "landmarks" in options.exports and any(job.folder.absolute() == job.image.parent.absolute() for job in jobs):
         raise InputError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from faceinv.errors import InputError
 from faceinv.files import write_whole
 from faceinv.output.report.templating import is_own_page
+from faceinv.run.detail_outputs import DETAIL_FILES, write_detail_files
 from faceinv.version import library_versions
 
 if TYPE_CHECKING:
@@ -68,16 +69,27 @@ class FitOptions:
     exports: tuple[str, ...] = ()
     """Files on request: keys of `EXPORTS`."""
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those, and the files that a result has where detail was asked for and its photo shows it."""
+        return (*self.exports, *(DETAIL_FILES if self.config.detail else ()))
+
 
 def output_paths(folder: Path, stem: str, exports: Sequence[str] = ()) -> dict[str, Path]:
-    """The files of one result by kind: `npz`, `glb`, `overlay`, `json`, and those on request, before the last."""
+    """The files of one result by kind: `npz`, `glb`, `overlay`, `json`, and before the last those on request and those
+    of detail that are named."""
     *kinds, last = zip(("npz", "glb", "overlay", "json"), SUFFIXES, strict=True)
-    wanted = ((name, EXPORTS[name]) for name in exports)
+    wanted = ((name, {**EXPORTS, **DETAIL_FILES}[name]) for name in exports)
     return {kind: folder / f"{stem}{suffix}" for kind, suffix in (*kinds, *wanted, last)}
 
 
 def write_result(
-    result: FitResult, folder: Path, stem: str, options: FitOptions, extra: dict[str, Any]
+    result: FitResult,
+    folder: Path,
+    stem: str,
+    options: FitOptions,
+    extra: dict[str, Any],
+    kept: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Write all files of a result, each whole or not at all, the JSON last.
 
@@ -87,6 +99,7 @@ def write_result(
         stem: what the files' names begin with.
         options: which files, and what is in them.
         extra: entries put first in the JSON; `image` names the photo.
+        kept: entries of the JSON that stay as `extra` has them, such as of a fit whose course is not known any more.
 
     Returns:
         what the JSON holds.
@@ -101,7 +114,7 @@ def write_result(
     from faceinv.photo.pts import write_pts
 
     paths = output_paths(folder, stem, options.exports)
-    names = {kind: path.name for kind, path in paths.items()}
+    names, earlier = {kind: path.name for kind, path in paths.items()}, read_json(paths["json"])
     result.save(paths["npz"])
     result.export(
         paths["glb"],
@@ -111,7 +124,11 @@ def write_result(
         texture_size=options.texture_size,
     )
     save_image(paths["overlay"], result.overlay())
-    record = {**extra, **record_of(result), "files": names}
+    record = {**extra, **{key: value for key, value in record_of(result).items() if key not in kept}}
+    if result.detail is not None:
+        record["detail"], written = write_detail_files(result, folder, stem)
+        names |= written
+    record["files"] = names
     if "3dface" in paths:
         result.export_parameters(paths["3dface"], "3dface")
     if "landmarks" in paths:
@@ -121,6 +138,11 @@ def write_result(
         write_report(content, paths["report"])
         record["thumbnail"] = thumbnail(content)
     write_json(paths["json"], record)
+    # What an earlier run wrote of detail is of another fit.
+    for kind, suffix in DETAIL_FILES.items():
+        name = f"{stem}{suffix}"
+        if kind not in names and is_record(earlier) and earlier["files"].get(kind) == name:
+            (folder / name).unlink(missing_ok=True)
     return record
 
 
@@ -294,7 +316,8 @@ def check_model(model: MorphableModel, source: str, options: FitOptions) -> None
 
 def clean_leftovers(folder: Path, stem: str) -> None:
     """Remove what a killed run left of unfinished files of one stem."""
-    pattern = re.compile(rf"\.{re.escape(stem)}(_overlay|_3dface)?\.[a-z0-9_]{{8}}\.(npz|glb|png|json|txt|html|pts)")
+    endings = "|".join(Path(suffix).stem for suffix in ("_overlay.png", "_3dface.txt", *DETAIL_FILES.values()))
+    pattern = re.compile(rf"\.{re.escape(stem)}({endings})?\.[a-z0-9_]{{8}}\.(npz|glb|png|ply|json|txt|html|pts)")
     if not folder.is_dir():
         return
     for path in folder.glob(".*"):
