@@ -349,7 +349,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         layout, n = renderer.layout, int(block.x.shape[0])
         zero = block.x * 0.0
         position, normal = ([part for parts in over for part in parts] for over in (local.position, local.normal))
-        poses = []
+        poses: list[Array] = []
         for c in range(3):
             poses += local.camera[c]
             for channel in range(3):

@@ -1,6 +1,6 @@
 """Relief in the texture: how well normals come back from it, and how quickly a face is drawn with another's.
 
-    python benchmarks/relief.py [PHOTO...] [--size 256] [--faces 40]
+    python benchmarks/relief_texture.py [PHOTO...] [--size 256] [--faces 40]
 
 For each photo (the packaged one by default): the face is fitted and its detail found; the detail is baked at each size
 of texture and drawn back in the photo's frame. `r` is the correlation of the changes of normals, drawn back against
