@@ -38,7 +38,7 @@ def draw_wrinkles(rng: np.random.Generator, head: IctHead, place: Array, normals
         relief += _groove(rng, gap, age, 0.3, 0.9) * along * front
         level += rng.uniform(6, 10)
     # Between the brows.
-    for side in (-1, 1):
+    for side in (-1.0, 1.0):
         gap = place[:, 0] - side * rng.uniform(4, 8) - 0.15 * side * (place[:, 1] - brow)
         along = np.exp(-0.5 * ((place[:, 1] - brow + rng.uniform(0, 4)) / rng.uniform(5, 9)) ** 4)
         relief += _groove(rng, gap, age, 0.2, 0.9) * along * front
