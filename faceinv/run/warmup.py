@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_RUN", "compile_kernels", "counted_compiling", "kernels_compiled", "needs_compiling"]
 
 _PACKAGE: Final = "faceinv.backends.numpy_numba"
-_DRAWING: Final = ("averages", "pixels", "raster", "surface")
-"""Modules whose kernels draw the overlay, whichever engine fits."""
-_TEXTURES: Final = ("texels",)
-"""Modules whose kernels make textures, which a fit does without."""
+_SHARED: Final = ("raster",)
+"""Modules whose kernels fits by the `numpy` engine and files of every fit need."""
+_FILES: Final = ("averages", "texels")
+"""Modules whose kernels make overlays and textures, which a fit does without."""
 _DETAIL: Final = ("detail", "detail_kernels", "relief")
 """Modules whose kernels find and draw fine detail, which a fit does without unless it is asked for."""
 _SIDE: Final = 64
@@ -34,18 +34,19 @@ _DETAIL_SIDE: Final = 4 * _SIDE
 
 
 def kernels_compiled() -> bool:
-    """Whether the kernels of the `numpy` engine are in Numba's cache, but for those of textures and of detail.
+    """Whether the kernels of the `numpy` engine are in Numba's cache, but for those of overlays, textures and
+    detail.
 
     A fit with another precision or setting may still compile a kernel or two.
     """
-    return _compiled(tuple(_kernels().keys() - {*_TEXTURES, *_DETAIL}))
+    return _compiled(tuple(_kernels().keys() - {*_FILES, *_DETAIL}))
 
 
 def needs_compiling(fitter: Fitter) -> bool:
     """Whether a fit and its files must wait for kernels; overlays and textures are made by some of the `numpy`
     engine's, whatever engine fits."""
-    fitting = kernels_compiled() if fitter.backend.split(":")[0] == "numpy" else _compiled(_DRAWING)
-    return not (fitting and _compiled(_TEXTURES) and (not fitter.config.detail or _compiled(_detail_of(fitter))))
+    fitting = kernels_compiled() if fitter.backend.split(":")[0] == "numpy" else _compiled(_SHARED)
+    return not (fitting and _compiled(_FILES) and (not fitter.config.detail or _compiled(_detail_of(fitter))))
 
 
 def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> None:
