@@ -22,6 +22,7 @@ from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.files import read_arrays, write_arrays, write_whole
 from faceinv.fitting.extension import extended
+from faceinv.fitting.history import history_arrays, history_of, timings_of
 from faceinv.fitting.solver import Iteration, Status
 from faceinv.fitting.uncertainty import surface_std
 
@@ -69,7 +70,8 @@ class FitResult:
         hessian: (P, P): J^T J at the result in the unknowns of `faceinv.face.layout`, in pixels of the finest crop: the
             inverse of their covariance, as far as the configuration's standard deviations are right. NaN where a file
             of faceinv 0.1 does not tell its unit.
-        history: Every iteration, level after level from coarse to fine; empty for a result read from a file.
+        history: Every iteration, level after level from coarse to fine; empty for a result read from a file of
+            faceinv 0.1.
         timings: Seconds by stage.
         photo: (H, W, 3) RGB, sRGB-encoded in [0, 1]; None for a result read from a file.
         camera_source: What the camera's focal length is known from: `intrinsics`, `focal_length` (given), `exif`,
@@ -365,7 +367,7 @@ class FitResult:
         return dataclasses.replace(self, photo=loaded.pixels)
 
     def save(self, path: str | Path) -> None:
-        """Write everything but the photo and the history to an `.npz`; read it with `faceinv.load_result`.
+        """Write everything but the photo to an `.npz`; read it with `faceinv.load_result`.
 
         Raises:
             InputError: when the suffix is another or the folder cannot be written.
@@ -413,6 +415,7 @@ class FitResult:
             "image_size": np.array(self.image_size),
             "hessian": self.hessian,
             "warnings": np.array(self.warnings, np.str_),
+            **history_arrays(self.history, self.timings),
         }
 
 
@@ -509,6 +512,8 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         warnings=tuple(str(line) for line in stored.get("warnings", ())),
         camera_source=cast("CameraSource", str(stored["camera_source"])),
         albedo_field=float(amplitude),
+        history=history_of(stored),
+        timings=timings_of(stored),
     )
 
 

@@ -103,8 +103,8 @@ def thumbnail(content: ReportContent, size: int = 96) -> str:
 
 
 def _panels(content: ReportContent, photo: NDArray[np.float32], crop: FaceCrop) -> Panels:
-    known = {"vertices": content.vertices, "albedo": content.albedo}
-    return draw_panels(content.model, content.face, photo, crop, content.shading, **known)
+    model, face = content.model, content.face
+    return draw_panels(model, face, photo, crop, content.shading, vertices=content.vertices, albedo=content.albedo)
 
 
 def _jpeg(picture: Image.Image, quality: int = _QUALITY) -> str:
