@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["private_temporary_folder", "read_arrays", "refuse_url", "write_arrays", "write_whole"]
 
-_ZIP64: Final = 2**31
-"""Larger entries have sizes of 64 bits."""
 _URL = re.compile(r"(https?|ftp|s3|gs|file):/|data:[\w.+-]*[/;,]", re.IGNORECASE)
 
 
@@ -59,14 +58,14 @@ def write_arrays(stream: IO[bytes], arrays: Mapping[str, Any]) -> None:
 
     The same arrays give the same bytes. Objects, which would be pickled, are refused with a ValueError.
     """
-    with zipfile.ZipFile(stream, "w", compresslevel=1) as archive:
+    with zipfile.ZipFile(stream, "w") as archive:
         for name, value in arrays.items():
-            array = np.asanyarray(value)
+            array, content = np.asanyarray(value), io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
             kind = zipfile.ZIP_DEFLATED if array.dtype.kind in "iub" else zipfile.ZIP_STORED
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            entry.compress_type, entry.external_attr = kind, 0o600 << 16
-            with archive.open(entry, "w", force_zip64=array.nbytes > _ZIP64) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy")  # of no date, so that the same arrays give the same bytes
+            entry.external_attr = 0o600 << 16
+            archive.writestr(entry, content.getbuffer(), kind, compresslevel=1)
 
 
 def refuse_url(path: str | os.PathLike[str], what: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, bad: str) -> None:
 
 
 def test_arrays_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    arrays = {
+    arrays: dict[str, Any] = {
         "floats": np.linspace(0, 1, 12).reshape(3, 4),
         "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         "numbers": np.zeros((300, 3), np.int32),

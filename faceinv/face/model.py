@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from faceinv.errors import ModelError
-from faceinv.face.arrays import all_finite
+from faceinv.face.arrays import all_finite, combined
 from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.landmarks68 import JAW_COUNT, LANDMARK_COUNT
 from faceinv.face.self_shadow import MOMENT_COUNT
@@ -214,9 +214,9 @@ class MorphableModel:
         """The surface (N, 3) in mm, float64, for whitened coefficients (Ki,) and (Ke,); none means zeros."""
         surface = self.mean.astype(np.float64)
         if identity is not None:
-            surface += self.identity_basis @ np.asarray(identity, np.float64)
+            surface += combined(self.identity_basis, identity)
         if expression is not None:
-            surface += self.expression_basis @ np.asarray(expression, np.float64)
+            surface += combined(self.expression_basis, expression)
         return surface
 
     def part(self, *names: str) -> NDArray[np.bool_]:

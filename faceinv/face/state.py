@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinv.errors import InputError
+from faceinv.face.arrays import combined
 from faceinv.face.camera import Camera
 from faceinv.face.lighting import pack_lighting
 
@@ -81,5 +82,4 @@ class Face:
 
     def vertex_albedo(self, model: MorphableModel) -> NDArray[np.float64]:
         """(N, 3) reflectance in the model's albedo space, not clipped."""
-        vertex_albedo: NDArray[np.float64] = model.mean_albedo + model.albedo_basis @ self.albedo
-        return vertex_albedo
+        return model.mean_albedo + combined(model.albedo_basis, self.albedo)
