@@ -18,9 +18,10 @@ from faceinv.errors import InputError
 from faceinv.face.camera import Camera
 from faceinv.face.formats import load_model
 from faceinv.face.state import Face
+from faceinv.fitting.config import FitConfig
 from faceinv.fitting.result import FitResult
 from faceinv.output.parameters_3dface import write_3dface
-from faceinv.run.outputs import clean_leftovers, write_result
+from faceinv.run.outputs import FitOptions, clean_leftovers, write_result
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,8 @@ def test_files_on_request_stand_in_the_record(basel: Path, tmp_path: Path, monke
     result = dataclasses.replace(quick_fit(), model=model, model_source=str(basel), face=face)
     for slow in ("save", "export", "overlay"):
         monkeypatch.setattr(FitResult, slow, lambda *_, **__: Image.new("RGB", (4, 4)))
-    record = write_result(result, tmp_path, "a", "albedo", {}, exports=("3dface",))
+    options = FitOptions(str(basel), "numpy", FitConfig(), "albedo", exports=("3dface",))
+    record = write_result(result, tmp_path, "a", options, {})
     assert list(record["files"]) == ["npz", "glb", "overlay", "3dface", "json"]
     assert (tmp_path / record["files"]["3dface"]).read_text().count("\n") == 179
     with pytest.raises(InputError, match="expected '3dface'"):
