@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_RUN", "compile_kernels", "counted_compiling", "kernels_compiled", "needs_compiling"]
 
 _PACKAGE: Final = "faceinv.backends.numpy_numba"
-_DRAWING: Final = ("averages", "pixels", "raster", "surface")
-"""Modules whose kernels draw the overlay, whichever engine fits."""
-_TEXTURES: Final = ("texels",)
-"""Modules whose kernels make textures, which a fit does without."""
+_SHARED: Final = ("raster",)
+"""Modules whose kernels fits by the `numpy` engine and files of every fit need."""
+_FILES: Final = ("averages", "texels")
+"""Modules whose kernels make overlays and textures, which a fit does without."""
 _SIDE: Final = 64
 """Pixels of the picture that kernels are compiled with."""
 
 
 def kernels_compiled() -> bool:
-    """Whether the kernels of the `numpy` engine are in Numba's cache, but for those of textures.
+    """Whether the kernels of the `numpy` engine are in Numba's cache, but for those of overlays and textures.
 
     A fit with another precision or setting may still compile a kernel or two.
     """
-    return _compiled(tuple(_kernels().keys() - _TEXTURES))
+    return _compiled(tuple(_kernels().keys() - _FILES))
 
 
 def needs_compiling(fitter: Fitter) -> bool:
     """Whether a fit and its files must wait for kernels; overlays and textures are made by some of the `numpy`
     engine's, whatever engine fits."""
-    fitting = kernels_compiled() if fitter.backend.split(":")[0] == "numpy" else _compiled(_DRAWING)
-    return not (fitting and _compiled(_TEXTURES))
+    fitting = kernels_compiled() if fitter.backend.split(":")[0] == "numpy" else _compiled(_SHARED)
+    return not (fitting and _compiled(_FILES))
 
 
 def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> None:
