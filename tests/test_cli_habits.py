@@ -193,7 +193,7 @@ def test_view_makes_a_page_once_and_opens_it(saved: Path, opened: list[str]) -> 
     text = page.read_text(encoding="utf-8")
     assert "<title>sample.jpg - faceinv</title>" in text
     assert 'id="picture-photo"' in text
-    assert ">light</th>" in text
+    assert ">64 px</text>" in text  # the steps are in the file
     made = page.stat().st_mtime_ns
     for name in (saved.with_suffix(""), saved.with_suffix(".json"), page):
         assert invoke("view", name, "--no-browser").status == 0

@@ -23,6 +23,7 @@ HEAVY = (
     "typer",
     "rich",
     "h5py",
+    "jinja2",
 )
 
 

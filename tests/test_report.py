@@ -187,6 +187,7 @@ def test_a_notebook_shows_the_report_in_a_frame() -> None:
 def test_three_js_comes_alone_with_its_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     text = three_js()
     assert "WebGLRenderer" in text
+    assert int(re.findall(r'const e="(\d+)"', text)[0]) >= 140
     assert "</script" not in text
     assert "TrackballControls" not in text
     assert "Permission is hereby granted" in NOTICE

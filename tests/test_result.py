@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from quick import sample
+from quick import quick_fit, sample
 from small import few_modes
 
 from faceinv import FitResult, InputError, ModelError, Status, load_result
@@ -20,6 +20,7 @@ from faceinv.face.camera import Camera
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient
 from faceinv.face.state import Face
+from faceinv.fitting.history import history_arrays, history_of, timings_of
 from faceinv.fitting.uncertainty import surface_std
 from faceinv.photo.color import srgb_to_linear
 from faceinv.photo.read import load_image
@@ -116,7 +117,7 @@ def test_a_result_comes_back_bit_for_bit(face: FitResult, saved: Path) -> None:
     again = load_result(saved, model=few_modes())
     for field in dataclasses.fields(FitResult):
         ours, theirs = getattr(face, field.name), getattr(again, field.name)
-        if field.name in ("history", "timings", "photo"):
+        if field.name == "photo":
             assert not theirs
         elif field.name == "face_print":
             assert ours is None
@@ -134,6 +135,34 @@ def test_a_result_comes_back_bit_for_bit(face: FitResult, saved: Path) -> None:
         assert np.array_equal(getattr(face, name), getattr(again, name)), name
     assert np.array_equal(face.render(), again.render())
     assert np.array_equal(face.vertex_std(), again.vertex_std())
+
+
+def test_steps_and_times_come_back(tmp_path: Path) -> None:
+    fitted = quick_fit()
+    fitted.save(tmp_path / "a.npz")
+    again = load_result(tmp_path / "a.npz")
+    assert again.history == fitted.history
+    assert again.timings == fitted.timings
+    assert history_of(history_arrays((), {})) == ()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"history": np.zeros((2, 3))},
+        {"history": np.full((4, 10), np.nan)},
+        {"history_terms": np.zeros(3)},
+        {"history_term_names": np.zeros((), np.str_)},
+        {"timings": np.zeros(99)},
+        {"timings": np.zeros(0, np.int64), "timing_names": np.zeros(0, np.str_)},
+    ],
+)
+def test_steps_that_cannot_be_are_left_out(damage: dict[str, NDArray[Any]]) -> None:
+    stored = {**history_arrays(quick_fit().history, quick_fit().timings), **damage}
+    if "timings" in damage:
+        assert timings_of(stored) == {}
+    else:
+        assert history_of(stored) == ()
 
 
 def test_a_fit_comes_back_with_its_model(sample_fit: FitResult, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def report_content(
         photo=result.photo,
         given=result.landmarks_target,
         fitted=result.landmarks2d,
-        deviation=result.vertex_std() if np.isfinite(result.hessian).all() else None,
+        find_deviation=result.vertex_std if np.isfinite(result.hessian).all() else None,
         message=result.status.value,
         success=result.status.success,
         warnings=result.warnings,

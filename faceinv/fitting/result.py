@@ -23,6 +23,7 @@ from faceinv.face.state import Face
 from faceinv.files import read_arrays, write_arrays, write_whole
 from faceinv.fitting.detail_file import detail_fields, read_detail
 from faceinv.fitting.extension import extended
+from faceinv.fitting.history import history_arrays, history_of, timings_of
 from faceinv.fitting.solver import Iteration, Status
 from faceinv.fitting.uncertainty import surface_std
 
@@ -72,7 +73,8 @@ class FitResult:
         hessian: (P, P): J^T J at the result in the unknowns of `faceinv.face.layout`, in pixels of the finest crop: the
             inverse of their covariance, as far as the configuration's standard deviations are right. NaN where a file
             of faceinv 0.1 does not tell its unit.
-        history: Every iteration, level after level from coarse to fine; empty for a result read from a file.
+        history: Every iteration, level after level from coarse to fine; empty for a result read from a file of
+            faceinv 0.1.
         timings: Seconds by stage.
         photo: (H, W, 3) RGB, sRGB-encoded in [0, 1]; None for a result read from a file.
         camera_source: What the camera's focal length is known from: `intrinsics`, `focal_length` (given), `exif`,
@@ -430,7 +432,7 @@ class FitResult:
         return refine_detail(self, photo, mask=mask, formulation=formulation, backend=backend)
 
     def save(self, path: str | Path) -> None:
-        """Write everything but the photo and the history to an `.npz`; read it with `faceinv.load_result`.
+        """Write everything but the photo to an `.npz`; read it with `faceinv.load_result`.
 
         Raises:
             InputError: when the suffix is another or the folder cannot be written.
@@ -480,6 +482,7 @@ class FitResult:
             "warnings": np.array(self.warnings, np.str_),
             **({} if (known_by := self._known_by()) is None else {"face_print": known_by}),
             **({} if self.detail is None else detail_fields(self.detail)),
+            **history_arrays(self.history, self.timings),
         }
 
     def _known_by(self) -> NDArray[np.uint8] | None:
@@ -589,6 +592,8 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         albedo_field=float(amplitude),
         detail=read_detail(path, stored, face.camera, (width, height)),
         face_print=known_by,
+        history=history_of(stored),
+        timings=timings_of(stored),
     )
 
 

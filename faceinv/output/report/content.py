@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,8 +53,8 @@ class ReportContent:
     """(68, 2) px: the landmarks that were given or detected."""
     fitted: NDArray[np.float64]
     """(68, 2) px: the model's landmarks."""
-    deviation: NDArray[np.float64] | None
-    """(N,) mm along the normals; None where it is not known."""
+    find_deviation: Callable[[], NDArray[np.float64]] | None
+    """Gives (N,) mm along the normals, beside other work, for it takes a while; None where it is not known."""
     message: str
     """Why the fit stopped, a sentence."""
     success: bool

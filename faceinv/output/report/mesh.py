@@ -123,7 +123,8 @@ def _model_arrays(model: MorphableModel) -> ModelArrays:
 
 def face_arrays(content: ReportContent) -> FaceArrays:
     """A face's own part of a page."""
-    model, face, deviation = content.model, content.face, content.deviation
+    model, face = content.model, content.face
+    deviation = None if content.find_deviation is None else content.find_deviation()
     shared = model_arrays(model)
     values, units = _units(model, face, shared)
     # What units do not say of the expression, and the fit does, is part of the face at rest.

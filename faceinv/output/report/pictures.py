@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from faceinv.face.landmarks68 import CURVES
-from faceinv.output.panels import MARGIN, RESIDUAL_RANGE, draw_panels, to_picture
+from faceinv.output.panels import MARGIN, RESIDUAL_RANGE, Panels, draw_panels, to_picture
 from faceinv.photo.crop import FaceCrop
 from faceinv.render.texture import texture_image
 
@@ -59,7 +59,7 @@ def draw_pictures(content: ReportContent) -> list[Picture]:
     """The photo first; empty where there is none."""
     if content.photo is None:
         return []
-    drawn = draw_panels(content.model, content.face, content.photo, photo_crop(content), content.shading, finer=1)
+    drawn = _panels(content, content.photo, photo_crop(content))
     ends = f"from none (dark) to {RESIDUAL_RANGE:g} of the range of sRGB (pale)"
     rows = (
         ("photo", "Photo", "The photo, cropped to the face.", drawn.photo),
@@ -97,10 +97,14 @@ def thumbnail(content: ReportContent, size: int = 96) -> str:
     """Photo and render side by side, small, as a URL with the picture inside; empty where there is no photo."""
     if content.photo is None:
         return ""
-    crop = photo_crop(content).at(size)
-    drawn = draw_panels(content.model, content.face, content.photo, crop, content.shading)
-    both: NDArray[np.float64] = np.concatenate([drawn.photo, drawn.over], axis=1)
+    drawn = _panels(content, content.photo, photo_crop(content).at(size))
+    both: NDArray[np.float32] = np.concatenate([drawn.photo, drawn.over], axis=1)
     return _jpeg(to_picture(both), quality=75)
+
+
+def _panels(content: ReportContent, photo: NDArray[np.float32], crop: FaceCrop) -> Panels:
+    model, face = content.model, content.face
+    return draw_panels(model, face, photo, crop, content.shading, vertices=content.vertices, albedo=content.albedo)
 
 
 def _jpeg(picture: Image.Image, quality: int = _QUALITY) -> str:

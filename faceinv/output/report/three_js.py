@@ -56,6 +56,6 @@ def three_js() -> str:
     if found is None:
         raise FaceinvError(
             "the 3D view of a report is drawn by three.js from trimesh's viewer, which the trimesh that is installed "
-            "does not hold as expected. Install trimesh 5.2."
+            "does not hold as expected. Install trimesh 4.11 or newer; 5.2 is known to work."
         )
     return found[1]
