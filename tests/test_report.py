@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from quick import quick_fit
+from rough_face import bumps, detail_of
 from toy_head import model_of, toy
 
 from faceinv.errors import FaceinvError, InputError
@@ -114,6 +115,18 @@ def test_all_is_said(page: str) -> None:
         assert html.escape(text).replace("&#x27;", "&#39;") in page
     assert page.count("<tr><td>") == len(result.history)
     assert all(f">{name}</th>" in page for name in result.timings)
+
+
+def test_detail_is_one_of_the_pictures() -> None:
+    result = quick_fit()
+    width, height = result.image_size
+    relief = bumps((height + 1, width + 1), 1.0, 12.0)
+    refined = dataclasses.replace(result, detail=detail_of(result.model, result.face, (height, width), relief))
+    plain, more = (pictures.draw_pictures(report_content(each, "a.jpg")) for each in (result, refined))
+    assert [picture.key for picture in more] == ["photo", "render", "geometry", "relief", "residual"]
+    assert [picture.key for picture in plain] == ["photo", "render", "geometry", "residual"]
+    assert more[3].url != more[2].url == plain[2].url
+    assert 'value="relief"' in report_page(report_content(refined, "a.jpg"))
 
 
 def test_warnings_stand_in_a_page() -> None:

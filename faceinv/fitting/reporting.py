@@ -67,6 +67,7 @@ def report_content(
         seconds=timings,
         versions=library_versions(result.backend) if versions is None else versions,
         files=dict(files or {}),
+        detail=result.detail,
     )
 
 

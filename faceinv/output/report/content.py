@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from faceinv.detail.record import Detail
     from faceinv.engine.records import Normals
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
@@ -68,3 +69,5 @@ class ReportContent:
     """Of faceinv, Python and libraries."""
     files: Mapping[str, str] = field(default_factory=dict)
     """What lies beside the page: names of files by what they are."""
+    detail: Detail | None = None
+    """Relief of the face, of which a picture is shown."""

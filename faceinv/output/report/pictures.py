@@ -61,7 +61,7 @@ def draw_pictures(content: ReportContent) -> list[Picture]:
         return []
     drawn = _panels(content, content.photo, photo_crop(content))
     ends = f"from none (dark) to {RESIDUAL_RANGE:g} of the range of sRGB (pale)"
-    rows = (
+    rows = [
         ("photo", "Photo", "The photo, cropped to the face.", drawn.photo),
         ("render", "Render", "The fitted face under the fitted light, drawn over the photo.", drawn.over),
         (
@@ -71,7 +71,10 @@ def draw_pictures(content: ReportContent) -> list[Picture]:
             drawn.geometry,
         ),
         ("residual", "Residual", f"The difference between render and photo as a heat map, {ends}.", drawn.residual),
-    )
+    ]
+    if drawn.relief is not None:
+        shown = "The fitted head in plain grey, with the wrinkles and folds that were found from shading."
+        rows.insert(3, ("relief", "Detail", shown, drawn.relief))
     return [Picture(key, name, text, _jpeg(to_picture(pixels))) for key, name, text, pixels in rows]
 
 
@@ -103,8 +106,16 @@ def thumbnail(content: ReportContent, size: int = 96) -> str:
 
 
 def _panels(content: ReportContent, photo: NDArray[np.float32], crop: FaceCrop) -> Panels:
-    model, face = content.model, content.face
-    return draw_panels(model, face, photo, crop, content.shading, vertices=content.vertices, albedo=content.albedo)
+    return draw_panels(
+        content.model,
+        content.face,
+        photo,
+        crop,
+        content.shading,
+        vertices=content.vertices,
+        albedo=content.albedo,
+        detail=content.detail,
+    )
 
 
 def _jpeg(picture: Image.Image, quality: int = _QUALITY) -> str:
