@@ -1,0 +1,163 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="untyped-decorator"
+"""Kernels: light on vertices, and the picture out of what its samples show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from faceinv.backends.numpy_numba.kernel import kernel
+
+__all__ = ["COLUMNS", "compose", "ground", "light_vertices"]
+
+COLUMNS = 22
+"""Of the table of vertices that `compose` mixes: places (here, mirrored, in the band of hair), trust in each, opacity,
+gains of each, and the colour for the rest."""
+
+
+@kernel
+def light_vertices(normals, rotation, gamma, shade, moments, floor, out):
+    """out (N, 3): `generate.light.soft_light` of normals (N, 3) in model space; `shade` (10, 3) is what unit moments
+    take from the light, moments may be (0, 10)."""
+    c0, c1, c2, c3, c4 = 0.28209479177387814, 0.4886025119029199, 1.0925484305920792, 0.31539156525252005, 0.5462742152960396
+    for i in range(normals.shape[0]):
+        a, b, c = normals[i, 0], normals[i, 1], normals[i, 2]
+        x = rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2] * c
+        y = rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2] * c
+        z = rotation[2, 0] * a + rotation[2, 1] * b + rotation[2, 2] * c
+        for k in range(3):
+            lit = c0 * gamma[0, k] + c1 * (y * gamma[1, k] + z * gamma[2, k] + x * gamma[3, k])
+            lit += c2 * (x * y * gamma[4, k] + y * z * gamma[5, k] + x * z * gamma[7, k])
+            lit += c3 * (3 * z * z - 1) * gamma[6, k] + c4 * (x * x - y * y) * gamma[8, k]
+            if moments.shape[0]:
+                for j in range(10):
+                    lit -= moments[i, j] * shade[j, k]
+            low = floor[k]
+            if lit > 2 * low:
+                out[i, k] = lit
+            else:
+                out[i, k] = low + low * np.exp(lit / low - 2)
+
+
+@kernel
+def _bilinear(image, x, y, out):
+    """out (C,): image (H, W, C) at x, y px, its edge going on outside."""
+    x = min(max(x, 0.0), image.shape[1] - 1.001)
+    y = min(max(y, 0.0), image.shape[0] - 1.001)
+    i, j = int(x), int(y)
+    p, q = np.float32(x - i), np.float32(y - j)
+    for c in range(out.shape[0]):
+        upper = image[j, i, c] + p * (image[j, i + 1, c] - image[j, i, c])
+        lower = image[j + 1, i, c] + p * (image[j + 1, i + 1, c] - image[j + 1, i, c])
+        out[c] = upper + q * (lower - upper)
+
+
+@kernel
+def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, gain_near, gain_far, out):
+    """out (H, W, 3): what lies behind the head.
+
+    A pixel's place from the pivot `centre` (2,) is turned back by `turn`, its radius replaced by that of the source
+    (`polar.source_radii` (R, A), between `outline` (A,) mm and `reach` mm), and looked up in `image` at
+    `place + zoom * mm`. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
+    """
+    rings, angles = radii.shape
+    colour = np.empty(3, np.float32)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    for py in range(out.shape[0]):
+        for px in range(out.shape[1]):
+            dx, dy = (px - centre[0]) / px_per_mm, (py - centre[1]) / px_per_mm
+            x, y = cosine * dx + sine * dy, cosine * dy - sine * dx
+            radius = np.sqrt(x * x + y * y)
+            angle = np.arctan2(y, x) * (angles / (2 * np.pi))
+            if angle < 0:
+                angle += angles
+            a0 = int(angle) % angles
+            pa = angle - int(angle)
+            a1 = (a0 + 1) % angles
+            edge = (1 - pa) * outline[a0] + pa * outline[a1]
+            share = (radius - edge) / (reach - edge)
+            source = radius
+            if share < 0:
+                first = (1 - pa) * radii[0, a0] + pa * radii[0, a1]
+                source = radius * (edge + first) / max(edge, 1.0)
+            elif share < 1:
+                ring = share * (rings - 1)
+                r0 = min(int(ring), rings - 2)
+                pr = ring - r0
+                low = (1 - pa) * radii[r0, a0] + pa * radii[r0, a1]
+                high = (1 - pa) * radii[r0 + 1, a0] + pa * radii[r0 + 1, a1]
+                source = radius + (1 - pr) * low + pr * high
+            scale = source / max(radius, 1e-6)
+            _bilinear(image, place[0] + zoom * x * scale, place[1] + zoom * y * scale, colour)
+            near = min(max(1 - (radius - edge) / 60.0, 0.0), 1.0)
+            for c in range(3):
+                gain = (1 - pa) * gain_near[a0, c] + pa * gain_near[a1, c]
+                out[py, px, c] = colour[c] * (near * gain + (1 - near) * gain_far[c])
+
+
+@kernel
+def compose(triangle, barycentric, triangles, table, photo, thin, behind, samples, out, cover):
+    """out (H, W, 3) float32: means of samples by samples sub-pixels of the head over `behind` (H, W, 3); cover (H, W):
+    the head's share.
+
+    triangle (H s, W s) and barycentric are what the sub-pixels show of `triangles`; `table` is (N, COLUMNS); `photo`
+    (S, S, 4) linear RGB and whether it is of the person; `thin` from 0 to 1 how far hair lets through what is behind.
+    """
+    here, there, band = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
+    value = np.empty(COLUMNS)
+    share = 1.0 / (samples * samples)
+    for py in range(out.shape[0]):
+        for px in range(out.shape[1]):
+            r = g = b = total = 0.0
+            for sy in range(samples):
+                for sx in range(samples):
+                    t = triangle[py * samples + sy, px * samples + sx]
+                    if t < 0:
+                        continue
+                    w0 = barycentric[py * samples + sy, px * samples + sx, 0]
+                    w1 = barycentric[py * samples + sy, px * samples + sx, 1]
+                    w2 = barycentric[py * samples + sy, px * samples + sx, 2]
+                    i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+                    for k in range(COLUMNS):
+                        value[k] = w0 * table[i0, k] + w1 * table[i1, k] + w2 * table[i2, k]
+                    trust, mirrored, hairy, opaque = value[6], value[7], value[8], value[9]
+                    if trust > 1e-3:
+                        _bilinear(photo, value[0], value[1], here)
+                        person = here[3]
+                        opaque *= 1 - thin * trust * (1 - person)
+                    else:
+                        trust = 0.0
+                    rest = 1 - trust
+                    hair = rest * hairy
+                    if hair > 1e-3:
+                        _bilinear(photo, value[4], value[5], band)
+                        rest -= hair
+                    else:
+                        hair = 0.0
+                    other = rest * mirrored
+                    if other > 1e-3:
+                        _bilinear(photo, value[2], value[3], there)
+                        rest -= other
+                    else:
+                        other = 0.0
+                    red, green, blue = rest * value[19], rest * value[20], rest * value[21]
+                    if trust > 0:
+                        red += trust * here[0] * value[10]
+                        green += trust * here[1] * value[11]
+                        blue += trust * here[2] * value[12]
+                    if other > 0:
+                        red += other * there[0] * value[13]
+                        green += other * there[1] * value[14]
+                        blue += other * there[2] * value[15]
+                    if hair > 0:
+                        red += hair * band[0] * value[16]
+                        green += hair * band[1] * value[17]
+                        blue += hair * band[2] * value[18]
+                    r += opaque * red
+                    g += opaque * green
+                    b += opaque * blue
+                    total += opaque
+            left = 1 - share * total
+            out[py, px, 0] = share * r + left * behind[py, px, 0]
+            out[py, px, 1] = share * g + left * behind[py, px, 1]
+            out[py, px, 2] = share * b + left * behind[py, px, 2]
+            cover[py, px] = share * total

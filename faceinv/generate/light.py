@@ -1,0 +1,45 @@
+"""How lit a surface is, for pictures that are lit anew: always above zero, so that ratios of light exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from faceinv.face.lighting import SH_CONSTANTS, sh_basis
+from faceinv.face.self_shadow import shadow_matrix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["RATIO_LIMITS", "soft_light"]
+
+_FLOOR: Final = 0.15
+"""Of the constant light. Second-order harmonics fall to zero and below where a light would leave a surface dark."""
+RATIO_LIMITS: Final = (0.15, 4.0)
+"""A photo's pixel is made darker or brighter by these factors at most: beyond, noise and what is burnt in show."""
+
+
+def soft_light(
+    normals: NDArray[np.floating],
+    gamma: NDArray[np.float64],
+    moments: NDArray[np.floating] | None = None,
+    rotation: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """(N, 3) light on normals (N, 3), camera frame, under gamma (9, 3): `gamma . (Y(n) - shadow)`, but where that is
+    low it goes on falling ever more slowly and stays above zero.
+
+    Args:
+        normals: unit, camera frame.
+        gamma: spherical-harmonics lighting.
+        moments: (N, 10) of the light that is blocked (`faceinv.face.self_shadow`), or None.
+        rotation: (3, 3) model to camera, for moments.
+    """
+    light = sh_basis(normals) @ gamma
+    if moments is not None and rotation is not None:
+        light -= np.asarray(moments, np.float64) @ (shadow_matrix(rotation) @ gamma)
+    low = np.maximum(_FLOOR * gamma[0] * SH_CONSTANTS[0], 1e-4)
+    result: NDArray[np.float64] = low + np.where(
+        light > 2 * low, light - low, low * np.exp(np.minimum(light / low - 2, 0.0))
+    )
+    return result

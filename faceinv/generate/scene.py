@@ -1,0 +1,253 @@
+"""What is made once for a photo: its head with hair, what the photo tells of it, and what lies behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, label, map_coordinates
+
+from faceinv.engine.records import EngineSettings
+from faceinv.engine.registry import build_engine
+from faceinv.errors import InputError
+from faceinv.face.mesh import vertex_normals
+from faceinv.generate.canvas import Canvas, canvas_of, filled
+from faceinv.generate.hair import HairBand, band_places, hair_band, lifted, thickness
+from faceinv.generate.polar import ANGLES, angle_grid, first_exit
+from faceinv.generate.regions import Regions, ramp, regions_of
+from faceinv.generate.surface import DepthMap, Seen, depth_map, seen_by
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.engine.interface import Engine
+    from faceinv.face.model import MorphableModel
+    from faceinv.fitting.result import FitResult
+
+__all__ = ["GROUND_REACH", "Scene"]
+
+GROUND_REACH: Final = 330.0
+"""mm from the pivot: the ground that moves with the head, and that is kept of a photo."""
+_HEAD_REACH: Final = 190.0
+_MAP_PX_PER_MM: Final = 1.25
+_HOLE_RIM: Final = 2.5
+"""mm around the head from which the ground takes nothing: edges of photos are soft."""
+_OPEN_MM: Final = 5.0
+"""Between the inner lips: a fit of closed lips may leave 4 mm, a smile that shows teeth has 6 or more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One photo and its fit, ready to be drawn otherwise; some 30 MB.
+
+    Make one with `Scene.of`.
+    """
+
+    result: FitResult
+    regions: Regions
+    drawn: MorphableModel
+    """The person with hair: identity, albedo and the scalp's lift are part of its mean; expression is left."""
+    kept: NDArray[np.int64]
+    """(T',) the model's triangle for each one of `drawn`."""
+    lift: NDArray[np.float64]
+    """(N, 3) mm: by how much hair lifts the model's vertices."""
+    engine: Engine
+    """Of `drawn`."""
+    head: Canvas
+    seen: Seen
+    mirrored: NDArray[np.float64]
+    """(N,) trust in the other side of the face."""
+    band_xy: NDArray[np.float64]
+    """(N, 2) px of `head`: hair for what the photo does not show."""
+    band_sure: NDArray[np.float64]
+    """(N,)."""
+    ground: NDArray[np.float32]
+    """(S, S, 3) linear RGB: the photo, continued where the head was and beyond its edges."""
+    ground_place: NDArray[np.float64]
+    """(2,) px of `ground`: the pivot."""
+    ground_px_per_mm: float
+    outline: NDArray[np.float64]
+    """(ANGLES,) mm from the pivot: the head with hair in the photo."""
+    rim_normals: NDArray[np.float64]
+    """(ANGLES, 3) camera frame: of the head at its outline."""
+    mouth_open: bool
+
+    @classmethod
+    def of(
+        cls,
+        result: FitResult,
+        px_per_mm: float = 1.0,
+        backend: str = "numpy",
+        matte: NDArray[np.float32] | None = None,
+    ) -> Scene:
+        """Prepare a fitted photo.
+
+        Args:
+            result: with its photo (`FitResult.with_photo`).
+            px_per_mm: of the pictures that will be drawn; the photo is kept about this fine.
+            backend: the engine that draws.
+            matte: (H, W) from 0, the ground, to 1, a person; None to find it.
+
+        Raises:
+            InputError: for a result without its photo.
+        """
+        if result.photo is None:
+            raise InputError(
+                "variants need the photo, and this result was read from a file. Use result.with_photo(photo) first."
+            )
+        if matte is None:
+            from faceinv.photo.matte import person_matte
+
+            matte = person_matte(result.photo)
+        model, face = result.model, result.face
+        regions = regions_of(model)
+        camera, unit = face.camera, regions.unit
+        vertices = face.vertices(model)
+        at = camera.project(regions.pivot[None])[0, :2]
+        photo_px_per_mm = float(camera.scale) * float(camera.magnification(regions.pivot[None])[0])
+        zoom = 1.5 * px_per_mm / photo_px_per_mm
+        head = canvas_of(result.photo, matte, at, _HEAD_REACH * unit * photo_px_per_mm, zoom)
+        around = canvas_of(result.photo, matte, at, GROUND_REACH * unit * photo_px_per_mm, zoom)
+        triangles = np.ascontiguousarray(model.triangles[regions.drawn])
+        kept = np.flatnonzero(regions.drawn)
+
+        def drawn_depths(surface: NDArray[np.float64]) -> DepthMap:
+            return depth_map(camera, surface, triangles, regions.pivot, _MAP_PX_PER_MM / unit, _HEAD_REACH * unit)
+
+        bald = drawn_depths(vertices)
+        person = _person(bald, triangles, regions, around, photo_px_per_mm)
+        solid = bald.of(triangles, regions.opacity) > 0.5
+        thick = thickness(first_exit(solid, bald.centre, bald.px_per_mm), person, bald.centre, bald.px_per_mm)
+        lift = lifted(vertices, regions, camera.rotation, thick)
+        haired = vertices + lift
+        depths = drawn_depths(haired)
+        solid = depths.of(triangles, regions.opacity) > 0.5
+        outline = first_exit(solid, depths.centre, depths.px_per_mm)
+        landmarks = result.landmarks3d
+        mouth_open = float(np.linalg.norm(landmarks[62] - landmarks[66])) > _OPEN_MM * unit
+        albedo = face.vertex_albedo(model)
+        seen = seen_by(
+            head, result.image_size, camera, face.lighting, model, regions, haired, albedo, depths, triangles, mouth_open
+        )
+        not_face = depths.of(triangles, (regions.face | regions.ear).astype(np.float64)) > 0.5
+        band = hair_band(outline, not_face, person, depths.centre, depths.px_per_mm)
+        band_xy, band_sure = _band(band, haired, regions, seen, at, photo_px_per_mm, camera, head)
+        drawn = _person_model(model, face.identity, albedo, lift, regions.drawn)
+        ground, place, ground_px_per_mm = _ground(around, depths, solid, at, photo_px_per_mm)
+        normals = vertex_normals(haired, triangles) @ camera.rotation.T
+        return cls(
+            result=result,
+            regions=regions,
+            drawn=drawn,
+            kept=kept,
+            lift=lift,
+            engine=build_engine(backend, drawn, EngineSettings()),
+            head=head,
+            seen=seen,
+            mirrored=(seen.trust * (regions.face | regions.ear))[model.mirror],
+            band_xy=band_xy,
+            band_sure=band_sure * ramp(regions.hairy, 0.0, 0.15),
+            ground=ground,
+            ground_place=place,
+            ground_px_per_mm=ground_px_per_mm,
+            outline=outline,
+            rim_normals=_rim_normals(depths, triangles, normals, outline),
+            mouth_open=mouth_open,
+        )
+
+
+def _person(
+    bald: DepthMap, triangles: NDArray[np.int32], regions: Regions, around: Canvas, photo_px_per_mm: float
+) -> NDArray[np.float64]:
+    """(H, W) 1 where the photo shows the person, as far as this hangs together with the head; in the map's pixels."""
+    size = bald.triangle.shape[0]
+    y, x = np.mgrid[:size, :size]
+    # The map and the photo show the pivot at its centre, at their own scales.
+    middle = around.pixels.shape[0] / 2 - 0.5
+    ratio = around.zoom * photo_px_per_mm / bald.px_per_mm
+    places = [middle + (v - bald.centre[0]) * ratio for v in (y, x)]
+    on_photo = map_coordinates(around.on_photo.astype(np.float32), places, order=1, mode="constant") > 0.5
+    alpha = map_coordinates(around.pixels[..., 3], places, order=1, mode="nearest")
+    solid = bald.triangle >= 0
+    mask = binary_fill_holes(solid | ((alpha > 0.5) & on_photo))
+    parts, _ = label(mask)
+    names = np.unique(parts[solid])
+    return np.isin(parts, names[names > 0]).astype(np.float64)
+
+
+def _band(
+    band: HairBand,
+    haired: NDArray[np.float64],
+    regions: Regions,
+    seen: Seen,
+    at: NDArray[np.float64],
+    photo_px_per_mm: float,
+    camera: Any,
+    head: Canvas,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places (N, 2) px of the head's canvas in the band of hair, and how sure they are (N,)."""
+    turned = (haired - regions.pivot) @ camera.rotation.T
+    flat = np.stack([turned[:, 0], -turned[:, 1]], axis=1)
+    places, sure = band_places(band, flat, seen.facing)
+    return head.place(at + photo_px_per_mm * places), sure
+
+
+def _person_model(
+    model: MorphableModel,
+    identity: NDArray[np.float64],
+    albedo: NDArray[np.float64],
+    lift: NDArray[np.float64],
+    drawn: NDArray[np.bool_],
+) -> MorphableModel:
+    """The model of one person: the surface at rest is the mean, and expression alone is left."""
+    count = model.vertex_count
+    none = np.zeros((count, 3, 0), np.float32)
+    return replace(
+        model,
+        mean=(model.vertices(identity) + lift).astype(np.float32),
+        identity_basis=none,
+        mean_albedo=albedo.astype(np.float32),
+        albedo_basis=none,
+        field_count=0,
+        triangles=model.triangles[drawn],
+        face_mask=model.face_mask[drawn],
+        uv_triangles=model.uv_triangles[drawn],
+        triangle_parts=None if model.triangle_parts is None else model.triangle_parts[drawn],
+        jaw_band=np.zeros((len(model.jaw_band), 0), np.int32),
+        occlusion=None,
+    )
+
+
+def _ground(
+    around: Canvas, depths: DepthMap, solid: NDArray[np.bool_], at: NDArray[np.float64], photo_px_per_mm: float
+) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
+    """The photo continued where the head was and beyond its edges; where the pivot is in it, and its px per mm."""
+    size = around.pixels.shape[0]
+    px_per_mm = around.zoom * photo_px_per_mm
+    away = distance_transform_edt(~solid) / depths.px_per_mm
+    ratio = depths.px_per_mm / px_per_mm
+    place = around.place(at)
+    y, x = np.mgrid[:size, :size]
+    places = [depths.centre[1] + (y - place[1]) * ratio, depths.centre[0] + (x - place[0]) * ratio]
+    free = map_coordinates(away, places, order=1, mode="nearest") > _HOLE_RIM
+    known = (free & around.on_photo).astype(np.float32)
+    return np.ascontiguousarray(filled(around.pixels[..., :3], known)), place, px_per_mm
+
+
+def _rim_normals(
+    depths: DepthMap, triangles: NDArray[np.int32], normals: NDArray[np.float64], outline: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(ANGLES, 3) unit normals of the head 4 mm inside of its outline."""
+    angle = angle_grid()
+    radius = np.maximum(outline - 4.0, 1.0) * depths.px_per_mm
+    column = np.rint(depths.centre[0] + radius * np.cos(angle)).astype(np.int64)
+    row = np.rint(depths.centre[1] + radius * np.sin(angle)).astype(np.int64)
+    size = depths.triangle.shape[0]
+    row, column = np.clip(row, 0, size - 1), np.clip(column, 0, size - 1)
+    triangle, weights = depths.triangle[row, column], depths.barycentric[row, column]
+    mixed = np.einsum("ak,akd->ad", weights, normals[triangles[triangle]])
+    mixed[triangle < 0] = [0.0, 0.0, 1.0]
+    length = np.linalg.norm(mixed, axis=1, keepdims=True)
+    assert len(mixed) == ANGLES
+    return np.where(length > 1e-6, mixed / np.maximum(length, 1e-6), [0.0, 0.0, 1.0])
