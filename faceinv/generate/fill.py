@@ -34,7 +34,7 @@ class Spread:
         count = model.vertex_count
         links = links_of(model.triangles, count)
         degree = np.maximum(links.sum(axis=1), 1.0)
-        self._mean: csr_array[Any, tuple[int, int]] = csr_array(diags_array(1.0 / degree) @ links)
+        self.mean: csr_array[Any, tuple[int, int]] = csr_array(diags_array(1.0 / degree) @ links)
         surface = model.mean.astype(np.float64)
         self._gather: list[csr_array[Any, tuple[int, int]]] = []
         for side in _CELLS_MM:
@@ -64,5 +64,5 @@ class Spread:
             known += take
         result = np.where(known > 0, result / np.maximum(known, 1e-9), 0.0)
         for _ in range(_SMOOTHING):
-            result = sure * given + (1 - sure) * (self._mean @ result)
+            result = sure * given + (1 - sure) * (self.mean @ result)
         return np.asarray(result, np.float64)

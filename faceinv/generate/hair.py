@@ -9,25 +9,36 @@ shows the photo s inside of it, as in a mirror, to and fro within the band of ha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-from faceinv.generate.polar import ANGLES, angle_grid, first_exit, last_exit
-from faceinv.generate.regions import ramp
+from faceinv.generate.fill import Spread
+from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit, last_exit
+from faceinv.generate.regions import depth_inside, ramp, regions_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.face.model import MorphableModel
     from faceinv.generate.regions import Regions
 
-__all__ = ["HairBand", "band_places", "hair_band", "lifted", "thickness"]
+__all__ = ["HairBand", "band_places", "hair_band", "hair_region", "lifted", "thickness"]
 
 _THICKEST: Final = 75.0
 """mm: hair that stands off further is left in the picture behind the head."""
 _EVEN: Final = 4.0
 """Degrees over which thickness is evened out."""
+_ROOTS: Final = 35.0
+"""mm from the hairline over which hair rises to its full thickness."""
+_WIDEST_EAR: Final = 16.0
+"""mm by which ears may stand off further than the model's."""
+_FLATTENING: Final = 60
+_LIKE_SKIN: Final = 0.6
+"""Logarithm of reflectance: skin of one face differs by less."""
+_STANDS_OFF: Final = 8.0
+"""mm that hair over ears stands off at least."""
 _INSIDE: Final = 3.5
 """mm inside of the outline at which the band begins: what is further out may be mixed with the ground."""
 _WIDEST: Final = 55.0
@@ -62,38 +73,101 @@ def thickness(
     return result
 
 
+def hair_region(
+    model: MorphableModel,
+    regions: Regions,
+    colour: NDArray[np.float64],
+    light: NDArray[np.float64],
+    albedo: NDArray[np.float64],
+    shown: NDArray[np.bool_],
+    thick: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(N,) how far vertices are inside of the hair: 0 outside and at its edge, 1 from `_ROOTS` mm inside on.
+
+    Hair grows on the scalp. Where the person reaches beyond the model at an ear, hair also covers the ear and what is
+    around it as far as the photo has not the colour of the face's skin there.
+
+    Args:
+        model: the model.
+        regions: of it.
+        colour: (N, 3) linear, of the photo at the vertices of the bald head.
+        light: (N, 3) on them.
+        albedo: (N, 3) fitted.
+        shown: (N,) which of them the photo shows.
+        thick: (ANGLES,) mm, from `thickness`.
+    """
+    ratio = np.log(np.maximum(colour / light, 1e-3) / np.maximum(albedo, 1e-3))
+    face = shown & regions.face
+    skin = np.median(ratio[face], axis=0) if face.any() else np.zeros(3)
+    unlike = (np.abs(ratio - skin).max(axis=1) > _LIKE_SKIN).astype(np.float64)
+    # What the photo does not show is covered as what is next to it.
+    covered = Spread.of(model)(unlike[:, None], shown.astype(np.float64))[:, 0]
+    mask = regions.scalp.copy()
+    level = np.degrees(angle_grid())
+    for side, middle in zip(regions.sides, (180.0, 0.0), strict=True):
+        near = np.abs((level - middle + 180) % 360 - 180) < 15
+        if np.median(thick[near]) < _STANDS_OFF:
+            continue
+        ear = side & regions.ear
+        mask |= side & ~ear & (covered > 0.5)
+        if ear.any() and covered[ear].mean() > 0.5:  # as a whole or not at all
+            mask |= ear
+    return ramp(depth_inside(model, mask), 0.0, _ROOTS)
+
+
 def lifted(
     vertices: NDArray[np.float64],
-    regions: Regions,
+    model: MorphableModel,
+    hairy: NDArray[np.float64],
     rotation: NDArray[np.float64],
     thick: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(N, 3) mm, model space: by how much the scalp's vertices move outward.
+    """(N, 3) mm, model space: by how much hair lifts the scalp, and ears are wider than the model's.
 
     Args:
         vertices: (N, 3) mm of the bald head.
-        regions: of its model.
+        model: the model.
+        hairy: (N,) from `hair_region`.
         rotation: (3, 3) model to camera, of the photo.
         thick: (ANGLES,) mm, from `thickness`.
     """
-    middle = regions.pivot + regions.unit * np.array([0.0, 30.0, -5.0])
-    outward = vertices - middle
-    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
+    regions = regions_of(model)
+    outward = _outward(vertices, regions)
     seen = (vertices - regions.pivot) @ rotation.T
     across = np.hypot(seen[:, 0], seen[:, 1])
     angle = np.arctan2(-seen[:, 1], seen[:, 0])
     upper = np.where(seen[:, 1] < 0, -angle, angle)  # the nape's hair is as thick as that at the sides above
-    here = _at(thick, upper)
     # Where the head turns its back, no direction of the outline is the nearest.
-    crown = thick[_upper()]
-    back = float(np.median(crown))
+    back = float(np.median(thick[_upper()]))
     at_outline = ramp(across / (80 * regions.unit), 0.2, 0.8)
-    amount = at_outline * here + (1 - at_outline) * back
-    rises = ramp(regions.hairy, 0.0, 1.0)
+    amount = at_outline * at_directions(thick, upper) + (1 - at_outline) * back
     # At the nape hair lies close to the neck.
     falls = ramp((vertices - regions.pivot)[:, 1] / regions.unit, -75.0, 0.0)
-    result: NDArray[np.float64] = outward * (amount * rises * falls)[:, None]
-    return result
+    bare = (hairy == 0) & regions.ear
+    ears = np.minimum(at_directions(thick, angle), _WIDEST_EAR) * np.where(bare, regions.pinna, 0.0)
+    lift = outward * (np.where(regions.lifts, amount * hairy * falls, 0.0) + ears)[:, None]
+    covered = regions.ear & (hairy > 0)
+    return lift + _flattened(vertices + lift, model, covered) if covered.any() else lift
+
+
+def _flattened(
+    vertices: NDArray[np.float64], model: MorphableModel, covered: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(N, 3) mm: what takes the relief from vertices under hair, where ears would show through."""
+    result, weight = vertices.copy(), covered.astype(np.float64)[:, None]
+    mean = Spread.of(model).mean
+    weight = np.maximum(weight, 0.5 * (mean @ weight)) * regions_of(model).lifts[:, None]
+    for _ in range(_FLATTENING):
+        result += weight * (mean @ result - result)
+    return result - vertices
+
+
+def _outward(vertices: NDArray[np.float64], regions: Regions) -> NDArray[np.float64]:
+    """(N, 3) unit, model space: from the middle of the skull."""
+    middle = regions.pivot + regions.unit * np.array([0.0, 30.0, -5.0])
+    outward = vertices - middle
+    length: NDArray[np.float64] = np.linalg.norm(outward, axis=1, keepdims=True)
+    return outward / np.maximum(length, 1e-9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +179,9 @@ class HairBand:
     width: NDArray[np.float64]
     """(ANGLES,) mm of hair that is seen inside of it."""
     sure: NDArray[np.float64]
-    """(ANGLES,) from 0 to 1: whether there is any."""
+    """(ANGLES,) from 0 to 1: whether there is any, there or nearby."""
+    taken_from: NDArray[np.float64]
+    """(ANGLES,) rad: the direction whose hair stands for that of a direction without."""
 
 
 def hair_band(
@@ -136,42 +212,53 @@ def hair_band(
         sure += map_coordinates(np.asarray(person, np.float32), [y, x], order=1, mode="constant") / 3
     sure = ramp(sure, 0.6, 0.95) * ramp(width, 2.0, 8.0)
     width = gaussian_filter1d(np.clip(width, 4.0, None), 3 * ANGLES / 360, mode="wrap")
-    return HairBand(outline, width, gaussian_filter1d(sure, 3 * ANGLES / 360, mode="wrap"))
+    return HairBand(outline, width, *_continued(sure))
+
+
+def _continued(sure: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How sure hair is when directions without any take that of others, and which: as in a mirror at the nearest
+    direction that has some."""
+    index = np.arange(ANGLES)
+    have = np.flatnonzero(sure > 0.7)
+    if len(have) == 0:
+        return sure, angle_grid()
+    apart = (index[:, None] - have + ANGLES // 2) % ANGLES - ANGLES // 2
+    nearest = np.abs(apart).argmin(axis=1)
+    way = apart[index, nearest]
+    mirrored = (have[nearest] - way) % ANGLES
+    taken = np.where(sure[mirrored] > 0.7, mirrored, have[nearest])
+    taken = np.where(sure > 0.7, index, taken)
+    return np.where(np.abs(way) < ANGLES / 3, 1.0, sure), taken * (2 * np.pi / ANGLES)
 
 
 def band_places(
-    band: HairBand, turned: NDArray[np.float64], facing: NDArray[np.float64]
+    band: HairBand, vertices: NDArray[np.float64], regions: Regions, rotation: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where in the plane of the photo points that it does not show find their hair, and how sure that is.
 
     Args:
         band: of the photo.
-        turned: (N, 2) mm from the pivot, x right and y down.
-        facing: (N,) cosines between normals and view.
+        vertices: (N, 3) mm, with the hair's volume.
+        regions: of the model.
+        rotation: (3, 3) model to camera.
 
     Returns:
         (N, 2) mm from the pivot, x right and y down; (N,) from 0 to 1.
     """
-    angle = np.arctan2(turned[:, 1], turned[:, 0])
-    angle = np.where(turned[:, 1] > 0, -angle, angle)  # below the ears: as above them
+    turned = (vertices - regions.pivot) @ rotation.T
+    angle = np.arctan2(-turned[:, 1], turned[:, 0])
+    angle = np.where(turned[:, 1] < 0, -angle, angle)  # below the ears: as above them
+    # Directions from the skull's middle vary more smoothly than normals.
+    facing = (_outward(vertices, regions) @ rotation.T)[:, 2]
     behind = _TURN_RADIUS * (np.arccos(np.clip(facing, -1, 1)) - np.arccos(_MIRROR_FROM))
-    width = _at(band.width, angle)
-    there_and_back = np.abs((np.maximum(behind, 0.0) + width) % (2 * width) - width)
-    inward = np.where(behind < 0, 0.0, there_and_back)
-    radius = _at(band.outline, angle) - _INSIDE - np.minimum(inward, width)
-    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), _at(band.sure, angle)
+    angle = np.angle(at_directions(np.exp(1j * band.taken_from), angle))
+    width = at_directions(band.width, angle)
+    inward = np.abs((np.abs(behind) + width) % (2 * width) - width)
+    radius = at_directions(band.outline, angle) - _INSIDE - inward
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), at_directions(band.sure, angle)
 
 
 def _upper() -> NDArray[np.bool_]:
     """(ANGLES,) directions upward."""
     upward: NDArray[np.bool_] = np.sin(angle_grid()) < -0.2
     return upward
-
-
-def _at(values: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values (ANGLES,) at angles (N,) rad."""
-    place = np.asarray(angle, np.float64) / (2 * np.pi) * ANGLES
-    low = np.floor(place).astype(np.int64)
-    part = place - low
-    result: NDArray[np.float64] = (1 - part) * values[low % ANGLES] + part * values[(low + 1) % ANGLES]
-    return result

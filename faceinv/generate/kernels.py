@@ -52,12 +52,12 @@ def _bilinear(image, x, y, out):
 
 
 @kernel
-def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, gain_near, gain_far, out):
+def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, shift, gain_near, gain_far, out):
     """out (H, W, 3): what lies behind the head.
 
     A pixel's place from the pivot `centre` (2,) is turned back by `turn`, its radius replaced by that of the source
     (`polar.source_radii` (R, A), between `outline` (A,) mm and `reach` mm), and looked up in `image` at
-    `place + zoom * mm`. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
+    `place + zoom * mm`. Near the outline its direction is turned by `shift` (A,) as well. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
     """
     rings, angles = radii.shape
     colour = np.empty(3, np.float32)
@@ -87,6 +87,10 @@ def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, g
                 high = (1 - pa) * radii[r0 + 1, a0] + pa * radii[r0 + 1, a1]
                 source = radius + (1 - pr) * low + pr * high
             scale = source / max(radius, 1e-6)
+            bent = ((1 - pa) * shift[a0] + pa * shift[a1]) * min(max(1 - 2.5 * share, 0.0), 1.0)
+            if bent != 0.0:
+                ca, sa = np.cos(bent), np.sin(bent)
+                x, y = ca * x - sa * y, sa * x + ca * y
             _bilinear(image, place[0] + zoom * x * scale, place[1] + zoom * y * scale, colour)
             near = min(max(1 - (radius - edge) / 60.0, 0.0), 1.0)
             for c in range(3):
@@ -95,14 +99,14 @@ def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, g
 
 
 @kernel
-def compose(triangle, barycentric, triangles, table, photo, thin, behind, samples, out, cover):
+def compose(triangle, barycentric, triangles, table, photo, pattern, thin, behind, samples, out, cover):
     """out (H, W, 3) float32: means of samples by samples sub-pixels of the head over `behind` (H, W, 3); cover (H, W):
     the head's share.
 
     triangle (H s, W s) and barycentric are what the sub-pixels show of `triangles`; `table` is (N, COLUMNS); `photo`
-    (S, S, 4) linear RGB and whether it is of the person; `thin` from 0 to 1 how far hair lets through what is behind.
+    (S, S, 4) linear RGB and whether it is of the person, `pattern` (S, S, 3) its pixels over those around them; `thin` from 0 to 1 how far hair lets through what is behind.
     """
-    here, there, band = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
+    here, there, band = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
     value = np.empty(COLUMNS)
     share = 1.0 / (samples * samples)
     for py in range(out.shape[0]):
@@ -129,7 +133,7 @@ def compose(triangle, barycentric, triangles, table, photo, thin, behind, sample
                     rest = 1 - trust
                     hair = rest * hairy
                     if hair > 1e-3:
-                        _bilinear(photo, value[4], value[5], band)
+                        _bilinear(pattern, value[4], value[5], band)
                         rest -= hair
                     else:
                         hair = 0.0

@@ -11,7 +11,8 @@ from faceinv.engine.blas import one_blas_thread
 from faceinv.face.lighting import SH_CONSTANTS
 from faceinv.face.self_shadow import shadow_matrix
 from faceinv.generate.light import RATIO_LIMITS, soft_light
-from faceinv.generate.polar import first_exit, source_radii
+from faceinv.generate.neck import neck_shift
+from faceinv.generate.polar import angle_grid, at_directions, first_exit, source_radii
 from faceinv.generate.regions import ramp
 
 if TYPE_CHECKING:
@@ -65,14 +66,16 @@ def draw(scene: Scene, face: Face, size: int, samples: int = 2, body_turn: float
     barycentric = renderer.to_host(visibility.barycentric)[0]
     table, turned = _table(scene, face, renderer.to_host(geometry.normals)[0], renderer.to_host(geometry.vertices)[0])
     centre, px_per_mm = _pivot(scene, face)
-    triangles = scene.drawn.triangles
-    solid = (triangle >= 0) & (scene.regions.opacity[triangles[triangle, 0]] > 0.5)
+    triangles, opacity = scene.drawn.triangles, scene.regions.opacity
+    solid = (triangle >= 0) & ((barycentric * opacity[triangles[triangle]]).sum(axis=2) > 0.5)
     fine_centre = (centre + 0.5) * samples - 0.5
     outline = first_exit(solid, fine_centre, px_per_mm * samples, -body_turn)
     from faceinv.generate.scene import GROUND_REACH
 
     reach = GROUND_REACH * scene.regions.unit
-    radii = source_radii(scene.outline, outline, reach)
+    roll = np.array([[np.cos(body_turn), np.sin(body_turn), 0], [-np.sin(body_turn), np.cos(body_turn), 0], [0, 0, 1]])
+    shift = neck_shift(scene.neck_ring, roll @ face.camera.rotation @ scene.result.camera.rotation.T)
+    radii = source_radii(at_directions(scene.outline, angle_grid() + shift), outline, reach)
     near, far = _ground_gains(scene, face)
     behind = np.empty((size, size, 3), np.float32)
     ground(
@@ -85,13 +88,14 @@ def draw(scene: Scene, face: Face, size: int, samples: int = 2, body_turn: float
         outline,
         reach,
         radii,
+        shift,
         near,
         far,
         behind,
     )
     out, cover = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
     thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
-    compose(triangle, barycentric, triangles, table, scene.head.pixels, thin, behind, samples, out, cover)
+    compose(triangle, barycentric, triangles, table, scene.head.pixels, scene.pattern, thin, behind, samples, out, cover)
     return Picture(out, cover, geometry)
 
 
@@ -147,10 +151,8 @@ def _table(
     table[:, 9] = regions.opacity
     table[:, 10:13] = np.clip(light / seen.light, *RATIO_LIMITS)
     table[:, 13:16] = np.clip(light / seen.light[model.mirror], *RATIO_LIMITS)
-    front = np.array([[0.0, 0.3, 0.95]])
-    before_front = soft_light(front, scene.result.lighting)
-    table[:, 16:19] = np.clip(light / before_front, 0.45, 1.15)
     table[:, 19:22] = seen.reflectance * light
+    table[:, 16:19] = table[:, 19:22]  # hair has its pattern from the band and its colour from all around
     return table, float(turn)
 
 

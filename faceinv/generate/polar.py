@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ANGLES", "angle_grid", "first_exit", "last_exit", "source_radii"]
+__all__ = ["ANGLES", "angle_grid", "at_directions", "first_exit", "last_exit", "source_radii"]
 
 ANGLES: Final = 360
 """Directions around the point, the first along x, the next towards y (down, in images)."""
@@ -76,4 +76,13 @@ def source_radii(
     part = (place - low)[:, None]
     even = (1 - part) * layers[low] + part * layers[low + 1]
     result: NDArray[np.float64] = (1 - share)[:, None] * even
+    return result
+
+
+def at_directions(values: NDArray[Any], angle: NDArray[np.float64]) -> NDArray[Any]:
+    """Values (ANGLES,) at angles (N,) rad."""
+    place = np.asarray(angle, np.float64) / (2 * np.pi) * ANGLES
+    low = np.floor(place).astype(np.int64)
+    part = place - low
+    result: NDArray[Any] = (1 - part) * values[low % ANGLES] + part * values[(low + 1) % ANGLES]
     return result

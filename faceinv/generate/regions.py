@@ -19,18 +19,23 @@ if TYPE_CHECKING:
 
     from faceinv.face.model import MorphableModel
 
-__all__ = ["EYE_DISTANCE_MM", "Regions", "links_of", "ramp", "regions_of"]
+__all__ = ["EYE_DISTANCE_MM", "Regions", "depth_inside", "links_of", "ramp", "regions_of"]
 
 EYE_DISTANCE_MM: Final = 91.0
 """Between the outer eye corners of a mean face: lengths below are of such a head, and go with it for other models."""
 _JAW_ANGLE: Final = (3, 13)
 """Landmarks below the ears, where the jaw turns up."""
-_NAPE: Final = (-95.0, -20.0)
+_UNDER_JAW: Final = 14.0
+"""mm from there to where the jaw meets the neck."""
+_NAPE: Final = (-86.0, -80.0)
 """(y, z) mm from the ear's landmark: the lower end of the head's back, where a neck begins."""
-_SEAM: Final = (4.0, 24.0)
+_SEAM: Final = (2.0, 16.0)
 """mm below the jaw's line where the head begins to fade into the picture of the neck, and where it has gone."""
+_THROAT: Final = -10.0
+"""mm below the jaw's line from which on the mouth's inside would show under a chin."""
 _PIVOT_BELOW_EARS: Final = 26.0
 _PIVOT_BEHIND_EARS: Final = 10.0
+_RING_BELOW_CHIN: Final = 14.0
 _LID_REACH: Final = 16.0
 """mm around the eyes' rims that lids may cover or uncover."""
 
@@ -57,18 +62,26 @@ class Regions:
     face: NDArray[np.bool_]
     """Of triangles of the face mask."""
     ear: NDArray[np.bool_]
+    pinna: NDArray[np.float64]
+    """How far an ear stands off the head: 0 where it joins it, 1 at its rim."""
     scalp: NDArray[np.bool_]
     """Where hair grows: behind face and ears, down to the nape."""
-    hairy: NDArray[np.float64]
-    """How far a vertex is inside of the scalp: 0 at its edge, 1 some 35 mm further in."""
+    sides: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    """What hair may cover beside the face: ears and the skin around them, in the image's left half and in its right."""
+    neck_ring: NDArray[np.int64]
+    """Vertices (M,) around the neck, or none where the model has no neck."""
     eyes: NDArray[np.bool_]
     """Eyeballs."""
     teeth: NDArray[np.bool_]
     mouth: NDArray[np.bool_]
     """The inside of the mouth, tongue and teeth included."""
+    throat: NDArray[np.float64]
+    """(N, 3) mm, model space: what lifts the throat's lower end, so that it does not show under a chin."""
     lids: NDArray[np.bool_]
     lips: NDArray[np.bool_]
     """Skin near the mouth's opening."""
+    lifts: NDArray[np.bool_]
+    """What hair or ears of a photo may move: neither face nor anything inside."""
     drawn: NDArray[np.bool_]
     """(T,) triangles that pictures show: no lashes, nothing below the head's seam with the neck."""
 
@@ -115,29 +128,37 @@ def _regions(model: MorphableModel) -> Regions:
     ear &= (np.abs(from_ear[:, 1] + 8) < 46) & (from_ear[:, 2] > -42) & (from_ear[:, 2] < 22)
     scalp = outside & ~ear & (from_ear[:, 1] > -75)
     scalp &= ((from_ear[:, 1] > 44) & (from_ear[:, 2] < 75)) | (from_ear[:, 2] < np.where(from_ear[:, 1] > 0, 14, -22))
-    links = links_of(model.triangles, model.vertex_count)
-    below = _below(surface, landmarks, ear_point, unit)
-    below[inner] = -20.0  # no neck cuts through a mouth
-    opacity = 1 - ramp(below, *_SEAM)
+    below, upward = _below(surface, landmarks, ear_point, unit)
+    opacity = np.where(inner, 1.0, 1 - ramp(below, *_SEAM))
     lashes = _part(model, "lashes")
-    drawn = (opacity[model.triangles] > 0).any(axis=1) & ~lashes[model.triangles].all(axis=1)
+    drawn = (opacity[model.triangles] > 0).any(axis=1) & ~lashes[model.triangles].any(axis=1)
+    deep = np.where(inner & ~eyes, np.maximum(below - _THROAT, 0.0), 0.0) * unit
     rims = np.concatenate([landmarks[part] for part in EYES])
     lids = ~inner & (_distance(surface, rims) < _LID_REACH * unit)
     lips = ~inner & (_distance(surface, landmarks[INNER_LIPS]) < 12 * unit)
-    depth = _depth_inside(scalp, links, surface, unit)
+    beside = outside & (np.abs(from_ear[:, 0]) > width / unit - 26)
+    beside &= (from_ear[:, 1] > -48) & (from_ear[:, 1] < 60) & (from_ear[:, 2] > -45) & (from_ear[:, 2] < 45)
+    temple = face & (np.abs(from_ear[:, 0]) > width / unit - 24) & (from_ear[:, 1] > -28)
+    beside |= ear | temple
+    level = (surface[:, 1] - landmarks[CHIN, 1]) / unit + _RING_BELOW_CHIN
+    ring = np.flatnonzero(outside & (np.abs(level) < 6))
     return Regions(
         unit=unit,
         pivot=ear_point - unit * np.array([0.0, _PIVOT_BELOW_EARS, _PIVOT_BEHIND_EARS]),
         opacity=opacity,
         face=face,
         ear=ear,
+        pinna=ramp(_depth(model, ear) / unit, 0.0, 14.0),
         scalp=scalp,
-        hairy=ramp(depth, 0.0, 35.0),
+        sides=(beside & (surface[:, 0] < 0), beside & (surface[:, 0] > 0)),
+        neck_ring=ring,
         eyes=eyes,
         teeth=teeth,
         mouth=mouth,
+        throat=deep[:, None] * upward,
         lids=lids,
         lips=lips,
+        lifts=outside,
         drawn=drawn,
     )
 
@@ -151,25 +172,33 @@ def _distance(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArr
 
 def _below(
     surface: NDArray[np.float64], landmarks: NDArray[np.float64], ear_point: NDArray[np.float64], unit: float
-) -> NDArray[np.float64]:
-    """(N,) mm of a mean head below a line from the chin over the jaw's angle to the nape, seen from the side."""
-    angle = landmarks[list(_JAW_ANGLE)].mean(axis=0)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N,) mm of a mean head below the planes from the chin over the jaw's angle to the nape, and (N, 3) unit normals
+    of the nearer plane, upward."""
+    angle = landmarks[list(_JAW_ANGLE)].mean(axis=0)[1:] - unit * np.array([_UNDER_JAW, 0.0])
     nape = ear_point[1:] + unit * np.array(_NAPE)
-    chin = landmarks[CHIN]
-    # As heights over z, from back to front.
-    line_z = np.array([nape[1] - 1, nape[1], angle[2], chin[2], chin[2] + 1])
-    line_y = np.array([nape[0], nape[0], angle[1] - 14 * unit, chin[1], chin[1]])
-    slope = np.gradient(np.interp(np.linspace(line_z[0], line_z[-1], 200), line_z, line_y))
-    steep = np.interp(surface[:, 2], np.linspace(line_z[0], line_z[-1], 200), slope * 199 / (line_z[-1] - line_z[0]))
-    height: NDArray[np.float64] = (np.interp(surface[:, 2], line_z, line_y) - surface[:, 1]) / np.sqrt(1 + steep**2)
-    return height / unit
+    chin = landmarks[CHIN, 1:]
+    distance, normals = [], []
+    for first, second in ((angle, chin), (nape, angle)):
+        along = second - first
+        normal = np.array([along[1], -along[0]]) / np.linalg.norm(along)
+        normal *= np.sign(normal[0])
+        distance.append((first - surface[:, 1:]) @ normal / unit)
+        normals.append([0.0, *normal])
+    nearer = np.argmin(distance, axis=0)
+    return np.min(distance, axis=0), np.array(normals)[nearer]
 
 
-def _depth_inside(
-    mask: NDArray[np.bool_], links: Any, surface: NDArray[np.float64], unit: float
-) -> NDArray[np.float64]:
-    """(N,) mm from the nearest vertex outside of a mask; 0 outside of it."""
-    edge = ~mask & (links @ mask.astype(np.float64) > 0)
+def depth_inside(model: MorphableModel, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N,) mm of the mean surface from a vertex of a mask (N,) to the nearest neighbour of the mask; 0 outside of it."""
+    return _depth(model, mask) / regions_of(model).unit
+
+
+def _depth(model: MorphableModel, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    surface = model.mean.astype(np.float64)
+    touched = np.zeros(model.vertex_count, np.bool_)
+    touched[model.triangles[mask[model.triangles].any(axis=1)]] = True
+    edge = touched & ~mask
     if not edge.any():
         return np.where(mask, 1e3, 0.0)
-    return np.where(mask, _distance(surface, surface[edge]) / unit, 0.0)
+    return np.where(mask, _distance(surface, surface[edge]), 0.0)

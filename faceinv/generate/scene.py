@@ -6,23 +6,25 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, distance_transform_edt, label, map_coordinates
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, label, map_coordinates, uniform_filter
 
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.generate.canvas import Canvas, canvas_of, filled
-from faceinv.generate.hair import HairBand, band_places, hair_band, lifted, thickness
+from faceinv.generate.hair import HairBand, band_places, hair_band, hair_region, lifted, thickness
+from faceinv.generate.light import soft_light
 from faceinv.generate.polar import ANGLES, angle_grid, first_exit
 from faceinv.generate.regions import Regions, ramp, regions_of
-from faceinv.generate.surface import DepthMap, Seen, depth_map, seen_by
+from faceinv.generate.surface import DepthMap, Seen, depth_map, seen_by, visible_from
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.engine.interface import Engine
     from faceinv.face.model import MorphableModel
+    from faceinv.face.state import Face
     from faceinv.fitting.result import FitResult
 
 __all__ = ["GROUND_REACH", "Scene"]
@@ -33,6 +35,10 @@ _HEAD_REACH: Final = 190.0
 _MAP_PX_PER_MM: Final = 1.25
 _HOLE_RIM: Final = 2.5
 """mm around the head from which the ground takes nothing: edges of photos are soft."""
+_LIFTS: Final = 2
+"""Rounds in which hair grows by what its outline lacks still."""
+_PATTERN_MM: Final = 6.0
+_PATTERN_LIMITS: Final = (0.35, 2.2)
 _OPEN_MM: Final = 5.0
 """Between the inner lips: a fit of closed lips may leave 4 mm, a smile that shows teeth has 6 or more."""
 
@@ -58,6 +64,8 @@ class Scene:
     seen: Seen
     mirrored: NDArray[np.float64]
     """(N,) trust in the other side of the face."""
+    pattern: NDArray[np.float32]
+    """(S, S, 3): pixels of `head` over the mean around them, as hair's strands have it."""
     band_xy: NDArray[np.float64]
     """(N, 2) px of `head`: hair for what the photo does not show."""
     band_sure: NDArray[np.float64]
@@ -71,6 +79,8 @@ class Scene:
     """(ANGLES,) mm from the pivot: the head with hair in the photo."""
     rim_normals: NDArray[np.float64]
     """(ANGLES, 3) camera frame: of the head at its outline."""
+    neck_ring: NDArray[np.float64]
+    """(M, 3) mm from the pivot, camera frame of the photo: around the neck."""
     mouth_open: bool
 
     @classmethod
@@ -115,26 +125,47 @@ class Scene:
         def drawn_depths(surface: NDArray[np.float64]) -> DepthMap:
             return depth_map(camera, surface, triangles, regions.pivot, _MAP_PX_PER_MM / unit, _HEAD_REACH * unit)
 
+        def outline_of(depths: DepthMap) -> NDArray[np.float64]:
+            solid = depths.of(triangles, regions.opacity) > 0.5
+            return first_exit(solid, depths.centre, depths.px_per_mm)
+
         bald = drawn_depths(vertices)
         person = _person(bald, triangles, regions, around, photo_px_per_mm)
-        solid = bald.of(triangles, regions.opacity) > 0.5
-        thick = thickness(first_exit(solid, bald.centre, bald.px_per_mm), person, bald.centre, bald.px_per_mm)
-        lift = lifted(vertices, regions, camera.rotation, thick)
+        thick = thickness(outline_of(bald), person, bald.centre, bald.px_per_mm)
+        albedo = face.vertex_albedo(model)
+        hairy = _hairy(model, regions, face, vertices, albedo, head, bald, triangles, thick)
+        lift = lifted(vertices, model, hairy, camera.rotation, thick) + regions.throat
+        for _ in range(_LIFTS):
+            depths = drawn_depths(vertices + lift)
+            outline = outline_of(depths)
+            thick = thick + thickness(outline, person, bald.centre, bald.px_per_mm)
+            lift = lifted(vertices, model, hairy, camera.rotation, thick) + regions.throat
         haired = vertices + lift
         depths = drawn_depths(haired)
         solid = depths.of(triangles, regions.opacity) > 0.5
-        outline = first_exit(solid, depths.centre, depths.px_per_mm)
+        outline = outline_of(depths)
         landmarks = result.landmarks3d
         mouth_open = float(np.linalg.norm(landmarks[62] - landmarks[66])) > _OPEN_MM * unit
-        albedo = face.vertex_albedo(model)
         seen = seen_by(
-            head, result.image_size, camera, face.lighting, model, regions, haired, albedo, depths, triangles, mouth_open
+            head,
+            result.image_size,
+            camera,
+            face.lighting,
+            model,
+            regions,
+            haired,
+            albedo,
+            depths,
+            triangles,
+            mouth_open,
+            hairy,
         )
-        not_face = depths.of(triangles, (regions.face | regions.ear).astype(np.float64)) > 0.5
+        not_face = depths.of(triangles, ((regions.face | regions.ear) & (hairy == 0)).astype(np.float64)) > 0.5
         band = hair_band(outline, not_face, person, depths.centre, depths.px_per_mm)
-        band_xy, band_sure = _band(band, haired, regions, seen, at, photo_px_per_mm, camera, head)
+        band_xy, band_sure = band_places(band, haired, regions, camera.rotation)
+        band_xy = head.place(at + photo_px_per_mm * band_xy)
         drawn = _person_model(model, face.identity, albedo, lift, regions.drawn)
-        ground, place, ground_px_per_mm = _ground(around, depths, solid, at, photo_px_per_mm)
+        ground, place, ground_px_per_mm = _ground(around, depths, solid, person, at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
             result=result,
@@ -145,14 +176,16 @@ class Scene:
             engine=build_engine(backend, drawn, EngineSettings()),
             head=head,
             seen=seen,
-            mirrored=(seen.trust * (regions.face | regions.ear))[model.mirror],
+            mirrored=(seen.trust * (regions.face | regions.ear) * (hairy == 0))[model.mirror] * (hairy == 0),
+            pattern=_pattern(head, _PATTERN_MM * unit * photo_px_per_mm * head.zoom),
             band_xy=band_xy,
-            band_sure=band_sure * ramp(regions.hairy, 0.0, 0.15),
+            band_sure=band_sure * ramp(hairy, 0.0, 0.15),
             ground=ground,
             ground_place=place,
             ground_px_per_mm=ground_px_per_mm,
             outline=outline,
             rim_normals=_rim_normals(depths, triangles, normals, outline),
+            neck_ring=(vertices[regions.neck_ring] - regions.pivot) @ camera.rotation.T,
             mouth_open=mouth_open,
         )
 
@@ -176,21 +209,25 @@ def _person(
     return np.isin(parts, names[names > 0]).astype(np.float64)
 
 
-def _band(
-    band: HairBand,
-    haired: NDArray[np.float64],
+def _hairy(
+    model: MorphableModel,
     regions: Regions,
-    seen: Seen,
-    at: NDArray[np.float64],
-    photo_px_per_mm: float,
-    camera: Any,
+    face: Face,
+    vertices: NDArray[np.float64],
+    albedo: NDArray[np.float64],
     head: Canvas,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places (N, 2) px of the head's canvas in the band of hair, and how sure they are (N,)."""
-    turned = (haired - regions.pivot) @ camera.rotation.T
-    flat = np.stack([turned[:, 0], -turned[:, 1]], axis=1)
-    places, sure = band_places(band, flat, seen.facing)
-    return head.place(at + photo_px_per_mm * places), sure
+    bald: DepthMap,
+    triangles: NDArray[np.int32],
+    thick: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(N,) how far vertices are inside of the hair."""
+    camera = face.camera
+    normals = vertex_normals(vertices, triangles) @ camera.rotation.T
+    facing = (normals * camera.to_viewer(vertices)).sum(axis=1)
+    visible, _ = visible_from(vertices, regions, bald, triangles)
+    light = soft_light(normals, face.lighting, model.occlusion, camera.rotation)
+    colour = head.sample(camera.project(vertices)[:, :2])[:, :3]
+    return hair_region(model, regions, colour, light, albedo, (visible > 0.5) & (facing > 0.1), thick)
 
 
 def _person_model(
@@ -219,19 +256,40 @@ def _person_model(
     )
 
 
+def _pattern(head: Canvas, sigma: float) -> NDArray[np.float32]:
+    """(S, S, 3): each pixel of a canvas over a mean around it of what is a person; sigma in px."""
+    weight = np.maximum(head.pixels[..., 3], 1e-3)
+    width = 2 * max(1, round(sigma)) + 1
+    around = np.empty_like(head.pixels[..., :3])
+    total = _boxed(weight, width)
+    for c in range(3):
+        around[..., c] = _boxed(weight * head.pixels[..., c], width) / total
+    ratio = head.pixels[..., :3] / np.maximum(around, 1e-4)
+    return np.ascontiguousarray(np.clip(ratio, *_PATTERN_LIMITS), np.float32)
+
+
+def _boxed(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Two box filters after another, nearly a Gaussian."""
+    return np.asarray(uniform_filter(uniform_filter(image, width), width), np.float32)
+
+
 def _ground(
-    around: Canvas, depths: DepthMap, solid: NDArray[np.bool_], at: NDArray[np.float64], photo_px_per_mm: float
+    around: Canvas, depths: DepthMap, solid: NDArray[np.bool_], person: NDArray[np.float64], at: NDArray[np.float64], photo_px_per_mm: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
     """The photo continued where the head was and beyond its edges; where the pivot is in it, and its px per mm."""
     size = around.pixels.shape[0]
     px_per_mm = around.zoom * photo_px_per_mm
-    away = distance_transform_edt(~solid) / depths.px_per_mm
+    # Wisps of hair and rims of ears that the head has not would stand there as a second outline.
+    y, x = np.mgrid[: solid.shape[0], : solid.shape[1]]
+    above = (y - depths.centre[1]) < 0.35 * np.abs(x - depths.centre[0])
+    away = distance_transform_edt(~(solid | ((person > 0.5) & above))) / depths.px_per_mm
     ratio = depths.px_per_mm / px_per_mm
     place = around.place(at)
     y, x = np.mgrid[:size, :size]
     places = [depths.centre[1] + (y - place[1]) * ratio, depths.centre[0] + (x - place[0]) * ratio]
     free = map_coordinates(away, places, order=1, mode="nearest") > _HOLE_RIM
-    known = (free & around.on_photo).astype(np.float32)
+    from_edge = distance_transform_edt(np.pad(around.on_photo, 1, mode="edge"))[1:-1, 1:-1]
+    known = (free * np.clip((from_edge - 1) / 4, 0, 1)).astype(np.float32)
     return np.ascontiguousarray(filled(around.pixels[..., :3], known)), place, px_per_mm
 
 

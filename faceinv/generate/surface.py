@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from faceinv.generate.canvas import Canvas
     from faceinv.generate.regions import Regions
 
-__all__ = ["DepthMap", "Seen", "depth_map", "seen_by"]
+__all__ = ["DepthMap", "Seen", "depth_map", "seen_by", "visible_from"]
 
 _JUMP_MM: Final = 6.0
 """Steps in depth of more than this between neighbouring pixels are edges behind which something is hidden."""
@@ -35,11 +35,12 @@ _FACING_HAIR: Final = (0.15, 0.4)
 _FACING_EAR: Final = (0.1, 0.35)
 _RIM: Final = (0.5, 3.0)
 """mm inside of outlines over which the photo fades in."""
+_RIM_HAIR: Final = (2.0, 7.0)
 _DARKEST: Final = 2e-3
 _ODD: Final = (0.4, 0.8)
 """Near its outline a face's colours may be those of a collar or of hair: how far their logarithm is from the skin's
 further in, where they begin to be refused, and where they are."""
-_ODD_WITHIN: Final = (8.0, 14.0)
+_ODD_WITHIN: Final = (3.0, 6.0)
 """mm inside of the outline from which on no colour is refused."""
 
 
@@ -117,6 +118,7 @@ def seen_by(
     depths: DepthMap,
     triangles: NDArray[np.int32],
     mouth_open: bool,
+    hairy: NDArray[np.float64],
     not_skin: NDArray[np.float64] | None = None,
 ) -> Seen:
     """What a photo tells of the vertices of a head with hair.
@@ -133,6 +135,7 @@ def seen_by(
         depths: of the head from the photo's camera.
         triangles: what is drawn.
         mouth_open: whether the photo shows teeth or what is behind them.
+        hairy: (N,) how far vertices are inside of the hair.
         not_skin: (N,) from 0 to 1, vertices whose colours in the photo are not their own.
     """
     projected = camera.project(vertices)
@@ -140,40 +143,47 @@ def seen_by(
     model_normals = vertex_normals(vertices, triangles)
     normals = model_normals @ camera.rotation.T
     facing = (normals * camera.to_viewer(vertices)).sum(axis=1)
-    visible, rim = _visible(vertices, regions, depths, triangles)
+    visible, rim = visible_from(vertices, regions, depths, triangles)
     width, height = photo_size
     inside = np.minimum.reduce([xy[:, 0], xy[:, 1], width - 1 - xy[:, 0], height - 1 - xy[:, 1]])
     visible *= ramp(inside, 0.0, 2.0)
     if not mouth_open:
         visible[regions.mouth] = 0.0
     sampled = photo.sample(xy)
-    colour, person = sampled[:, :3], sampled[:, 3]
+    colour = sampled[:, :3]
+    # What is next to the ground is mixed with it.
+    inner_matte = minimum_filter(photo.pixels[..., 3], 3)
+    place = photo.place(xy)
+    person = map_coordinates(inner_matte, [place[:, 1], place[:, 0]], order=1, mode="nearest")
     light = soft_light(normals, lighting, model.occlusion, camera.rotation)
     inner = regions.eyes | regions.mouth
-    low = np.select([regions.scalp, regions.ear], [_FACING_HAIR[0], _FACING_EAR[0]], _FACING[0])
-    high = np.select([regions.scalp, regions.ear], [_FACING_HAIR[1], _FACING_EAR[1]], _FACING[1])
+    scalp = hairy > 0
+    low = np.select([scalp, regions.ear], [_FACING_HAIR[0], _FACING_EAR[0]], _FACING[0])
+    high = np.select([scalp, regions.ear], [_FACING_HAIR[1], _FACING_EAR[1]], _FACING[1])
     t = np.clip((facing - low) / (high - low), 0.0, 1.0)
-    trust = visible * t * t * (3 - 2 * t) * np.where(inner, 1.0, ramp(rim, *_RIM))
+    trust = visible * t * t * (3 - 2 * t) * np.where(
+        inner, 1.0, np.where(scalp, ramp(rim, *_RIM_HAIR), ramp(rim, *_RIM))
+    )
     near = 1 - ramp(rim, *_ODD_WITHIN)
-    trust *= 1 - near * (1 - ramp(person, 0.5, 0.9))
+    trust *= 1 - near * (1 - ramp(person, 0.6, 0.97))
     if not_skin is not None:
         trust *= 1 - not_skin
     ratio = np.log(np.maximum(colour / light, _DARKEST)) - np.log(np.maximum(albedo, _DARKEST))
     ratio = np.clip(ratio, -3.5, 1.5)
     spread = Spread.of(model)
-    skin = ~regions.scalp & ~inner & ~regions.ear
+    skin = ~scalp & ~inner & ~regions.ear
     smooth = spread(ratio, trust * skin * ramp(rim, 6.0, 12.0))
-    odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD) * near
-    trust = np.where(skin, trust * (1 - odd), trust)
-    fitted = np.maximum(albedo, _DARKEST) * np.exp(spread(ratio, trust * (skin | regions.ear)))
+    odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD)
+    trust = np.where(skin, trust * (1 - odd * near), trust)
+    fitted = np.maximum(albedo, _DARKEST) * np.exp(spread(ratio, trust * (skin | (regions.ear & ~scalp)) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd)))
     own = np.log(np.maximum(colour / light, _DARKEST))
-    hair = np.exp(spread(own, trust * regions.scalp * regions.hairy + 1e-6 * trust * skin))
-    share = ramp(regions.hairy, 0.0, 0.25)[:, None]
+    hair = np.exp(spread(own, trust * hairy + 1e-6 * trust * skin))
+    share = ramp(hairy, 0.0, 0.25)[:, None]
     reflectance = (1 - share) * fitted + share * hair
     return Seen(xy, facing, visible, trust, light, colour, reflectance, rim)
 
 
-def _visible(
+def visible_from(
     vertices: NDArray[np.float64], regions: Regions, depths: DepthMap, triangles: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(N,) 1 where nothing is before a vertex; (N,) mm from the nearest outline or edge in front."""
