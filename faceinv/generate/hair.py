@@ -30,10 +30,10 @@ _THICKEST: Final = 75.0
 """mm: hair that stands off further is left in the picture behind the head."""
 _EVEN: Final = 4.0
 """Degrees over which thickness is evened out."""
-_ROOTS: Final = 35.0
+_ROOTS: Final = 28.0
 """mm from the hairline over which hair rises to its full thickness."""
-_WIDEST_EAR: Final = 16.0
-"""mm by which ears may stand off further than the model's."""
+_WIDEST_EAR: Final = (10.0, 18.0)
+"""mm by which ears may stand off further than the model's, and from which on it is something else that does."""
 _FLATTENING: Final = 60
 _LIKE_SKIN: Final = 0.6
 """Logarithm of reflectance: skin of one face differs by less."""
@@ -42,8 +42,12 @@ _STANDS_OFF: Final = 8.0
 _INSIDE: Final = 3.5
 """mm inside of the outline at which the band begins: what is further out may be mixed with the ground."""
 _WIDEST: Final = 55.0
+_NARROWEST: Final = 16.0
+"""mm: a narrower band would show as contour lines when it is used again and again."""
 _TURN_RADIUS: Final = 85.0
 """mm: of a head, to turn angles of its surface into ways along it."""
+_FADES: Final = 60.0
+"""mm behind the outline over which the pattern of hair gets weaker: used again and again it would be seen as such."""
 _MIRROR_FROM: Final = 0.3
 """The cosine between normal and view from which on the photo's own place is taken instead."""
 
@@ -51,11 +55,11 @@ _MIRROR_FROM: Final = 0.3
 def _below_ears(angle: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 for directions above the ears, 0 for those to the shoulders, where hair and clothes cannot be told apart."""
     downward = np.degrees(np.arcsin(np.clip(np.sin(angle), -1, 1)))
-    return 1 - ramp(downward, 0.0, 25.0)
+    return 1 - ramp(downward, 10.0, 40.0)
 
 
 def thickness(
-    bald: NDArray[np.float64], person: NDArray[np.float64], centre: NDArray[np.float64], px_per_mm: float
+    bald: NDArray[np.float64], person: NDArray[np.bool_], centre: NDArray[np.float64], px_per_mm: float
 ) -> NDArray[np.float64]:
     """(ANGLES,) mm by which a person's outline stands off that of the bald model, seen from the pivot.
 
@@ -81,8 +85,9 @@ def hair_region(
     albedo: NDArray[np.float64],
     shown: NDArray[np.bool_],
     thick: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """(N,) how far vertices are inside of the hair: 0 outside and at its edge, 1 from `_ROOTS` mm inside on.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N,) how far vertices are inside of the hair: 0 outside and at its edge, 1 from `_ROOTS` mm inside on; and (N,)
+    how far they are from what hair does not lift.
 
     Hair grows on the scalp. Where the person reaches beyond the model at an ear, hair also covers the ear and what is
     around it as far as the photo has not the colour of the face's skin there.
@@ -112,13 +117,15 @@ def hair_region(
         mask |= side & ~ear & (covered > 0.5)
         if ear.any() and covered[ear].mean() > 0.5:  # as a whole or not at all
             mask |= ear
-    return ramp(depth_inside(model, mask), 0.0, _ROOTS)
+    rooted = depth_inside(model, mask & regions.lifts)
+    return ramp(depth_inside(model, mask), 0.0, _ROOTS), ramp(rooted, 0.0, _ROOTS)
 
 
 def lifted(
     vertices: NDArray[np.float64],
     model: MorphableModel,
     hairy: NDArray[np.float64],
+    rooted: NDArray[np.float64],
     rotation: NDArray[np.float64],
     thick: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -127,7 +134,7 @@ def lifted(
     Args:
         vertices: (N, 3) mm of the bald head.
         model: the model.
-        hairy: (N,) from `hair_region`.
+        hairy, rooted: (N,) from `hair_region`.
         rotation: (3, 3) model to camera, of the photo.
         thick: (ANGLES,) mm, from `thickness`.
     """
@@ -142,10 +149,14 @@ def lifted(
     at_outline = ramp(across / (80 * regions.unit), 0.2, 0.8)
     amount = at_outline * at_directions(thick, upper) + (1 - at_outline) * back
     # At the nape hair lies close to the neck.
-    falls = ramp((vertices - regions.pivot)[:, 1] / regions.unit, -75.0, 0.0)
+    falls = ramp((vertices - regions.pivot)[:, 1] / regions.unit, -80.0, -30.0)
+    # Hair in front stands up from its roots, not out.
+    falls *= 1 - 0.85 * ramp((vertices - regions.pivot)[:, 2] / regions.unit, 25.0, 70.0)
     bare = (hairy == 0) & regions.ear
-    ears = np.minimum(at_directions(thick, angle), _WIDEST_EAR) * np.where(bare, regions.pinna, 0.0)
-    lift = outward * (np.where(regions.lifts, amount * hairy * falls, 0.0) + ears)[:, None]
+    wider = at_directions(thick, angle)
+    wider = wider * (1 - ramp(wider, *_WIDEST_EAR))  # further out it is hair behind the ear
+    ears = np.where(bare, wider * regions.pinna, 0.0)
+    lift = outward * (np.where(regions.lifts, amount * rooted * falls, 0.0) + ears)[:, None]
     covered = regions.ear & (hairy > 0)
     return lift + _flattened(vertices + lift, model, covered) if covered.any() else lift
 
@@ -187,7 +198,7 @@ class HairBand:
 def hair_band(
     outline: NDArray[np.float64],
     face: NDArray[np.floating],
-    person: NDArray[np.floating],
+    person: NDArray[np.bool_],
     centre: NDArray[np.float64],
     px_per_mm: float,
 ) -> HairBand:
@@ -211,8 +222,9 @@ def hair_band(
         x, y = centre[0] + px_per_mm * radius * np.cos(angle), centre[1] + px_per_mm * radius * np.sin(angle)
         sure += map_coordinates(np.asarray(person, np.float32), [y, x], order=1, mode="constant") / 3
     sure = ramp(sure, 0.6, 0.95) * ramp(width, 2.0, 8.0)
-    width = gaussian_filter1d(np.clip(width, 4.0, None), 3 * ANGLES / 360, mode="wrap")
-    return HairBand(outline, width, *_continued(sure))
+    width = gaussian_filter1d(np.clip(width, _NARROWEST, None), 3 * ANGLES / 360, mode="wrap")
+    even = gaussian_filter1d(median_filter(outline, 7, mode="wrap"), 3 * ANGLES / 360, mode="wrap")
+    return HairBand(even, width, *_continued(sure))
 
 
 def _continued(sure: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -255,7 +267,8 @@ def band_places(
     width = at_directions(band.width, angle)
     inward = np.abs((np.abs(behind) + width) % (2 * width) - width)
     radius = at_directions(band.outline, angle) - _INSIDE - inward
-    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), at_directions(band.sure, angle)
+    fades = 0.3 + 0.7 * np.exp(-np.maximum(behind, 0.0) / _FADES)
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), at_directions(band.sure, angle) * fades
 
 
 def _upper() -> NDArray[np.bool_]:

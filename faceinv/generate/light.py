@@ -12,10 +12,11 @@ from faceinv.face.self_shadow import shadow_matrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RATIO_LIMITS", "soft_light"]
+__all__ = ["RATIO_LIMITS", "calm", "soft_light"]
 
 _FLOOR: Final = 0.15
 """Of the constant light. Second-order harmonics fall to zero and below where a light would leave a surface dark."""
+_HAIR_LIMITS: Final = (0.6, 1.1)
 RATIO_LIMITS: Final = (0.15, 4.0)
 """A photo's pixel is made darker or brighter by these factors at most: beyond, noise and what is burnt in show."""
 
@@ -42,4 +43,15 @@ def soft_light(
     result: NDArray[np.float64] = low + np.where(
         light > 2 * low, light - low, low * np.exp(np.minimum(light / low - 2, 0.0))
     )
+    return result
+
+
+def calm(
+    light: NDArray[np.float64], share: NDArray[np.floating], gamma: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Light (N, 3) on hair, which scatters it: where `share` (N,) is 1, not far from that on what faces the viewer."""
+    front = soft_light(np.array([[0.0, 0.3, 0.95]]), gamma)
+    even = front * np.clip(light / front, *_HAIR_LIMITS)
+    part = np.asarray(share, np.float64)[:, None]
+    result: NDArray[np.float64] = light + part * (even - light)
     return result

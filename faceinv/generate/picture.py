@@ -10,7 +10,8 @@ import numpy as np
 from faceinv.engine.blas import one_blas_thread
 from faceinv.face.lighting import SH_CONSTANTS
 from faceinv.face.self_shadow import shadow_matrix
-from faceinv.generate.light import RATIO_LIMITS, soft_light
+from faceinv.generate.light import RATIO_LIMITS, calm, soft_light
+from faceinv.generate.mouth import gap, mouth_light
 from faceinv.generate.neck import neck_shift
 from faceinv.generate.polar import angle_grid, at_directions, first_exit, source_radii
 from faceinv.generate.regions import ramp
@@ -141,12 +142,20 @@ def _table(
     light_vertices(
         normals, rotation, face.lighting, shadow_matrix(rotation) @ face.lighting, np.array(moments), floor, light
     )
+    light = calm(light, ramp(scene.hairy, 0.0, 0.3), face.lighting)
+    light[regions.mouth] = (mouth_light(face.lighting) * scene.mouth_depth[:, None])[regions.mouth]
+    landmarks = model.landmarks(vertices - scene.lift)
+    spoken = float(ramp(np.array(abs(gap(landmarks) - scene.gap)), 0.5 * regions.unit, 3.0 * regions.unit))
     table = np.empty((count, COLUMNS), np.float32)
     table[:, 0:2] = scene.head.place(seen.xy)
     table[:, 2:4] = table[model.mirror, 0:2]
     table[:, 4:6] = scene.band_xy
-    table[:, 6] = seen.trust + near * np.maximum(seen.visible * ramp(seen.facing, -0.1, 0.05) - seen.trust, 0.0)
+    same = np.where(regions.mouth, near * (1 - spoken), near)
+    table[:, 6] = seen.trust + same * (seen.shown - seen.trust)
+    usable = scene.lids.usable(vertices)
+    table[scene.lids.vertices, 6] *= usable
     table[:, 7] = scene.mirrored
+    table[scene.lids.vertices, 7] *= usable
     table[:, 8] = scene.band_sure
     table[:, 9] = regions.opacity
     table[:, 10:13] = np.clip(light / seen.light, *RATIO_LIMITS)

@@ -37,7 +37,7 @@ def _along_rays(
 
 
 def first_exit(
-    mask: NDArray[np.floating], centre: NDArray[np.float64], px_per_mm: float, turn: float = 0.0, reach: float = 260.0
+    mask: NDArray[Any], centre: NDArray[np.float64], px_per_mm: float, turn: float = 0.0, reach: float = 260.0
 ) -> NDArray[np.float64]:
     """(ANGLES,) mm from a point to where its rays first leave a mask (H, W): for a ray that begins outside, 0."""
     radius, along = _along_rays(mask, centre, px_per_mm, turn, reach)
@@ -47,7 +47,7 @@ def first_exit(
 
 
 def last_exit(
-    mask: NDArray[np.floating], centre: NDArray[np.float64], px_per_mm: float, turn: float = 0.0, reach: float = 260.0
+    mask: NDArray[Any], centre: NDArray[np.float64], px_per_mm: float, turn: float = 0.0, reach: float = 260.0
 ) -> NDArray[np.float64]:
     """(ANGLES,) mm from a point to where its rays leave a mask (H, W) for good."""
     radius, along = _along_rays(mask, centre, px_per_mm, turn, reach)

@@ -31,7 +31,7 @@ _NAPE: Final = (-86.0, -80.0)
 """(y, z) mm from the ear's landmark: the lower end of the head's back, where a neck begins."""
 _SEAM: Final = (2.0, 16.0)
 """mm below the jaw's line where the head begins to fade into the picture of the neck, and where it has gone."""
-_THROAT: Final = -10.0
+_THROAT: Final = -16.0
 """mm below the jaw's line from which on the mouth's inside would show under a chin."""
 _PIVOT_BELOW_EARS: Final = 26.0
 _PIVOT_BEHIND_EARS: Final = 10.0
@@ -77,6 +77,8 @@ class Regions:
     """The inside of the mouth, tongue and teeth included."""
     throat: NDArray[np.float64]
     """(N, 3) mm, model space: what lifts the throat's lower end, so that it does not show under a chin."""
+    from_eyes: NDArray[np.float64]
+    """mm from the rims of the eyes."""
     lids: NDArray[np.bool_]
     lips: NDArray[np.bool_]
     """Skin near the mouth's opening."""
@@ -125,7 +127,7 @@ def _regions(model: MorphableModel) -> Regions:
     outside = ~face & ~inner
     from_ear = (surface - ear_point) / unit
     ear = outside & (np.abs(from_ear[:, 0]) > width / unit - 9)
-    ear &= (np.abs(from_ear[:, 1] + 8) < 46) & (from_ear[:, 2] > -42) & (from_ear[:, 2] < 22)
+    ear &= (from_ear[:, 1] > -54) & (from_ear[:, 1] < 26) & (from_ear[:, 2] > -42) & (from_ear[:, 2] < 22)
     scalp = outside & ~ear & (from_ear[:, 1] > -75)
     scalp &= ((from_ear[:, 1] > 44) & (from_ear[:, 2] < 75)) | (from_ear[:, 2] < np.where(from_ear[:, 1] > 0, 14, -22))
     below, upward = _below(surface, landmarks, ear_point, unit)
@@ -133,8 +135,9 @@ def _regions(model: MorphableModel) -> Regions:
     lashes = _part(model, "lashes")
     drawn = (opacity[model.triangles] > 0).any(axis=1) & ~lashes[model.triangles].any(axis=1)
     deep = np.where(inner & ~eyes, np.maximum(below - _THROAT, 0.0), 0.0) * unit
-    rims = np.concatenate([landmarks[part] for part in EYES])
-    lids = ~inner & (_distance(surface, rims) < _LID_REACH * unit)
+    rims = np.concatenate([_outline(landmarks[part]) for part in EYES])
+    from_eyes = _distance(surface, rims) / unit
+    lids = ~inner & (from_eyes < _LID_REACH)
     lips = ~inner & (_distance(surface, landmarks[INNER_LIPS]) < 12 * unit)
     beside = outside & (np.abs(from_ear[:, 0]) > width / unit - 26)
     beside &= (from_ear[:, 1] > -48) & (from_ear[:, 1] < 60) & (from_ear[:, 2] > -45) & (from_ear[:, 2] < 45)
@@ -156,6 +159,7 @@ def _regions(model: MorphableModel) -> Regions:
         teeth=teeth,
         mouth=mouth,
         throat=deep[:, None] * upward,
+        from_eyes=from_eyes,
         lids=lids,
         lips=lips,
         lifts=outside,
@@ -168,6 +172,13 @@ def _distance(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArr
 
     distance: NDArray[np.float64] = cKDTree(others).query(points)[0]
     return distance
+
+
+def _outline(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (L, 3) around a hole and three more between each two."""
+    share = np.arange(4)[:, None, None] / 4
+    between: NDArray[np.float64] = ((1 - share) * points + share * np.roll(points, -1, axis=0)).reshape(-1, 3)
+    return between
 
 
 def _below(

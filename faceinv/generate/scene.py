@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, distance_transform_edt, label, map_coordinates, uniform_filter
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter1d, label, map_coordinates, uniform_filter
 
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.generate.canvas import Canvas, canvas_of, filled
+from faceinv.generate.eyes import Lids
 from faceinv.generate.hair import HairBand, band_places, hair_band, hair_region, lifted, thickness
 from faceinv.generate.light import soft_light
-from faceinv.generate.polar import ANGLES, angle_grid, first_exit
+from faceinv.generate.mouth import gap, mouth_depth
+from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit
 from faceinv.generate.regions import Regions, ramp, regions_of
 from faceinv.generate.surface import DepthMap, Seen, depth_map, seen_by, visible_from
 
@@ -35,10 +37,17 @@ _HEAD_REACH: Final = 190.0
 _MAP_PX_PER_MM: Final = 1.25
 _HOLE_RIM: Final = 2.5
 """mm around the head from which the ground takes nothing: edges of photos are soft."""
-_LIFTS: Final = 2
+_TIPS: Final = 2.5
+"""mm by which tips of hair reach beyond the matte."""
+_RIM_OF_HEAD: Final = 18.0
+"""mm: what reaches further beyond the head is no rim of it."""
+_WISPS: Final = 12.0
+"""mm from the head: what the photo shows there of the person, beside the ears or above, is the head's."""
+_LIFTS: Final = 4
 """Rounds in which hair grows by what its outline lacks still."""
-_PATTERN_MM: Final = 6.0
-_PATTERN_LIMITS: Final = (0.35, 2.2)
+_PATTERN_MM: Final = 4.0
+_PATTERN_LIMITS: Final = (0.55, 1.6)
+_GROWTH: Final = 1.4
 _OPEN_MM: Final = 5.0
 """Between the inner lips: a fit of closed lips may leave 4 mm, a smile that shows teeth has 6 or more."""
 
@@ -66,6 +75,8 @@ class Scene:
     """(N,) trust in the other side of the face."""
     pattern: NDArray[np.float32]
     """(S, S, 3): pixels of `head` over the mean around them, as hair's strands have it."""
+    hairy: NDArray[np.float64]
+    """(N,) how far vertices are inside of the hair."""
     band_xy: NDArray[np.float64]
     """(N, 2) px of `head`: hair for what the photo does not show."""
     band_sure: NDArray[np.float64]
@@ -81,7 +92,11 @@ class Scene:
     """(ANGLES, 3) camera frame: of the head at its outline."""
     neck_ring: NDArray[np.float64]
     """(M, 3) mm from the pivot, camera frame of the photo: around the neck."""
-    mouth_open: bool
+    lids: Lids
+    mouth_depth: NDArray[np.float64]
+    """(N,) the share of light that reaches the inside of the mouth, 1 for all else."""
+    gap: float
+    """mm between the photo's inner lips."""
 
     @classmethod
     def of(
@@ -133,19 +148,21 @@ class Scene:
         person = _person(bald, triangles, regions, around, photo_px_per_mm)
         thick = thickness(outline_of(bald), person, bald.centre, bald.px_per_mm)
         albedo = face.vertex_albedo(model)
-        hairy = _hairy(model, regions, face, vertices, albedo, head, bald, triangles, thick)
-        lift = lifted(vertices, model, hairy, camera.rotation, thick) + regions.throat
+        hairy, rooted = _hairy(model, regions, face, vertices, albedo, head, bald, triangles, thick)
+        lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick) + regions.throat
+        first = thick
         for _ in range(_LIFTS):
             depths = drawn_depths(vertices + lift)
             outline = outline_of(depths)
-            thick = thick + thickness(outline, person, bald.centre, bald.px_per_mm)
-            lift = lifted(vertices, model, hairy, camera.rotation, thick) + regions.throat
+            more = thickness(outline, person, bald.centre, bald.px_per_mm)
+            thick = np.minimum(thick + _GROWTH * more, first + 35.0 * ramp(first, 3.0, 10.0))
+            lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick) + regions.throat
         haired = vertices + lift
         depths = drawn_depths(haired)
         solid = depths.of(triangles, regions.opacity) > 0.5
         outline = outline_of(depths)
         landmarks = result.landmarks3d
-        mouth_open = float(np.linalg.norm(landmarks[62] - landmarks[66])) > _OPEN_MM * unit
+        mouth_open = gap(landmarks) > _OPEN_MM * unit
         seen = seen_by(
             head,
             result.image_size,
@@ -165,7 +182,7 @@ class Scene:
         band_xy, band_sure = band_places(band, haired, regions, camera.rotation)
         band_xy = head.place(at + photo_px_per_mm * band_xy)
         drawn = _person_model(model, face.identity, albedo, lift, regions.drawn)
-        ground, place, ground_px_per_mm = _ground(around, depths, solid, person, at, photo_px_per_mm)
+        ground, place, ground_px_per_mm = _ground(around, depths, solid, person & _small(person, outline, depths), at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
             result=result,
@@ -178,6 +195,7 @@ class Scene:
             seen=seen,
             mirrored=(seen.trust * (regions.face | regions.ear) * (hairy == 0))[model.mirror] * (hairy == 0),
             pattern=_pattern(head, _PATTERN_MM * unit * photo_px_per_mm * head.zoom),
+            hairy=hairy,
             band_xy=band_xy,
             band_sure=band_sure * ramp(hairy, 0.0, 0.15),
             ground=ground,
@@ -186,14 +204,16 @@ class Scene:
             outline=outline,
             rim_normals=_rim_normals(depths, triangles, normals, outline),
             neck_ring=(vertices[regions.neck_ring] - regions.pivot) @ camera.rotation.T,
-            mouth_open=mouth_open,
+            lids=Lids.of(regions, triangles, vertices, camera.rotation),
+            mouth_depth=mouth_depth(model, regions),
+            gap=gap(landmarks),
         )
 
 
 def _person(
     bald: DepthMap, triangles: NDArray[np.int32], regions: Regions, around: Canvas, photo_px_per_mm: float
-) -> NDArray[np.float64]:
-    """(H, W) 1 where the photo shows the person, as far as this hangs together with the head; in the map's pixels."""
+) -> NDArray[np.bool_]:
+    """(H, W) where the photo shows the person, as far as this hangs together with the head; in the map's pixels."""
     size = bald.triangle.shape[0]
     y, x = np.mgrid[:size, :size]
     # The map and the photo show the pivot at its centre, at their own scales.
@@ -206,7 +226,7 @@ def _person(
     mask = binary_fill_holes(solid | ((alpha > 0.5) & on_photo))
     parts, _ = label(mask)
     names = np.unique(parts[solid])
-    return np.isin(parts, names[names > 0]).astype(np.float64)
+    return np.isin(parts, names[names > 0])
 
 
 def _hairy(
@@ -219,8 +239,8 @@ def _hairy(
     bald: DepthMap,
     triangles: NDArray[np.int32],
     thick: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """(N,) how far vertices are inside of the hair."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N,) how far vertices are inside of the hair, and (N,) from what it does not lift."""
     camera = face.camera
     normals = vertex_normals(vertices, triangles) @ camera.rotation.T
     facing = (normals * camera.to_viewer(vertices)).sum(axis=1)
@@ -256,6 +276,15 @@ def _person_model(
     )
 
 
+def _small(person: NDArray[np.bool_], outline: NDArray[np.float64], depths: DepthMap) -> NDArray[np.bool_]:
+    """(H, W) directions from the pivot in which the person reaches little beyond the head: it is the head's own rim there,
+    and not hair that falls on shoulders."""
+    beyond = first_exit(person.astype(np.float32), depths.centre, depths.px_per_mm) - outline
+    y, x = np.mgrid[: person.shape[0], : person.shape[1]]
+    angle = np.arctan2(y - depths.centre[1], x - depths.centre[0])
+    return np.asarray(at_directions(gaussian_filter1d(beyond, 3.0, mode="wrap"), angle) < _RIM_OF_HEAD)
+
+
 def _pattern(head: Canvas, sigma: float) -> NDArray[np.float32]:
     """(S, S, 3): each pixel of a canvas over a mean around it of what is a person; sigma in px."""
     weight = np.maximum(head.pixels[..., 3], 1e-3)
@@ -274,15 +303,18 @@ def _boxed(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
 
 
 def _ground(
-    around: Canvas, depths: DepthMap, solid: NDArray[np.bool_], person: NDArray[np.float64], at: NDArray[np.float64], photo_px_per_mm: float
+    around: Canvas, depths: DepthMap, solid: NDArray[np.bool_], person: NDArray[np.bool_], at: NDArray[np.float64], photo_px_per_mm: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
     """The photo continued where the head was and beyond its edges; where the pivot is in it, and its px per mm."""
     size = around.pixels.shape[0]
     px_per_mm = around.zoom * photo_px_per_mm
     # Wisps of hair and rims of ears that the head has not would stand there as a second outline.
     y, x = np.mgrid[: solid.shape[0], : solid.shape[1]]
-    above = (y - depths.centre[1]) < 0.35 * np.abs(x - depths.centre[0])
-    away = distance_transform_edt(~(solid | ((person > 0.5) & above))) / depths.px_per_mm
+    down, aside = (y - depths.centre[1]) / depths.px_per_mm, np.abs(x - depths.centre[0]) / depths.px_per_mm
+    close = distance_transform_edt(~solid) < _WISPS * depths.px_per_mm
+    other = person & ((down < -8) | (close & (down < 0.6 * aside)))
+    away = distance_transform_edt(~solid) / depths.px_per_mm
+    away = np.minimum(away, distance_transform_edt(~other) / depths.px_per_mm - _TIPS)
     ratio = depths.px_per_mm / px_per_mm
     place = around.place(at)
     y, x = np.mgrid[:size, :size]

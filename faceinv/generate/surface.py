@@ -9,8 +9,10 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, grey_erosion, map_coordinates, minimum_filter
 
 from faceinv.face.mesh import vertex_normals
+from faceinv.generate.eyes import eyeball_reflectance
 from faceinv.generate.fill import Spread
-from faceinv.generate.light import soft_light
+from faceinv.generate.light import calm, soft_light
+from faceinv.generate.mouth import mouth_depth, mouth_light, teeth_of_photo
 from faceinv.generate.regions import ramp
 from faceinv.render.raster import rasterize_triangles
 
@@ -94,6 +96,8 @@ class Seen:
     """(N,) cosine between normal and view."""
     visible: NDArray[np.float64]
     """(N,) 1 where nothing hides it and it lies on the photo."""
+    shown: NDArray[np.float64]
+    """(N,) how far the photo is to be believed from its own point of view."""
     trust: NDArray[np.float64]
     """(N,) how far the photo is to be believed whatever the new view."""
     light: NDArray[np.float64]
@@ -156,6 +160,8 @@ def seen_by(
     place = photo.place(xy)
     person = map_coordinates(inner_matte, [place[:, 1], place[:, 0]], order=1, mode="nearest")
     light = soft_light(normals, lighting, model.occlusion, camera.rotation)
+    light = calm(light, ramp(hairy, 0.0, 0.3), lighting)
+    light[regions.mouth] = mouth_light(lighting) * mouth_depth(model, regions)[regions.mouth, None]
     inner = regions.eyes | regions.mouth
     scalp = hairy > 0
     low = np.select([scalp, regions.ear], [_FACING_HAIR[0], _FACING_EAR[0]], _FACING[0])
@@ -168,6 +174,8 @@ def seen_by(
     trust *= 1 - near * (1 - ramp(person, 0.6, 0.97))
     if not_skin is not None:
         trust *= 1 - not_skin
+    if mouth_open:
+        trust[regions.mouth] = teeth_of_photo(regions, colour, visible, facing)[regions.mouth]
     ratio = np.log(np.maximum(colour / light, _DARKEST)) - np.log(np.maximum(albedo, _DARKEST))
     ratio = np.clip(ratio, -3.5, 1.5)
     spread = Spread.of(model)
@@ -175,12 +183,16 @@ def seen_by(
     smooth = spread(ratio, trust * skin * ramp(rim, 6.0, 12.0))
     odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD)
     trust = np.where(skin, trust * (1 - odd * near), trust)
-    fitted = np.maximum(albedo, _DARKEST) * np.exp(spread(ratio, trust * (skin | (regions.ear & ~scalp)) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd)))
-    own = np.log(np.maximum(colour / light, _DARKEST))
-    hair = np.exp(spread(own, trust * hairy + 1e-6 * trust * skin))
+    lashes = ramp(regions.from_eyes, 3.0, 6.0)
+    fitted = np.maximum(albedo, _DARKEST) * np.exp(spread(ratio, trust * (skin | (regions.ear & ~scalp)) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes))
+    own = np.maximum(colour / light, _DARKEST)
+    hair = np.exp(spread(np.log(own), trust * hairy + 1e-6 * trust * skin))
     share = ramp(hairy, 0.0, 0.25)[:, None]
     reflectance = (1 - share) * fitted + share * hair
-    return Seen(xy, facing, visible, trust, light, colour, reflectance, rim)
+    reflectance[regions.mouth] = albedo[regions.mouth]
+    reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
+    shown = np.maximum(trust, visible * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
+    return Seen(xy, facing, visible, shown, trust, light, colour, reflectance, rim)
 
 
 def visible_from(
