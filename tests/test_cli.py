@@ -19,17 +19,20 @@ import numpy as np
 import pytest
 import trimesh
 from calls import Run, invoke
+from glb import Glb
 from PIL import Image
 from quick import CONFIG_TOML, quick_fit, sample
 
 import faceinv
 from faceinv.engine import registry
 from faceinv.errors import DeviceLostError
+from faceinv.face.formats.npz import save_npz_model
 from faceinv.render import texture
 from faceinv.run import outputs, warmup
 from faceinv.run.jobs import Job
 from faceinv.run.outputs import unique_stems
 from faceinv.run.summary import Summary
+from faceinv.run.work import fit_jobs
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -98,6 +101,30 @@ def test_fit_writes_four_files(tmp_path: Path) -> None:
     assert isinstance(trimesh.load(out / "sample.glb", force="mesh"), trimesh.Trimesh)
     with Image.open(out / "sample_overlay.png") as overlay:
         assert overlay.width > 4 * overlay.height
+
+
+@pytest.mark.usefixtures("instant")
+def test_a_rig_on_request(tmp_path: Path) -> None:
+    run = invoke("fit", sample(), "-o", tmp_path, "--rig")
+    assert run.status == 0, run.text
+    options = outputs.FitOptions("default", "numpy", faceinv.FitConfig(), "albedo", rig=True)
+    (record,) = fit_jobs(options, [Job(sample(), None, "a.jpg", tmp_path, "in_a_folder")])
+    assert record["success"], record
+    for file in ("sample.glb", "in_a_folder.glb"):
+        glb = Glb.read(tmp_path / file)
+        assert {node["name"] for node in glb.tree["nodes"]} == {"head", "face", "eyeLeft", "eyeRight"}
+        assert "jawOpen" in glb.mesh_of("face")["extras"]["targetNames"]
+
+
+def test_a_rig_of_a_model_without_units_is_refused_at_once(tmp_path: Path) -> None:
+    units = faceinv.load_model("default")
+    save_npz_model(dataclasses.replace(units, expression_units=None), tmp_path / "plain.npz")
+    shutil.copy(sample(), tmp_path / "a.jpg")
+    for given in (tmp_path / "a.jpg", tmp_path):
+        run = invoke("fit", given, "-o", tmp_path / "out", "--model", tmp_path / "plain.npz", "--rig")
+        assert run.status == 2
+        assert "has no named expression units" in run.err
+        assert not (tmp_path / "out").exists()
 
 
 def test_options_go_before_the_configuration(tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,9 +404,8 @@ def test_importing_is_quick() -> None:
     ]
     assert min(seconds) < 0.5
     began = time.process_time()
-    loaded = (
-        "import sys, faceinv.cli; print([m for m in ('numba', 'onnxruntime', 'trimesh', 'torch') if m in sys.modules])"
-    )
+    heavy_ones = ("numba", "onnxruntime", "pygltflib", "trimesh", "torch")
+    loaded = f"import sys, faceinv.cli; print([m for m in {heavy_ones} if m in sys.modules])"
     heavy = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout
     assert heavy.strip() == "[]"
     assert time.process_time() - began < 5

@@ -10,7 +10,20 @@ import pytest
 
 import faceinv
 
-HEAVY = ("numba", "torch", "mxnet", "cupy", "onnxruntime", "trimesh", "scipy.optimize", "PIL", "typer", "rich", "h5py")
+HEAVY = (
+    "numba",
+    "torch",
+    "mxnet",
+    "cupy",
+    "onnxruntime",
+    "pygltflib",
+    "trimesh",
+    "scipy.optimize",
+    "PIL",
+    "typer",
+    "rich",
+    "h5py",
+)
 
 
 def loaded_after(code: str) -> set[str]:

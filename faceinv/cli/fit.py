@@ -14,11 +14,13 @@ import typer
 
 from faceinv.engine.compiling import FIRST_RUN
 from faceinv.errors import DeviceLostError, FaceinvError, InputError, escaped
+from faceinv.render.atlas import LARGEST as LARGEST_TEXTURE
 from faceinv.run.folder import Listener
 from faceinv.run.jobs import Inventory, Job, Record, left_out, without_own_pictures
 from faceinv.run.outputs import (
     FitOptions,
     check_folder,
+    check_model,
     describe,
     output_paths,
     refuse_overwriting,
@@ -41,6 +43,7 @@ _log = logging.getLogger(__name__)
 class _Texture(StrEnum):
     ALBEDO = "albedo"
     PHOTO = "photo"
+    PHOTO_DELIT = "photo-delit"
 
 
 class _Camera(StrEnum):
@@ -97,9 +100,20 @@ def fit(
     export_camera: Annotated[
         bool, typer.Option("--export-camera", help="Put the photo's camera into the GLB.")
     ] = False,
+    rig: Annotated[
+        bool,
+        typer.Option("--rig", help="A GLB that moves: expressions as morph targets by ARKit's names, eyes as nodes."),
+    ] = False,
     texture: Annotated[
-        _Texture, typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own.")
+        _Texture,
+        typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own, with its light or without."),
     ] = _Texture.ALBEDO,
+    texture_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Texels along each side of the texture; 1024 by default.", metavar="N", min=64, max=LARGEST_TEXTURE
+        ),
+    ] = None,
     face: Annotated[_Face, typer.Option(help="Fit the largest face, or all (STEM_1, STEM_2, ...).")] = _Face.LARGEST,
     config: Annotated[Path | None, typer.Option(help="Settings; options here win.", metavar="FILE.toml")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the files go.", metavar="DIR")] = Path(
@@ -132,7 +146,7 @@ def fit(
         distance=distance,
         estimate_distance=estimate_distance,
     )
-    options = FitOptions(model, backend, settings, texture.value, export_camera)
+    options = FitOptions(model, backend, settings, texture.value, export_camera, rig, texture_size)
     if folders:
         if len(paths) > 1:
             raise InputError(f"'{folders[0]}' is a folder, which must be given alone; {len(paths)} inputs were given.")
@@ -196,7 +210,16 @@ def fit_images(
                 for index, result in enumerate(results, 1):
                     name = f"{stem}_{index}" if faces == "all" else stem
                     extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
-                    record = write_result(result, output, name, options.texture, extra, options.export_camera)
+                    record = write_result(
+                        result,
+                        output,
+                        name,
+                        options.texture,
+                        extra,
+                        camera=options.export_camera,
+                        rig=options.rig,
+                        texture_size=options.texture_size,
+                    )
                     report.result(describe(image.name, record, output / f"{name}.glb"))
                 compiling.close()  # the first that is fitted has compiled all
             except DeviceLostError:
@@ -224,6 +247,7 @@ def _prepare(options: FitOptions, report: Reporter, compiling: ExitStack) -> Fit
     from faceinv.run import warmup
 
     fitter = Fitter(options.model, options.backend, options.config)
+    check_model(fitter.model, options)
     if warmup.needs_compiling(fitter):
         report.note(warmup.FIRST_RUN)
         compiling.enter_context(warmup.counted_compiling(report.counter("compiling kernels")))

@@ -235,25 +235,48 @@ class FitResult:
             )
         return draw_overlay(self.model, self.face, shown, self.landmarks_target, self.landmarks2d, self.shading)
 
-    def export(self, path: str | Path, texture: Texture = "albedo", *, camera: bool = False) -> None:
+    def export(
+        self,
+        path: str | Path,
+        texture: Texture = "albedo",
+        *,
+        camera: bool = False,
+        rig: bool = False,
+        texture_size: int | None = None,
+    ) -> None:
         """Write the face as `.glb`, `.obj` (with `.mtl` and texture) or `.ply`, by suffix; see `faceinv.output.export`.
 
         Args:
             path: where.
-            texture: `albedo` or `photo`.
+            texture: `albedo` (reflectance, without light), `photo` (the photo's own colours, completed where it does
+                not show the surface) or `photo-delit` (these without the fitted light).
             camera: with the photo's camera in it, through which the face is seen as in the photo; `.glb` only.
+            rig: with the named expressions as morph targets and eyes that turn (`faceinv.output.face_glb`); `.glb`
+                only, and of models with named expression units.
+            texture_size: texels along each side of the texture; None for 1024.
 
         Raises:
-            InputError: for another suffix, a folder that cannot be written, or a photo texture without a photo.
+            InputError: for another suffix, texture or size, a folder that cannot be written, a photo texture without a
+                photo, or a rig of a model without named units.
         """
         from faceinv.output.export import export_face
 
-        if texture == "photo" and self.photo is None:
+        if texture in ("photo", "photo-delit") and self.photo is None:
             raise InputError(
                 "a photo texture needs the photo, and this result was read from a file. "
                 "Use result.with_photo(photo) first."
             )
-        export_face(self.model, self.face, Path(path), texture, self.photo, self.image_size if camera else None)
+        export_face(
+            self.model,
+            self.face,
+            Path(path),
+            texture,
+            self.photo,
+            self.image_size if camera else None,
+            rig,
+            texture_size,
+            self.vertices,
+        )
 
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).

@@ -16,7 +16,6 @@ surface are shown.
 
 from __future__ import annotations
 
-import importlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,14 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import Image
 
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.files import write_whole
-from faceinv.output.gltf_camera import add_camera
+from faceinv.output.face_glb import AXES, face_glb
 from faceinv.output.picture import save_image
-from faceinv.render.texture import texture_image, vertex_colours
+from faceinv.render.texture import check_texture, texture_image, vertex_colours
 from faceinv.render.uv import texture_layout
 from faceinv.version import __version__
 
@@ -46,8 +44,6 @@ __all__ = ["SUFFIXES", "export_face"]
 
 SUFFIXES: Final = (".glb", ".obj", ".ply")
 
-_AXES: Final = "x to the image's right, y up, z towards the viewer"
-
 
 @dataclass(frozen=True)
 class _Content:
@@ -59,11 +55,10 @@ class _Content:
     photo: NDArray[np.float32] | None
     image_size: tuple[int, int] | None
     """(width, height) px of the photo, where its camera is written too."""
-
-    @cached_property
-    def vertices(self) -> NDArray[np.float64]:
-        """(N, 3) mm."""
-        return self.face.vertices(self.model)
+    rig: bool
+    texture_size: int | None
+    vertices: NDArray[np.float64]
+    """(N, 3) mm."""
 
     @cached_property
     def normals(self) -> NDArray[np.float64]:
@@ -72,7 +67,7 @@ class _Content:
 
     def image(self) -> NDArray[np.uint8]:
         """(S, S, 3) the texture."""
-        return texture_image(self.model, self.face, self.texture, self.photo)
+        return texture_image(self.model, self.face, self.texture, self.photo, self.texture_size, self.vertices)
 
 
 def export_face(
@@ -82,6 +77,9 @@ def export_face(
     texture: Texture = "albedo",
     photo: NDArray[np.float32] | None = None,
     image_size: tuple[int, int] | None = None,
+    rig: bool = False,
+    texture_size: int | None = None,
+    vertices: NDArray[np.float64] | None = None,
 ) -> None:
     """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
 
@@ -89,13 +87,17 @@ def export_face(
         model: the model.
         face: the face; for a photo texture, in the frame of the photo.
         path: its suffix chooses the format; missing folders are made.
-        texture: `albedo` (reflectance, without light) or `photo` (the photo's own colours).
+        texture: `albedo` (reflectance, without light), `photo` (the photo's own colours) or `photo-delit` (these
+            without the light); see `faceinv.render.texture`.
         photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
         image_size: (width, height) px of the photo: with it a GLB holds its camera.
+        rig: whether a GLB holds morph targets and turnable eyes (`faceinv.output.face_glb`).
+        texture_size: texels along each side of the texture; None for 1024. A `.ply` has none.
+        vertices: (N, 3) mm of the face, where they are known already.
 
     Raises:
-        InputError: for another suffix or texture, a camera in a file that cannot hold one, a place that cannot be
-            written, or a photo texture without a photo.
+        InputError: for another suffix or texture, a camera or rig in a file that cannot hold one, a rig of a model
+            without named units, a place that cannot be written, or a photo texture without a photo.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -105,44 +107,24 @@ def export_face(
         raise InputError(f"cannot write '{path}': it is a folder. Give a file name in it.")
     if image_size is not None and suffix != ".glb":
         raise InputError(f"'{path.name}': only a .glb holds the camera. Export a .glb, or leave the camera out.")
-    content = _Content(model, face, texture, photo, image_size)
+    if rig and suffix != ".glb":
+        raise InputError(f"'{path.name}': only a .glb holds a rig. Export a .glb, or leave the rig out.")
+    check_texture(texture, photo)
+    surface = face.vertices(model) if vertices is None else vertices
+    content = _Content(model, face, texture, photo, image_size, rig, texture_size, surface)
     {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](content, path)
 
 
 def _write_glb(content: _Content, path: Path) -> None:
-    trimesh: Any = importlib.import_module("trimesh")
-    model, texture = content.model, content.texture
-    # A corner of glTF has one index for everything: vertices on a seam of the texture are written once for each side.
-    corners = np.stack([model.triangles.ravel(), model.uv_triangles.ravel()], axis=1)
-    pairs, index = np.unique(corners, axis=0, return_inverse=True)
-    material = trimesh.visual.material.PBRMaterial(
-        name=texture,
-        baseColorTexture=Image.fromarray(content.image()),
-        baseColorFactor=[255, 255, 255, 255],
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
-        doubleSided=True,
-    )
-    mesh = trimesh.Trimesh(
-        vertices=content.vertices[pairs[:, 0]] / 1000,
-        faces=index.reshape(-1, 3),
-        vertex_normals=content.normals[pairs[:, 0]],
-        visual=trimesh.visual.TextureVisuals(uv=texture_layout(model)[pairs[:, 1]], material=material),
-        process=False,
-    )
-
-    def finish(tree: dict[str, Any]) -> None:
-        tree["asset"]["generator"] = f"faceinv {__version__}"
-        tree["asset"]["extras"] = {"unit": "metre", "axes": _AXES, "texture": texture}
-        if content.image_size is not None:
-            add_camera(tree, content.face.camera, content.image_size)
-        if texture == "photo":
-            tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), "KHR_materials_unlit"})
-            for entry in tree["materials"]:
-                entry.setdefault("extensions", {})["KHR_materials_unlit"] = {}
-
-    encoded = trimesh.exchange.gltf.export_glb(
-        trimesh.Scene({"face": mesh}), include_normals=True, tree_postprocessor=finish
+    encoded = face_glb(
+        content.model,
+        content.face,
+        content.image(),
+        content.texture,
+        unlit=content.texture == "photo",
+        rig=content.rig,
+        image_size=content.image_size,
+        vertices=content.vertices,
     )
     with write_whole(path) as temporary:
         temporary.write_bytes(encoded)
@@ -154,14 +136,14 @@ def _write_obj(content: _Content, path: Path) -> None:
     stem = re.sub(r"\s+", "_", path.stem)
     material_file, texture_file = f"{stem}.mtl", f"{stem}_texture.png"
     save_image(path.with_name(texture_file), content.image())
-    lit = "illum 1" if texture == "albedo" else "illum 0"
+    lit = "illum 0" if texture == "photo" else "illum 1"
     material = [f"# faceinv {__version__}", f"newmtl {texture}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", lit]
     with write_whole(path.with_name(material_file)) as temporary:
         temporary.write_bytes(_naming_files("\n".join([*material, f"map_Kd {texture_file}", ""])))
     vertex, uv = model.triangles + 1, model.uv_triangles + 1
     faces = np.stack([vertex, uv, vertex], axis=2).reshape(-1, 9)
     parts = [
-        f"# faceinv {__version__}\n# unit: millimetre; axes: {_AXES}\nmtllib {material_file}\no face\n",
+        f"# faceinv {__version__}\n# unit: millimetre; axes: {AXES}\nmtllib {material_file}\no face\n",
         _lines("v %.5f %.5f %.5f", content.vertices),
         _lines("vt %.6f %.6f", texture_layout(model)),
         _lines("vn %.5f %.5f %.5f", content.normals),
@@ -187,7 +169,9 @@ def _write_ply(content: _Content, path: Path) -> None:
     vertex = np.empty(count, [(n, "<f4") for n in ("x", "y", "z", "nx", "ny", "nz")] + [(n, "u1") for n in "rgb"])
     for k, axis in enumerate("xyz"):
         vertex[axis], vertex["n" + axis] = content.vertices[:, k], content.normals[:, k]
-    colours = np.rint(255 * vertex_colours(model, content.face, texture, content.photo)).astype(np.uint8)
+    colours = np.rint(255 * vertex_colours(model, content.face, texture, content.photo, content.vertices)).astype(
+        np.uint8
+    )
     for k, channel in enumerate("rgb"):
         vertex[channel] = colours[:, k]
     face = np.empty(len(model.triangles), [("count", "u1"), ("index", "<i4", 3)])
@@ -196,7 +180,7 @@ def _write_ply(content: _Content, path: Path) -> None:
         "ply",
         "format binary_little_endian 1.0",
         f"comment faceinv {__version__}",
-        f"comment unit: millimetre; axes: {_AXES}",
+        f"comment unit: millimetre; axes: {AXES}",
         f"comment colours: {texture}, sRGB",
         f"element vertex {count}",
         *(f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")),

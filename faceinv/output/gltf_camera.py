@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from faceinv.output.gltf import Lens, Node
+
 if TYPE_CHECKING:
     from faceinv.face.camera import Camera
 
-__all__ = ["add_camera"]
+__all__ = ["camera_node"]
 
 _MM_PER_M: Final = 1000.0
 _NEAR_M, _FAR_M = 0.01, 100.0
@@ -18,8 +20,8 @@ _WEAK_DISTANCE_MM: Final = 2000.0
 """Where an orthographic camera stands, which changes nothing of what it sees."""
 
 
-def add_camera(tree: dict[str, Any], camera: Camera, image_size: tuple[int, int]) -> None:
-    """Add a camera and its node to the scene of a glTF tree whose unit is the metre and whose axes are the model's.
+def camera_node(camera: Camera, image_size: tuple[int, int]) -> Node:
+    """A camera at its place in a scene whose unit is the metre and whose axes are the model's.
 
     glTF's cameras look along -z with y up, and have their optical axis in the middle of the picture. Where the
     principal point is elsewhere, the camera's picture is the smallest with the principal point in its middle that holds
@@ -27,7 +29,6 @@ def add_camera(tree: dict[str, Any], camera: Camera, image_size: tuple[int, int]
     its sides, which is `[0, 0, 1, 1]` otherwise.
 
     Args:
-        tree: the glTF, changed.
         camera: one, in the frame of the photo.
         image_size: (width, height) px of the photo.
     """
@@ -40,7 +41,7 @@ def add_camera(tree: dict[str, Any], camera: Camera, image_size: tuple[int, int]
     photo = [*corner.tolist(), *(corner + [width, height] / shown).tolist()]
     if perspective:
         place = camera.position
-        lens: dict[str, Any] = {
+        projection: dict[str, Any] = {
             "type": "perspective",
             "perspective": {
                 "aspectRatio": float(shown[0] / shown[1]),
@@ -54,14 +55,10 @@ def add_camera(tree: dict[str, Any], camera: Camera, image_size: tuple[int, int]
         middle = (np.array([(width - 1) / 2, (height - 1) / 2]) - camera.translation) / scale * [1.0, -1.0]
         place = camera.rotation.T @ np.array([*middle, _WEAK_DISTANCE_MM])
         across, down = (float(side) / scale / 2 / _MM_PER_M for side in shown)
-        lens = {
+        projection = {
             "type": "orthographic",
             "orthographic": {"xmag": across, "ymag": down, "znear": _NEAR_M, "zfar": _FAR_M},
         }
-    cameras, nodes = tree.setdefault("cameras", []), tree["nodes"]
-    cameras.append({"name": "photo", **lens, "extras": {"photo": photo}})
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = camera.rotation.T, place / _MM_PER_M
-    # Column after column, as glTF has matrices.
-    nodes.append({"name": "photo camera", "camera": len(cameras) - 1, "matrix": pose.T.ravel().tolist()})
-    tree["scenes"][tree.get("scene", 0)]["nodes"].append(len(nodes) - 1)
+    return Node("photo camera", lens=Lens("photo", projection, {"photo": photo}), matrix=pose)

@@ -11,7 +11,7 @@ from typing import Final
 
 from faceinv.run.executors import MakeExecutor, plan, run_jobs
 from faceinv.run.jobs import Inventory, Job, Record, check_settings, find_jobs, finished
-from faceinv.run.outputs import FitOptions, check_folder, output_paths, refuse_overwriting
+from faceinv.run.outputs import FitOptions, check_folder, check_model, output_paths, refuse_overwriting
 from faceinv.run.summary import SUMMARY, Summary
 from faceinv.run.warmup import compile_kernels, needs_compiling
 
@@ -77,6 +77,7 @@ def fit_folder(
     jobs = inventory.jobs
     refuse_overwriting([job.image for job in jobs], [p for j in jobs for p in output_paths(j.folder, j.stem).values()])
     fitter = Fitter(options.model, options.backend, options.config)  # errors of model and engine show here, once
+    check_model(fitter.model, options)
     options = replace(options, model=fitter.model_source)
     check_folder(output)
     if overwrite:

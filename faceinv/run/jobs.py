@@ -145,6 +145,8 @@ def check_settings(path: Path, options: FitOptions, overwrite: bool) -> None:
             "backend": options.backend,
             "texture": options.texture,
             "export_camera": options.export_camera,
+            "rig": options.rig,
+            "texture_size": options.texture_size,
             "version": __version__,
             **{f"config.{key}": value for key, value in asdict(options.config).items()},
         }

@@ -17,6 +17,7 @@ from faceinv.errors import InputError
 from faceinv.files import write_whole
 
 if TYPE_CHECKING:
+    from faceinv.face.model import MorphableModel
     from faceinv.fitting.config import FitConfig
     from faceinv.fitting.result import FitResult
     from faceinv.render.texture import Texture
@@ -25,6 +26,7 @@ __all__ = [
     "SUFFIXES",
     "FitOptions",
     "check_folder",
+    "check_model",
     "clean_leftovers",
     "describe",
     "finite",
@@ -53,6 +55,10 @@ class FitOptions:
     texture: Texture
     export_camera: bool = False
     """Whether GLBs hold the photos' cameras."""
+    rig: bool = False
+    """Whether GLBs hold morph targets and turnable eyes."""
+    texture_size: int | None = None
+    """Texels along each side of the textures; None for 1024."""
 
 
 def output_paths(folder: Path, stem: str) -> dict[str, Path]:
@@ -62,7 +68,14 @@ def output_paths(folder: Path, stem: str) -> dict[str, Path]:
 
 
 def write_result(
-    result: FitResult, folder: Path, stem: str, texture: Texture, extra: dict[str, Any], camera: bool = False
+    result: FitResult,
+    folder: Path,
+    stem: str,
+    texture: Texture,
+    extra: dict[str, Any],
+    camera: bool = False,
+    rig: bool = False,
+    texture_size: int | None = None,
 ) -> dict[str, Any]:
     """Write all files of a result, each whole or not at all, the JSON last.
 
@@ -73,6 +86,8 @@ def write_result(
         texture: of the GLB.
         extra: entries put first in the JSON.
         camera: whether the GLB holds the photo's camera.
+        rig: whether it holds morph targets and turnable eyes.
+        texture_size: texels along each side of its texture; None for 1024.
 
     Returns:
         what the JSON holds.
@@ -84,7 +99,7 @@ def write_result(
 
     paths = output_paths(folder, stem)
     result.save(paths["npz"])
-    result.export(paths["glb"], texture, camera=camera)
+    result.export(paths["glb"], texture, camera=camera, rig=rig, texture_size=texture_size)
     save_image(paths["overlay"], result.overlay())
     record = {**extra, **record_of(result), "files": {kind: path.name for kind, path in paths.items()}}
     write_json(paths["json"], record)
@@ -233,6 +248,18 @@ def check_folder(folder: Path) -> None:
     with write_whole(folder / ".faceinv-check") as probe:
         probe.touch()
     (folder / ".faceinv-check").unlink(missing_ok=True)
+
+
+def check_model(model: MorphableModel, options: FitOptions) -> None:
+    """See that a model can give what is asked for, before anything is fitted.
+
+    Raises:
+        InputError: when it cannot.
+    """
+    if options.rig:
+        from faceinv.output.rig import units_of
+
+        units_of(model)
 
 
 def clean_leftovers(folder: Path, stem: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
@@ -22,21 +22,25 @@ __all__ = ["FIRST_RUN", "compile_kernels", "counted_compiling", "kernels_compile
 _PACKAGE: Final = "faceinv.backends.numpy_numba"
 _DRAWING: Final = ("pixels", "raster", "surface")
 """Modules whose kernels draw the overlay, whichever engine fits."""
+_TEXTURES: Final = ("texels",)
+"""Modules whose kernels make textures, which a fit does without."""
 _SIDE: Final = 64
 """Pixels of the picture that kernels are compiled with."""
 
 
 def kernels_compiled() -> bool:
-    """Whether the kernels of the `numpy` engine are in Numba's cache.
+    """Whether the kernels of the `numpy` engine are in Numba's cache, but for those of textures.
 
     A fit with another precision or setting may still compile a kernel or two.
     """
-    return _compiled(tuple(_kernels()))
+    return _compiled(tuple(_kernels().keys() - _TEXTURES))
 
 
 def needs_compiling(fitter: Fitter) -> bool:
-    """Whether a fit must wait for kernels; overlays are drawn by some of the `numpy` engine's, whatever engine fits."""
-    return not (kernels_compiled() if fitter.backend.split(":")[0] == "numpy" else _compiled(_DRAWING))
+    """Whether a fit and its files must wait for kernels; overlays and textures are made by some of the `numpy`
+    engine's, whatever engine fits."""
+    fitting = kernels_compiled() if fitter.backend.split(":")[0] == "numpy" else _compiled(_DRAWING)
+    return not (fitting and _compiled(_TEXTURES))
 
 
 def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> None:
@@ -49,6 +53,8 @@ def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> Non
         progress: told how many kernels are compiled, of how many there are.
     """
     from faceinv.fitting.fitter import Fitter
+    from faceinv.render.atlas import atlas_of
+    from faceinv.render.texture import Texture, texture_image
 
     model = fitter.model
     marks = model.landmarks(model.mean)[:, :2] * [1.0, -1.0]
@@ -61,6 +67,9 @@ def compile_kernels(fitter: Fitter, progress: Callable[[int, int], None]) -> Non
             result = small.fit(np.full((_SIDE, _SIDE, 3), 0.5), points)
             small.engine.close()
         result.overlay()
+        for texture in get_args(Texture):
+            texture_image(result.model, result.face, texture, result.photo, _SIDE)
+        assert atlas_of(result.model, _SIDE).neighbours.shape[1] == 4  # which compiles what finds them
 
 
 @contextmanager

@@ -108,7 +108,17 @@ def _finish(options: FitOptions, job: Job, outcome: FitResult | Exception) -> Re
         if isinstance(outcome, Exception):
             return fail(job, _message(outcome))
         extra = {"image": job.name, "source": job.source()}
-        return write_result(check_result(outcome), job.folder, job.stem, options.texture, extra, options.export_camera)
+        result = check_result(outcome)
+        return write_result(
+            result,
+            job.folder,
+            job.stem,
+            options.texture,
+            extra,
+            camera=options.export_camera,
+            rig=options.rig,
+            texture_size=options.texture_size,
+        )
     except Exception as error:
         return fail(job, _message(error))
 
