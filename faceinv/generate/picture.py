@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from faceinv.engine.blas import one_blas_thread
+from faceinv.face.camera import Camera
 from faceinv.face.lighting import SH_CONSTANTS
 from faceinv.face.self_shadow import shadow_matrix
+from faceinv.generate.labels import Labels, labels_of
 from faceinv.generate.light import RATIO_LIMITS, calm, soft_light
 from faceinv.generate.mouth import gap, mouth_light
 from faceinv.generate.neck import neck_shift
 from faceinv.generate.polar import angle_grid, at_directions, first_exit, source_radii
 from faceinv.generate.regions import ramp
+from faceinv.generate.scene import GROUND_REACH, Scene
+from faceinv.photo.color import linear_to_srgb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from faceinv.engine.records import Geometry
     from faceinv.face.state import Face
-    from faceinv.generate.scene import Scene
 
-__all__ = ["Picture", "draw"]
+__all__ = ["Picture", "draw_pictures"]
 
 _GROUND_GAIN: Final = (0.75, 1.35)
 _NEAR_TURN: Final = (4.0, 20.0)
@@ -41,81 +46,106 @@ class Picture:
     """(H, W, 3) linear RGB, not clipped."""
     cover: NDArray[np.float32]
     """(H, W) from 0 to 1: the head's share of each pixel."""
+    scene: Scene
+    face: Face
+    body_turn: float
     geometry: Geometry
-    """Of `Scene.drawn`, in the picture's frame; arrays of the engine."""
+    """Of `Scene.drawn`, a batch in the picture's frame; arrays of the engine."""
+    item: int
+    """Which of the batch."""
+
+    @property
+    def srgb(self) -> NDArray[np.uint8]:
+        """(H, W, 3) sRGB-encoded."""
+        encoded = linear_to_srgb(np.clip(self.linear, 0.0, 1.0))
+        return np.asarray(np.rint(255 * encoded), np.uint8)
+
+    def labels(self) -> Labels:
+        """What is known of the picture."""
+        size = self.cover.shape[0]
+        return labels_of(self.scene, self.face, self.geometry, self.item, size, self.cover, self.body_turn)
 
 
 @one_blas_thread()
-def draw(scene: Scene, face: Face, size: int, samples: int = 2, body_turn: float = 0.0) -> Picture:
-    """Draw the person of a scene.
+def draw_pictures(
+    scene: Scene, faces: Sequence[Face], size: int, samples: int = 2, body_turns: Sequence[float] | None = None
+) -> list[Picture]:
+    """Draw the person of a scene several times: one batch on the engine.
 
     Args:
         scene: the scene.
-        face: expression, camera and lighting count; identity and albedo are the scene's own.
-        size: of the picture, px.
+        faces: expression, camera and lighting count; identity and albedo are the scene's own.
+        size: of the pictures, px.
         samples: along each side of a pixel.
-        body_turn: radians by which body and ground turn in the picture's plane, anticlockwise.
+        body_turns: radians by which body and ground turn in each picture's plane, anticlockwise; None for none.
     """
-    from faceinv.generate.kernels import compose, ground
+    from faceinv.generate.kernels import compose
 
-    renderer = scene.engine.renderer
-    chi = _own_face(scene, face).pack(renderer.layout)
-    geometry = renderer.geometry(chi[None])
-    fine = _finer(geometry, chi, renderer, samples)
-    visibility = renderer.rasterize(fine, (size * samples, size * samples))
-    triangle = renderer.to_host(visibility.triangle)[0]
-    barycentric = renderer.to_host(visibility.barycentric)[0]
-    table, turned = _table(scene, face, renderer.to_host(geometry.normals)[0], renderer.to_host(geometry.vertices)[0])
+    renderer, triangles, opacity = scene.engine.renderer, scene.drawn.triangles, scene.regions.opacity
+    chi = np.stack([_own_face(face).pack(renderer.layout) for face in faces])
+    geometry = renderer.geometry(chi)
+    visibility = renderer.rasterize(_finer(geometry, samples), (size * samples, size * samples))
+    seen = [renderer.to_host(a) for a in (visibility.triangle, visibility.barycentric)]
+    surfaces = [renderer.to_host(a) for a in (geometry.normals, geometry.vertices)]
+    pictures = []
+    for item, face in enumerate(faces):
+        turn = 0.0 if body_turns is None else float(body_turns[item])
+        triangle, barycentric = (array[item] for array in seen)
+        solid = (triangle >= 0) & ((barycentric * opacity[triangles[triangle]]).sum(axis=2) > 0.5)
+        behind = _ground(scene, face, solid, size, samples, turn)
+        table, turned = _table(scene, face, *(array[item] for array in surfaces))
+        linear, cover = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
+        thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
+        photo, pattern = scene.head.pixels, scene.pattern
+        compose(triangle, barycentric, triangles, table, photo, pattern, thin, behind, samples, linear, cover)
+        pictures.append(Picture(linear, cover, scene, face, turn, geometry, item))
+    return pictures
+
+
+def _ground(
+    scene: Scene, face: Face, solid: NDArray[np.bool_], size: int, samples: int, body_turn: float
+) -> NDArray[np.float32]:
+    """(size, size, 3) what is behind the head, whose samples are `solid`."""
+    from faceinv.generate.kernels import ground
+
     centre, px_per_mm = _pivot(scene, face)
-    triangles, opacity = scene.drawn.triangles, scene.regions.opacity
-    solid = (triangle >= 0) & ((barycentric * opacity[triangles[triangle]]).sum(axis=2) > 0.5)
     fine_centre = (centre + 0.5) * samples - 0.5
     outline = first_exit(solid, fine_centre, px_per_mm * samples, -body_turn)
-    from faceinv.generate.scene import GROUND_REACH
-
     reach = GROUND_REACH * scene.regions.unit
-    roll = np.array([[np.cos(body_turn), np.sin(body_turn), 0], [-np.sin(body_turn), np.cos(body_turn), 0], [0, 0, 1]])
-    shift = neck_shift(scene.neck_ring, roll @ face.camera.rotation @ scene.result.camera.rotation.T)
+    cosine, sine = np.cos(body_turn), np.sin(body_turn)
+    upright = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    shift = neck_shift(scene.neck_ring, upright @ face.camera.rotation @ scene.result.camera.rotation.T)
     radii = source_radii(at_directions(scene.outline, angle_grid() + shift), outline, reach)
     near, far = _ground_gains(scene, face)
     behind = np.empty((size, size, 3), np.float32)
+    place, zoom = scene.ground_place, scene.ground_px_per_mm
     ground(
-        scene.ground,
-        scene.ground_place,
-        scene.ground_px_per_mm,
-        centre,
-        px_per_mm,
-        -body_turn,
-        outline,
-        reach,
-        radii,
-        shift,
-        near,
-        far,
-        behind,
+        scene.ground, place, zoom, centre, px_per_mm, -body_turn, outline, reach, radii, shift, near, far, behind
     )
-    out, cover = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
-    thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
-    compose(triangle, barycentric, triangles, table, scene.head.pixels, scene.pattern, thin, behind, samples, out, cover)
-    return Picture(out, cover, geometry)
+    return behind
 
 
-def _own_face(scene: Scene, face: Face) -> Face:
-    from dataclasses import replace
-
+def _own_face(face: Face) -> Face:
+    """What is left to say of a face whose identity and albedo are its model's own."""
     none = np.zeros(0)
     return replace(face, identity=none, albedo=none)
 
 
-def _finer(geometry: Geometry, chi: NDArray[np.float64], renderer: object, samples: int) -> Geometry:
-    """The same surface in a picture `samples` times as large."""
-    from dataclasses import replace
-
+def _finer(geometry: Geometry, samples: int) -> Geometry:
+    """The same surfaces in pictures `samples` times as large."""
     if samples == 1:
         return geometry
+    shift = (samples - 1) / 2
     camera = geometry.camera
-    xy = (geometry.image_xy + 0.5) * samples - 0.5
-    return replace(geometry, image_xy=xy, depth=geometry.depth * samples, camera=camera.moved(samples, ((samples - 1) / 2,) * 2))
+    fine = Camera(
+        camera.scale * samples,
+        camera.rotation,
+        samples * camera.translation + shift,
+        camera.kappa,
+        samples * camera.centre + shift,
+    )
+    xy = samples * geometry.image_xy + shift
+    return replace(geometry, image_xy=xy, depth=geometry.depth * samples, camera=fine)
 
 
 def _pivot(scene: Scene, face: Face) -> tuple[NDArray[np.float64], float]:

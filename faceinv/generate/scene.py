@@ -65,6 +65,8 @@ class Scene:
     """The person with hair: identity, albedo and the scalp's lift are part of its mean; expression is left."""
     kept: NDArray[np.int64]
     """(T',) the model's triangle for each one of `drawn`."""
+    rigid: NDArray[np.bool_]
+    """(T',) triangles of `drawn` that are the model's own surface: no hair, no wider ears, no fading neck."""
     lift: NDArray[np.float64]
     """(N, 3) mm: by how much hair lifts the model's vertices."""
     engine: Engine
@@ -189,6 +191,7 @@ class Scene:
             regions=regions,
             drawn=drawn,
             kept=kept,
+            rigid=_rigid(lift, regions, triangles),
             lift=lift,
             engine=build_engine(backend, drawn, EngineSettings()),
             head=head,
@@ -248,6 +251,11 @@ def _hairy(
     light = soft_light(normals, face.lighting, model.occlusion, camera.rotation)
     colour = head.sample(camera.project(vertices)[:, :2])[:, :3]
     return hair_region(model, regions, colour, light, albedo, (visible > 0.5) & (facing > 0.1), thick)
+
+
+def _rigid(lift: NDArray[np.float64], regions: Regions, triangles: NDArray[np.int32]) -> NDArray[np.bool_]:
+    still = (np.abs(lift).max(axis=1) < 1e-6) & (regions.opacity == 1)
+    return np.asarray(still[triangles].all(axis=1))
 
 
 def _person_model(
