@@ -178,11 +178,11 @@ def posed_face(result: FitResult, draw: Draw, size: int) -> tuple[Face, float]:
     middle = np.full(2, (size - 1) / 2)
     camera = Camera(size / draw.span, rotation, middle.copy(), kappa, middle)
     face = replace(result.face, expression=draw.expression, lighting=draw.lighting, camera=camera)
-    rest = result.model.landmarks(camera.project(result.model.vertices(result.identity)))[:, :2]
+    rest = camera.project(result.landmarks3d)[:, :2]
     box = (rest.min(axis=0) + rest.max(axis=0)) / 2
     wanted = middle + size * (draw.offset - np.array([0.0, _FACE_RISE]))
     # A shift of the camera's translation moves points by as much as they are magnified.
-    larger = float(camera.magnification(result.model.landmarks(result.model.vertices(result.identity))).mean())
+    larger = float(camera.magnification(result.landmarks3d).mean())
     moved = replace(camera, translation=middle + (wanted - box) / larger)
     return replace(face, camera=moved), float(np.radians(draw.roll - draw.tilt))
 

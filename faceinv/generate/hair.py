@@ -65,7 +65,7 @@ def thickness(
 
     Args:
         bald: (ANGLES,) mm: the model's outline.
-        person: (H, W) from 0 to 1, with holes of the model filled.
+        person: (H, W) where the photo shows the person.
         centre: (2,) px of the pivot in it.
         px_per_mm: of it.
     """
@@ -197,7 +197,7 @@ class HairBand:
 
 def hair_band(
     outline: NDArray[np.float64],
-    face: NDArray[np.floating],
+    face: NDArray[np.bool_],
     person: NDArray[np.bool_],
     centre: NDArray[np.float64],
     px_per_mm: float,
@@ -206,8 +206,8 @@ def hair_band(
 
     Args:
         outline: (ANGLES,) mm: of the head with its hair.
-        face: (H, W) 1 where the photo shows face or ears.
-        person: (H, W) 1 where it shows a person, 0 for ground and beyond the photo.
+        face: (H, W) where the photo shows face or ears.
+        person: (H, W) where it shows a person.
         centre: (2,) px of the pivot.
         px_per_mm: of the images.
     """

@@ -7,7 +7,16 @@ import numpy as np
 
 from faceinv.backends.numpy_numba.kernel import kernel
 
-__all__ = ["COLUMNS", "compose", "ground", "light_vertices"]
+__all__ = [
+    "COLUMNS",
+    "compose",
+    "fill_labels",
+    "fill_table",
+    "ground",
+    "head_exits",
+    "light_vertices",
+    "mask_exits",
+]
 
 COLUMNS = 22
 """Of the table of vertices that `compose` mixes: places (here, mirrored, in the band of hair), trust in each, opacity,
@@ -15,11 +24,19 @@ gains of each, and the colour for the rest."""
 
 
 @kernel
-def light_vertices(normals, rotation, gamma, shade, moments, floor, out):
-    """out (N, 3): `generate.light.soft_light` of normals (N, 3) in model space; `shade` (10, 3) is what unit moments
-    take from the light, moments may be (0, 10)."""
-    c0, c1, c2, c3, c4 = 0.28209479177387814, 0.4886025119029199, 1.0925484305920792, 0.31539156525252005, 0.5462742152960396
+def light_vertices(normals, rotation, gamma, shade, moments, floor, calm, front, low_calm, high_calm, inside, mouth, out):
+    """out (N, 3): light on normals (N, 3) in model space, as `generate.light.soft_light` and `calm` have it.
+
+    `shade` (10, 3) is what unit moments take from the light, moments may be (0, 10); `calm` (N,) is the share of hair,
+    whose light keeps near `front` (3,); where `inside` (N,) is above 0 it is a share of `mouth` (3,) instead.
+    """
+    c0, c1, c2 = 0.28209479177387814, 0.4886025119029199, 1.0925484305920792
+    c3, c4 = 0.31539156525252005, 0.5462742152960396
     for i in range(normals.shape[0]):
+        if inside[i] > 0:
+            for k in range(3):
+                out[i, k] = inside[i] * mouth[k]
+            continue
         a, b, c = normals[i, 0], normals[i, 1], normals[i, 2]
         x = rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2] * c
         y = rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2] * c
@@ -32,10 +49,95 @@ def light_vertices(normals, rotation, gamma, shade, moments, floor, out):
                 for j in range(10):
                     lit -= moments[i, j] * shade[j, k]
             low = floor[k]
-            if lit > 2 * low:
-                out[i, k] = lit
-            else:
-                out[i, k] = low + low * np.exp(lit / low - 2)
+            lit = lit if lit > 2 * low else low + low * np.exp(lit / low - 2)
+            if calm[i] > 0:
+                even = min(max(lit, low_calm * front[k]), high_calm * front[k])
+                lit += calm[i] * (even - lit)
+            out[i, k] = lit
+
+
+@kernel
+def fill_table(light, before, mirror, reflectance, low, high, table):
+    """Gains of `table` (N, COLUMNS), from 10 on: new light (N, 3) over the photo's, the same for the mirrored side, and
+    the colours of what the photo does not show, twice."""
+    for i in range(light.shape[0]):
+        m = mirror[i]
+        for k in range(3):
+            lit = light[i, k]
+            table[i, 10 + k] = min(max(lit / before[i, k], low), high)
+            table[i, 13 + k] = min(max(lit / before[m, k], low), high)
+            colour = reflectance[i, k] * lit
+            table[i, 16 + k] = colour
+            table[i, 19 + k] = colour
+
+
+@kernel
+def head_exits(triangle, barycentric, triangles, opacity, centre, px_per_mm, turn, step, reach, out):
+    """out (A,): mm from `centre` to where rays first leave the head, that is what is more than half opaque."""
+    height, width = triangle.shape
+    for a in range(out.shape[0]):
+        angle = a * (2 * np.pi / out.shape[0]) + turn
+        cosine, sine = np.cos(angle), np.sin(angle)
+        radius = 0.0
+        while radius < reach:
+            x = int(np.floor(centre[0] + px_per_mm * radius * cosine + 0.5))
+            y = int(np.floor(centre[1] + px_per_mm * radius * sine + 0.5))
+            if x < 0 or y < 0 or x >= width or y >= height:
+                break
+            t = triangle[y, x]
+            if t < 0:
+                break
+            total = 0.0
+            for k in range(3):
+                total += barycentric[y, x, k] * opacity[triangles[t, k]]
+            if total <= 0.5:
+                break
+            radius += step
+        out[a] = radius
+
+
+@kernel
+def mask_exits(mask, centre, px_per_mm, step, reach, last, out):
+    """out (A,): mm from `centre` to where rays leave a mask (H, W) bool, the first time or for good; where `last`, 0 for
+    those that never meet it."""
+    height, width = mask.shape
+    for a in range(out.shape[0]):
+        angle = a * (2 * np.pi / out.shape[0])
+        cosine, sine = np.cos(angle), np.sin(angle)
+        radius, found = 0.0, 0.0
+        while radius < reach:
+            x = int(np.floor(centre[0] + px_per_mm * radius * cosine + 0.5))
+            y = int(np.floor(centre[1] + px_per_mm * radius * sine + 0.5))
+            if x < 0 or y < 0 or x >= width or y >= height:
+                break
+            radius += step
+            if mask[y, x]:
+                found = radius
+            elif not last:
+                break
+        out[a] = found
+
+
+@kernel
+def fill_labels(triangle, barycentric, cover, rigid, kept, face, skin, corners, depth, normal, uv, ids, weights, out_depth, out_normal, out_uv, on_face, on_skin):
+    """What pixels show of the model's own surface, out of what they show of the head that is drawn; NaN and -1 where that
+    is hair or nothing."""
+    for y in range(triangle.shape[0]):
+        for x in range(triangle.shape[1]):
+            t = triangle[y, x]
+            shown = t >= 0 and cover[y, x] > 0.5 and rigid[t]
+            ids[y, x] = kept[t] if shown else -1
+            on_face[y, x] = shown and face[t]
+            total = 0.0
+            for k in range(3):
+                weights[y, x, k] = barycentric[y, x, k] if shown else 0.0
+                out_normal[y, x, k] = normal[y, x, k] if shown else 0.0
+                if shown:
+                    total += barycentric[y, x, k] * skin[corners[t, k]]
+            on_skin[y, x] = on_face[y, x] and total > 0.5
+            out_depth[y, x] = depth[y, x] if shown else np.nan
+            out_uv[y, x, 0] = uv[y, x, 0] if shown else np.nan
+            out_uv[y, x, 1] = uv[y, x, 1] if shown else np.nan
 
 
 @kernel
@@ -52,8 +154,8 @@ def _bilinear(image, x, y, out):
 
 
 @kernel
-def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, shift, gain_near, gain_far, out):
-    """out (H, W, 3): what lies behind the head.
+def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, shift, gain_near, gain_far, cover, out):
+    """Adds what lies behind the head to out (H, W, 3), where the head's share `cover` (H, W) leaves some of it.
 
     A pixel's place from the pivot `centre` (2,) is turned back by `turn`, its radius replaced by that of the source
     (`polar.source_radii` (R, A), between `outline` (A,) mm and `reach` mm), and looked up in `image` at
@@ -64,6 +166,9 @@ def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, s
     cosine, sine = np.cos(turn), np.sin(turn)
     for py in range(out.shape[0]):
         for px in range(out.shape[1]):
+            left = 1 - cover[py, px]
+            if left < 1e-4:
+                continue
             dx, dy = (px - centre[0]) / px_per_mm, (py - centre[1]) / px_per_mm
             x, y = cosine * dx + sine * dy, cosine * dy - sine * dx
             radius = np.sqrt(x * x + y * y)
@@ -95,13 +200,13 @@ def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, s
             near = min(max(1 - (radius - edge) / 60.0, 0.0), 1.0)
             for c in range(3):
                 gain = (1 - pa) * gain_near[a0, c] + pa * gain_near[a1, c]
-                out[py, px, c] = colour[c] * (near * gain + (1 - near) * gain_far[c])
+                out[py, px, c] += left * colour[c] * (near * gain + (1 - near) * gain_far[c])
 
 
 @kernel
-def compose(triangle, barycentric, triangles, table, photo, pattern, thin, behind, samples, out, cover):
-    """out (H, W, 3) float32: means of samples by samples sub-pixels of the head over `behind` (H, W, 3); cover (H, W):
-    the head's share.
+def compose(triangle, barycentric, triangles, table, photo, pattern, thin, samples, out, cover):
+    """out (H, W, 3) float32: means of samples by samples sub-pixels of the head, black where there is none of it;
+    cover (H, W): the head's share.
 
     triangle (H s, W s) and barycentric are what the sub-pixels show of `triangles`; `table` is (N, COLUMNS); `photo`
     (S, S, 4) linear RGB and whether it is of the person, `pattern` (S, S, 3) its pixels over those around them; `thin` from 0 to 1 how far hair lets through what is behind.
@@ -160,8 +265,5 @@ def compose(triangle, barycentric, triangles, table, photo, pattern, thin, behin
                     g += opaque * green
                     b += opaque * blue
                     total += opaque
-            left = 1 - share * total
-            out[py, px, 0] = share * r + left * behind[py, px, 0]
-            out[py, px, 1] = share * g + left * behind[py, px, 1]
-            out[py, px, 2] = share * b + left * behind[py, px, 2]
+            out[py, px, 0], out[py, px, 1], out[py, px, 2] = share * r, share * g, share * b
             cover[py, px] = share * total

@@ -28,7 +28,7 @@ _SLACK_MM: Final = 2.0
 """A landmark is visible where nothing is nearer by more than this."""
 _COVERED: Final = 0.5
 """The share of a pixel that the head must have."""
-_known_outlines: WeakKeyDictionary[MorphableModel, JawOutline] = WeakKeyDictionary()
+_known_jaws: WeakKeyDictionary[MorphableModel, _Jaw] = WeakKeyDictionary()
 _known_colours: WeakKeyDictionary[MorphableModel, NDArray[np.float32]] = WeakKeyDictionary()
 
 
@@ -124,34 +124,39 @@ def labels_of(
         cover: (H, W) the head's share of each pixel.
         body_turn: radians.
     """
+    from faceinv.generate.kernels import fill_labels
+
     renderer, model = scene.engine.renderer, scene.result.model
     one = _item(geometry, item)
     visibility = renderer.rasterize(one, (size, size))
     pixels = renderer.interpolate(one, visibility, ["normal", "depth", "uv"])
     triangle, barycentric = (renderer.to_host(a)[0] for a in (visibility.triangle, visibility.barycentric))
     normal, depth, uv = (renderer.to_host(pixels.needed(name))[0] for name in ("normal", "depth", "uv"))
-    shown = (triangle >= 0) & (cover > _COVERED)
-    of_model = shown & scene.rigid[triangle]
+    ids, weights = np.empty((size, size), np.int32), np.empty((size, size, 3), np.float32)
+    depths, normals = np.empty((size, size), np.float32), np.empty((size, size, 3), np.float32)
+    coordinates = np.empty((size, size, 2), np.float32)
+    on_face, on_skin = np.empty((size, size), np.bool_), np.empty((size, size), np.bool_)
+    drawn = (scene.rigid, scene.kept, scene.drawn_face, scene.seen.skin, scene.triangles)
+    out = (ids, weights, depths, normals, coordinates, on_face, on_skin)
+    fill_labels(triangle, barycentric, cover, *drawn, depth, normal, uv, *out)
     vertices = renderer.to_host(one.vertices)[0] - scene.lift
     projected = face.camera.project(vertices)
-    points = _landmarks(model, face, vertices)
-    on_face = of_model & scene.drawn.face_mask[triangle]
-    corners = scene.drawn.triangles[triangle]
-    skin = on_face & ((barycentric * scene.seen.skin[corners]).sum(axis=2) > 0.5)
+    points = _landmarks(model, face, vertices, projected[:, :2])
+    behind = np.where((triangle >= 0) & (cover > _COVERED), depth, -np.inf)
     return Labels(
         face=face,
         landmarks=face.camera.project(points)[:, :2],
         landmarks3d=points,
-        landmark_visible=_visible(face, points, np.where(shown, depth, -np.inf), scene.regions.unit, size),
+        landmark_visible=_visible(face, points, behind, scene.regions.unit, size),
         vertices_xy=projected[:, :2].astype(np.float32),
         vertices_depth=projected[:, 2].astype(np.float32),
-        triangle=np.where(of_model, scene.kept[triangle], -1).astype(np.int32),
-        barycentric=np.where(of_model[..., None], barycentric, 0.0).astype(np.float32),
-        depth=np.where(of_model, depth, np.nan).astype(np.float32),
-        normal=np.where(of_model[..., None], normal, 0.0).astype(np.float32),
-        uv=np.where(of_model[..., None], uv, np.nan).astype(np.float32),
+        triangle=ids,
+        barycentric=weights,
+        depth=depths,
+        normal=normals,
+        uv=coordinates,
         face_mask=on_face,
-        skin_mask=skin,
+        skin_mask=on_skin,
         body_turn=body_turn,
     )
 
@@ -173,25 +178,39 @@ def _item(geometry: Geometry, item: int) -> Geometry:
     return replace(geometry, camera=chosen, **{name: getattr(geometry, name)[one] for name in names})
 
 
-def _landmarks(model: MorphableModel, face: Face, vertices: NDArray[np.float64]) -> NDArray[np.float64]:
+@dataclass(frozen=True, eq=False)
+class _Jaw:
+    """Where the silhouette of a model's jaw may run."""
+
+    outline: JawOutline
+    candidates: list[NDArray[np.int64]]
+    """Of each of the 17 landmarks, vertices over which it may move."""
+
+    @classmethod
+    def of(cls, model: MorphableModel) -> _Jaw:
+        """The one of a model; remembered for as long as the model lives."""
+        if model not in _known_jaws:
+            found = []
+            for mark in range(JAW_COUNT):
+                band = model.jaw_band[mark]
+                found.append(np.unique([*model.triangles[band[band >= 0]].ravel(), *model.landmark_vertices[mark]]))
+            _known_jaws[model] = cls(JawOutline(model), found)
+        return _known_jaws[model]
+
+
+def _landmarks(
+    model: MorphableModel, face: Face, vertices: NDArray[np.float64], xy: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(68, 3) mm, model space: the inner landmarks, and those of the jaw moved to the silhouette."""
     points = model.landmarks(vertices)
     if model.jaw_band.shape[1] == 0:
         return points
-    if model not in _known_outlines:
-        _known_outlines[model] = JawOutline(model)
-    outline = _known_outlines[model]
-    xy = face.camera.project(vertices)[:, :2]
+    jaw = _Jaw.of(model)
     flat = face.camera.project(points)[:, :2]
     middle = flat[NOSE].mean(axis=0)
-    target = np.empty((JAW_COUNT, 2))
-    for mark in range(JAW_COUNT):
-        band = model.jaw_band[mark]
-        corners = model.triangles[band[band >= 0]]
-        candidates = np.unique(corners) if len(corners) else model.landmark_vertices[mark]
-        way = flat[mark] - middle
-        target[mark] = xy[candidates[np.argmax((xy[candidates] - middle) @ way)]]
-    chosen, weights, _, _ = outline.points(face.camera, vertices[outline.vertices], target)
+    # Of the places where a landmark may be, the outermost as seen from the middle of the face.
+    places = [candidates[np.argmax((xy[candidates] - middle) @ (flat[mark] - middle))] for mark, candidates in enumerate(jaw.candidates)]
+    chosen, weights, _, _ = jaw.outline.points(face.camera, vertices[jaw.outline.vertices], xy[places])
     points[JAW] = np.einsum("lk,lkd->ld", weights, vertices[chosen])
     return points
 

@@ -12,13 +12,21 @@ from faceinv.face.self_shadow import shadow_matrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RATIO_LIMITS", "calm", "soft_light"]
+__all__ = ["HAIR_FRONT", "HAIR_LIMITS", "RATIO_LIMITS", "calm", "lowest_light", "soft_light"]
 
 _FLOOR: Final = 0.15
 """Of the constant light. Second-order harmonics fall to zero and below where a light would leave a surface dark."""
-_HAIR_LIMITS: Final = (0.6, 1.1)
+HAIR_LIMITS: Final = (0.6, 1.1)
+HAIR_FRONT: Final = np.array([[0.0, 0.3, 0.954]])
+"""(1, 3) normal of what stands for all hair."""
 RATIO_LIMITS: Final = (0.15, 4.0)
 """A photo's pixel is made darker or brighter by these factors at most: beyond, noise and what is burnt in show."""
+
+
+def lowest_light(gamma: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) what `soft_light` does not fall below."""
+    low: NDArray[np.float64] = np.maximum(_FLOOR * gamma[0] * SH_CONSTANTS[0], 1e-4)
+    return low
 
 
 def soft_light(
@@ -39,7 +47,7 @@ def soft_light(
     light = sh_basis(normals) @ gamma
     if moments is not None and rotation is not None:
         light -= np.asarray(moments, np.float64) @ (shadow_matrix(rotation) @ gamma)
-    low = np.maximum(_FLOOR * gamma[0] * SH_CONSTANTS[0], 1e-4)
+    low = lowest_light(gamma)
     result: NDArray[np.float64] = low + np.where(
         light > 2 * low, light - low, low * np.exp(np.minimum(light / low - 2, 0.0))
     )
@@ -50,8 +58,8 @@ def calm(
     light: NDArray[np.float64], share: NDArray[np.floating], gamma: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Light (N, 3) on hair, which scatters it: where `share` (N,) is 1, not far from that on what faces the viewer."""
-    front = soft_light(np.array([[0.0, 0.3, 0.95]]), gamma)
-    even = front * np.clip(light / front, *_HAIR_LIMITS)
+    front = soft_light(HAIR_FRONT, gamma)
+    even = front * np.clip(light / front, *HAIR_LIMITS)
     part = np.asarray(share, np.float64)[:, None]
     result: NDArray[np.float64] = light + part * (even - light)
     return result

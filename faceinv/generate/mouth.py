@@ -33,11 +33,11 @@ def gap(landmarks: NDArray[np.float64]) -> float:
 
 
 def mouth_depth(model: MorphableModel, regions: Regions) -> NDArray[np.float64]:
-    """(N,) the share of the light before the mouth that reaches vertices in it; 1 for all others."""
+    """(N,) the share of the light before the mouth that reaches vertices in it; 0 for all others."""
     surface = model.mean.astype(np.float64)
     lips = model.landmarks(surface)[INNER_LIPS, 2].max()
     inside = _DARK + (_LIT - _DARK) * ramp((surface[:, 2] - lips) / regions.unit, *_DEPTHS) ** 2
-    return np.where(regions.mouth, inside, 1.0)
+    return np.where(regions.mouth, inside, 0.0)
 
 
 def mouth_light(gamma: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from faceinv.engine.blas import one_blas_thread
 from faceinv.face.camera import Camera
-from faceinv.face.lighting import SH_CONSTANTS
 from faceinv.face.self_shadow import shadow_matrix
 from faceinv.generate.labels import Labels, labels_of
-from faceinv.generate.light import RATIO_LIMITS, calm, soft_light
+from faceinv.generate.light import HAIR_FRONT, HAIR_LIMITS, RATIO_LIMITS, lowest_light, soft_light
 from faceinv.generate.mouth import gap, mouth_light
 from faceinv.generate.neck import neck_shift
-from faceinv.generate.polar import angle_grid, at_directions, first_exit, source_radii
+from faceinv.generate.polar import angle_grid, at_directions, head_outline, source_radii
 from faceinv.generate.regions import ramp
 from faceinv.generate.scene import GROUND_REACH, Scene
 from faceinv.photo.color import linear_to_srgb
@@ -38,6 +38,16 @@ _THIN_TURN: Final = (8.0, 35.0)
 """Degrees up to which soft edges of hair show what is behind them, and from which the hair is closed."""
 
 
+_LEVELS: Final = 2**14 - 1
+"""Of linear light, each with its sRGB value: four to one in the darkest."""
+
+
+@cache
+def _encoded() -> NDArray[np.uint8]:
+    """(_LEVELS + 1,) sRGB values of even steps of linear light."""
+    return np.asarray(np.rint(255 * linear_to_srgb(np.linspace(0.0, 1.0, _LEVELS + 1))), np.uint8)
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """What was drawn."""
@@ -57,8 +67,8 @@ class Picture:
     @property
     def srgb(self) -> NDArray[np.uint8]:
         """(H, W, 3) sRGB-encoded."""
-        encoded = linear_to_srgb(np.clip(self.linear, 0.0, 1.0))
-        return np.asarray(np.rint(255 * encoded), np.uint8)
+        steps = np.clip(self.linear, 0.0, 1.0) * np.float32(_LEVELS) + np.float32(0.5)
+        return _encoded()[steps.astype(np.uint16)]
 
     def labels(self) -> Labels:
         """What is known of the picture."""
@@ -81,7 +91,7 @@ def draw_pictures(
     """
     from faceinv.generate.kernels import compose
 
-    renderer, triangles, opacity = scene.engine.renderer, scene.drawn.triangles, scene.regions.opacity
+    renderer, triangles = scene.engine.renderer, scene.triangles
     chi = np.stack([_own_face(face).pack(renderer.layout) for face in faces])
     geometry = renderer.geometry(chi)
     visibility = renderer.rasterize(_finer(geometry, samples), (size * samples, size * samples))
@@ -91,38 +101,43 @@ def draw_pictures(
     for item, face in enumerate(faces):
         turn = 0.0 if body_turns is None else float(body_turns[item])
         triangle, barycentric = (array[item] for array in seen)
-        solid = (triangle >= 0) & ((barycentric * opacity[triangles[triangle]]).sum(axis=2) > 0.5)
-        behind = _ground(scene, face, solid, size, samples, turn)
         table, turned = _table(scene, face, *(array[item] for array in surfaces))
         linear, cover = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
         thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
         photo, pattern = scene.head.pixels, scene.pattern
-        compose(triangle, barycentric, triangles, table, photo, pattern, thin, behind, samples, linear, cover)
+        compose(triangle, barycentric, triangles, table, photo, pattern, thin, samples, linear, cover)
+        _add_ground(scene, face, triangle, barycentric, samples, turn, linear, cover)
         pictures.append(Picture(linear, cover, scene, face, turn, geometry, item))
     return pictures
 
 
-def _ground(
-    scene: Scene, face: Face, solid: NDArray[np.bool_], size: int, samples: int, body_turn: float
-) -> NDArray[np.float32]:
-    """(size, size, 3) what is behind the head, whose samples are `solid`."""
+def _add_ground(
+    scene: Scene,
+    face: Face,
+    triangle: NDArray[np.int32],
+    barycentric: NDArray[np.float64],
+    samples: int,
+    body_turn: float,
+    linear: NDArray[np.float32],
+    cover: NDArray[np.float32],
+) -> None:
+    """Puts what is behind the head into a picture."""
     from faceinv.generate.kernels import ground
 
     centre, px_per_mm = _pivot(scene, face)
     fine_centre = (centre + 0.5) * samples - 0.5
-    outline = first_exit(solid, fine_centre, px_per_mm * samples, -body_turn)
+    triangles, opacity = scene.triangles, scene.regions.opacity
+    fine = px_per_mm * samples
+    outline = head_outline(triangle, barycentric, triangles, opacity, fine_centre, fine, -body_turn)
     reach = GROUND_REACH * scene.regions.unit
     cosine, sine = np.cos(body_turn), np.sin(body_turn)
     upright = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     shift = neck_shift(scene.neck_ring, upright @ face.camera.rotation @ scene.result.camera.rotation.T)
     radii = source_radii(at_directions(scene.outline, angle_grid() + shift), outline, reach)
-    near, far = _ground_gains(scene, face)
-    behind = np.empty((size, size, 3), np.float32)
+    gains = _ground_gains(scene, face)
     place, zoom = scene.ground_place, scene.ground_px_per_mm
-    ground(
-        scene.ground, place, zoom, centre, px_per_mm, -body_turn, outline, reach, radii, shift, near, far, behind
-    )
-    return behind
+    where = (scene.ground, place, zoom, centre, px_per_mm, -body_turn)
+    ground(*where, outline, reach, radii, shift, *gains, cover, linear)
 
 
 def _own_face(face: Face) -> Face:
@@ -159,39 +174,39 @@ def _table(
     scene: Scene, face: Face, normals: NDArray[np.float64], vertices: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], float]:
     """The table of vertices for `kernels.compose`, and the degrees between the view and the photo's."""
-    from faceinv.generate.kernels import COLUMNS, light_vertices
+    from faceinv.generate.kernels import COLUMNS, fill_table, light_vertices
 
     seen, model, regions = scene.seen, scene.result.model, scene.regions
     before, rotation = scene.result.camera.rotation, face.camera.rotation
     turn = np.degrees(np.arccos(np.clip(rotation[2] @ before[2], -1, 1)))
     near = float(1 - ramp(np.array(turn), *_NEAR_TURN))
     count = len(normals)
-    light = np.empty((count, 3))
-    moments = np.zeros((0, 10), np.float32) if model.occlusion is None else model.occlusion
-    floor = np.maximum(0.15 * face.lighting[0] * SH_CONSTANTS[0], 1e-4)
+    light, table = np.empty((count, 3)), np.empty((count, COLUMNS), np.float32)
+    gamma = np.array(face.lighting, np.float64)
+    front = soft_light(HAIR_FRONT, gamma)[0]
     light_vertices(
-        normals, rotation, face.lighting, shadow_matrix(rotation) @ face.lighting, np.array(moments), floor, light
+        np.ascontiguousarray(normals),
+        np.ascontiguousarray(rotation),
+        gamma,
+        shadow_matrix(rotation) @ gamma,
+        scene.moments,
+        lowest_light(gamma),
+        scene.calm,
+        front,
+        *HAIR_LIMITS,
+        scene.mouth_depth,
+        mouth_light(gamma),
+        light,
     )
-    light = calm(light, ramp(scene.hairy, 0.0, 0.3), face.lighting)
-    light[regions.mouth] = (mouth_light(face.lighting) * scene.mouth_depth[:, None])[regions.mouth]
+    fill_table(light, seen.light, scene.mirror, seen.reflectance, *RATIO_LIMITS, table)
     landmarks = model.landmarks(vertices - scene.lift)
     spoken = float(ramp(np.array(abs(gap(landmarks) - scene.gap)), 0.5 * regions.unit, 3.0 * regions.unit))
-    table = np.empty((count, COLUMNS), np.float32)
-    table[:, 0:2] = scene.head.place(seen.xy)
-    table[:, 2:4] = table[model.mirror, 0:2]
-    table[:, 4:6] = scene.band_xy
+    table[:, :10] = scene.table
     same = np.where(regions.mouth, near * (1 - spoken), near)
-    table[:, 6] = seen.trust + same * (seen.shown - seen.trust)
+    table[:, 6] += same * (seen.shown - seen.trust)
     usable = scene.lids.usable(vertices)
     table[scene.lids.vertices, 6] *= usable
-    table[:, 7] = scene.mirrored
     table[scene.lids.vertices, 7] *= usable
-    table[:, 8] = scene.band_sure
-    table[:, 9] = regions.opacity
-    table[:, 10:13] = np.clip(light / seen.light, *RATIO_LIMITS)
-    table[:, 13:16] = np.clip(light / seen.light[model.mirror], *RATIO_LIMITS)
-    table[:, 19:22] = seen.reflectance * light
-    table[:, 16:19] = table[:, 19:22]  # hair has its pattern from the band and its colour from all around
     return table, float(turn)
 
 

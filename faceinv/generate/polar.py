@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, map_coordinates
+from scipy.ndimage import gaussian_filter1d
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ANGLES", "angle_grid", "at_directions", "first_exit", "last_exit", "source_radii"]
+__all__ = ["ANGLES", "angle_grid", "at_directions", "first_exit", "head_outline", "last_exit", "source_radii"]
 
 ANGLES: Final = 360
 """Directions around the point, the first along x, the next towards y (down, in images)."""
+_STEP: Final = 0.5
+"""px along rays."""
 RINGS: Final = 48
 _SMOOTH_FAR: Final = 25.0
 """Degrees: standard deviation by which the outline's motion is evened out far from it."""
@@ -24,36 +26,56 @@ def angle_grid() -> NDArray[np.float64]:
     return np.arange(ANGLES) * (2 * np.pi / ANGLES)
 
 
-def _along_rays(
-    image: NDArray[np.floating], centre: NDArray[np.float64], px_per_mm: float, turn: float, reach: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radii (R,) mm, and what an image shows along rays (ANGLES, R); 0 outside of it."""
-    step = max(0.5, 0.5 / px_per_mm)
-    radius = np.arange(0.0, reach, step)
-    angle = angle_grid()[:, None] + turn
-    x = centre[0] + px_per_mm * radius * np.cos(angle)
-    y = centre[1] + px_per_mm * radius * np.sin(angle)
-    return radius, map_coordinates(np.asarray(image, np.float32), [y, x], order=1, mode="constant")
-
-
 def first_exit(
-    mask: NDArray[Any], centre: NDArray[np.float64], px_per_mm: float, turn: float = 0.0, reach: float = 260.0
+    mask: NDArray[np.bool_], centre: NDArray[np.float64], px_per_mm: float, reach: float = 260.0
 ) -> NDArray[np.float64]:
-    """(ANGLES,) mm from a point to where its rays first leave a mask (H, W): for a ray that begins outside, 0."""
-    radius, along = _along_rays(mask, centre, px_per_mm, turn, reach)
-    outside = along < 0.5
-    outside[:, -1] = True
-    return radius[outside.argmax(axis=1)]
+    """(ANGLES,) mm from a point (2,) px to where its rays first leave a mask (H, W): 0 for a point outside."""
+    return _exits(mask, centre, px_per_mm, reach, last=False)
 
 
 def last_exit(
-    mask: NDArray[Any], centre: NDArray[np.float64], px_per_mm: float, turn: float = 0.0, reach: float = 260.0
+    mask: NDArray[np.bool_], centre: NDArray[np.float64], px_per_mm: float, reach: float = 260.0
 ) -> NDArray[np.float64]:
-    """(ANGLES,) mm from a point to where its rays leave a mask (H, W) for good."""
-    radius, along = _along_rays(mask, centre, px_per_mm, turn, reach)
-    inside = along >= 0.5
-    last = along.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
-    return np.where(inside.any(axis=1), radius[last], 0.0)
+    """(ANGLES,) mm from a point (2,) px to where its rays leave a mask (H, W) for good; 0 where they never meet it."""
+    return _exits(mask, centre, px_per_mm, reach, last=True)
+
+
+def _exits(
+    mask: NDArray[np.bool_], centre: NDArray[np.float64], px_per_mm: float, reach: float, last: bool
+) -> NDArray[np.float64]:
+    from faceinv.generate.kernels import mask_exits
+
+    out = np.empty(ANGLES)
+    mask_exits(np.ascontiguousarray(mask), np.asarray(centre, np.float64), px_per_mm, _STEP / px_per_mm, reach, last, out)
+    return out
+
+
+def head_outline(
+    triangle: NDArray[np.int32],
+    barycentric: NDArray[np.float64],
+    triangles: NDArray[np.int32],
+    opacity: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    px_per_mm: float,
+    turn: float = 0.0,
+    reach: float = 260.0,
+) -> NDArray[np.float64]:
+    """(ANGLES,) mm from a point (2,) px to where its rays first leave a head.
+
+    Args:
+        triangle, barycentric: (H, W) and (H, W, 3) what pixels show of `triangles` (T, 3).
+        opacity: (N,) of vertices; what is half transparent is no head any more.
+        centre: of the rays.
+        px_per_mm: there.
+        turn: radians by which all rays are turned.
+        reach: mm.
+    """
+    from faceinv.generate.kernels import head_exits
+
+    out = np.empty(ANGLES)
+    where = np.asarray(centre, np.float64)
+    head_exits(triangle, barycentric, triangles, opacity, where, px_per_mm, turn, _STEP / px_per_mm, reach, out)
+    return out
 
 
 def source_radii(

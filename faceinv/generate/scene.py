@@ -17,7 +17,7 @@ from faceinv.generate.eyes import Lids
 from faceinv.generate.hair import HairBand, band_places, hair_band, hair_region, lifted, thickness
 from faceinv.generate.light import soft_light
 from faceinv.generate.mouth import gap, mouth_depth
-from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit
+from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit, head_outline
 from faceinv.generate.regions import Regions, ramp, regions_of
 from faceinv.generate.surface import DepthMap, Seen, depth_map, seen_by, visible_from
 
@@ -67,22 +67,26 @@ class Scene:
     """(T',) the model's triangle for each one of `drawn`."""
     rigid: NDArray[np.bool_]
     """(T',) triangles of `drawn` that are the model's own surface: no hair, no wider ears, no fading neck."""
+    drawn_face: NDArray[np.bool_]
+    """(T',) its face mask, writable."""
     lift: NDArray[np.float64]
     """(N, 3) mm: by how much hair lifts the model's vertices."""
     engine: Engine
     """Of `drawn`."""
     head: Canvas
     seen: Seen
-    mirrored: NDArray[np.float64]
-    """(N,) trust in the other side of the face."""
     pattern: NDArray[np.float32]
     """(S, S, 3): pixels of `head` over the mean around them, as hair's strands have it."""
-    hairy: NDArray[np.float64]
-    """(N,) how far vertices are inside of the hair."""
-    band_xy: NDArray[np.float64]
-    """(N, 2) px of `head`: hair for what the photo does not show."""
-    band_sure: NDArray[np.float64]
-    """(N,)."""
+    table: NDArray[np.float32]
+    """(N, 10) what `kernels.compose` takes of vertices: places px of `head` (here, mirrored, hair), trust in each, opacity."""
+    calm: NDArray[np.float64]
+    """(N,) the share of hair."""
+    moments: NDArray[np.float32]
+    """(N, 10) of the model's occlusion, or (0, 10)."""
+    mirror: NDArray[np.int32]
+    """(N,) the model's, writable as kernels want it."""
+    triangles: NDArray[np.int32]
+    """(T', 3) of `drawn`, writable."""
     ground: NDArray[np.float32]
     """(S, S, 3) linear RGB: the photo, continued where the head was and beyond its edges."""
     ground_place: NDArray[np.float64]
@@ -96,7 +100,7 @@ class Scene:
     """(M, 3) mm from the pivot, camera frame of the photo: around the neck."""
     lids: Lids
     mouth_depth: NDArray[np.float64]
-    """(N,) the share of light that reaches the inside of the mouth, 1 for all else."""
+    """(N,) the share of light that reaches the inside of the mouth, 0 for all else."""
     gap: float
     """mm between the photo's inner lips."""
 
@@ -130,7 +134,8 @@ class Scene:
         model, face = result.model, result.face
         regions = regions_of(model)
         camera, unit = face.camera, regions.unit
-        vertices = face.vertices(model)
+        at_rest = _blend(model.mean, model.identity_basis, face.identity)
+        vertices = _blend(at_rest, model.expression_basis, face.expression)
         at = camera.project(regions.pivot[None])[0, :2]
         photo_px_per_mm = float(camera.scale) * float(camera.magnification(regions.pivot[None])[0])
         zoom = 1.5 * px_per_mm / photo_px_per_mm
@@ -143,13 +148,13 @@ class Scene:
             return depth_map(camera, surface, triangles, regions.pivot, _MAP_PX_PER_MM / unit, _HEAD_REACH * unit)
 
         def outline_of(depths: DepthMap) -> NDArray[np.float64]:
-            solid = depths.of(triangles, regions.opacity) > 0.5
-            return first_exit(solid, depths.centre, depths.px_per_mm)
+            seen_by_map = (depths.triangle, depths.barycentric, triangles, regions.opacity)
+            return head_outline(*seen_by_map, depths.centre, depths.px_per_mm)
 
         bald = drawn_depths(vertices)
         person = _person(bald, triangles, regions, around, photo_px_per_mm)
         thick = thickness(outline_of(bald), person, bald.centre, bald.px_per_mm)
-        albedo = face.vertex_albedo(model)
+        albedo = _blend(model.mean_albedo, model.albedo_basis, face.albedo)
         hairy, rooted = _hairy(model, regions, face, vertices, albedo, head, bald, triangles, thick)
         lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick) + regions.throat
         first = thick
@@ -183,7 +188,7 @@ class Scene:
         band = hair_band(outline, not_face, person, depths.centre, depths.px_per_mm)
         band_xy, band_sure = band_places(band, haired, regions, camera.rotation)
         band_xy = head.place(at + photo_px_per_mm * band_xy)
-        drawn = _person_model(model, face.identity, albedo, lift, regions.drawn)
+        drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
         ground, place, ground_px_per_mm = _ground(around, depths, solid, person & _small(person, outline, depths), at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
@@ -192,15 +197,17 @@ class Scene:
             drawn=drawn,
             kept=kept,
             rigid=_rigid(lift, regions, triangles),
+            drawn_face=model.face_mask[regions.drawn],
             lift=lift,
             engine=build_engine(backend, drawn, EngineSettings()),
             head=head,
             seen=seen,
-            mirrored=(seen.trust * (regions.face | regions.ear) * (hairy == 0))[model.mirror] * (hairy == 0),
             pattern=_pattern(head, _PATTERN_MM * unit * photo_px_per_mm * head.zoom),
-            hairy=hairy,
-            band_xy=band_xy,
-            band_sure=band_sure * ramp(hairy, 0.0, 0.15),
+            table=_table(head, seen, model, regions, hairy, band_xy, band_sure),
+            calm=ramp(hairy, 0.0, 0.3),
+            moments=np.zeros((0, 10), np.float32) if model.occlusion is None else model.occlusion.copy(),
+            mirror=model.mirror.copy(),
+            triangles=triangles,
             ground=ground,
             ground_place=place,
             ground_px_per_mm=ground_px_per_mm,
@@ -253,16 +260,44 @@ def _hairy(
     return hair_region(model, regions, colour, light, albedo, (visible > 0.5) & (facing > 0.1), thick)
 
 
+def _table(
+    head: Canvas,
+    seen: Seen,
+    model: MorphableModel,
+    regions: Regions,
+    hairy: NDArray[np.float64],
+    band_xy: NDArray[np.float64],
+    band_sure: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    table = np.empty((model.vertex_count, 10), np.float32)
+    table[:, 0:2] = head.place(seen.xy)
+    table[:, 2:4] = table[model.mirror, 0:2]
+    table[:, 4:6] = band_xy
+    table[:, 6] = seen.trust
+    bare = (hairy == 0) & (regions.face | regions.ear)
+    table[:, 7] = (seen.trust * bare)[model.mirror] * bare
+    table[:, 8] = band_sure * ramp(hairy, 0.0, 0.15)
+    table[:, 9] = regions.opacity
+    return table
+
+
 def _rigid(lift: NDArray[np.float64], regions: Regions, triangles: NDArray[np.int32]) -> NDArray[np.bool_]:
     still = (np.abs(lift).max(axis=1) < 1e-6) & (regions.opacity == 1)
     return np.asarray(still[triangles].all(axis=1))
 
 
+def _blend(
+    mean: NDArray[np.floating], basis: NDArray[np.float32], coefficients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N, 3) mean plus basis (N, 3, K) times coefficients, to float32's precision."""
+    moved = basis.reshape(-1, basis.shape[2]) @ coefficients.astype(np.float32)
+    return np.asarray(mean + moved.reshape(mean.shape).astype(np.float64))
+
+
 def _person_model(
     model: MorphableModel,
-    identity: NDArray[np.float64],
+    at_rest: NDArray[np.float64],
     albedo: NDArray[np.float64],
-    lift: NDArray[np.float64],
     drawn: NDArray[np.bool_],
 ) -> MorphableModel:
     """The model of one person: the surface at rest is the mean, and expression alone is left."""
@@ -270,7 +305,7 @@ def _person_model(
     none = np.zeros((count, 3, 0), np.float32)
     return replace(
         model,
-        mean=(model.vertices(identity) + lift).astype(np.float32),
+        mean=at_rest.astype(np.float32),
         identity_basis=none,
         mean_albedo=albedo.astype(np.float32),
         albedo_basis=none,
@@ -287,7 +322,7 @@ def _person_model(
 def _small(person: NDArray[np.bool_], outline: NDArray[np.float64], depths: DepthMap) -> NDArray[np.bool_]:
     """(H, W) directions from the pivot in which the person reaches little beyond the head: it is the head's own rim there,
     and not hair that falls on shoulders."""
-    beyond = first_exit(person.astype(np.float32), depths.centre, depths.px_per_mm) - outline
+    beyond = first_exit(person, depths.centre, depths.px_per_mm) - outline
     y, x = np.mgrid[: person.shape[0], : person.shape[1]]
     angle = np.arctan2(y - depths.centre[1], x - depths.centre[0])
     return np.asarray(at_directions(gaussian_filter1d(beyond, 3.0, mode="wrap"), angle) < _RIM_OF_HEAD)
