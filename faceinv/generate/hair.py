@@ -24,19 +24,22 @@ if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
     from faceinv.generate.regions import Regions
 
-__all__ = ["HairBand", "band_places", "hair_band", "hair_region", "lifted", "thickness"]
+__all__ = ["HairBand", "band_places", "hair_band", "hair_region", "lifted", "thickness", "without_ears"]
 
 _THICKEST: Final = 75.0
 """mm: hair that stands off further is left in the picture behind the head."""
 _EVEN: Final = 4.0
 """Degrees over which thickness is evened out."""
+_ABOVE_EARS: Final = (18.0, 35.0)
+"""Degrees above the horizontal where hair is surely above the ears."""
+_MORE_AT_EARS: Final = 4.0
 _ROOTS: Final = 28.0
 """mm from the hairline over which hair rises to its full thickness."""
 _WIDEST_EAR: Final = (10.0, 18.0)
 """mm by which ears may stand off further than the model's, and from which on it is something else that does."""
 _FLATTENING: Final = 60
-_LIKE_SKIN: Final = 0.6
-"""Logarithm of reflectance: skin of one face differs by less."""
+_ENOUGH: Final = 20
+"""Vertices that must be seen of skin and of hair to tell them apart."""
 _STANDS_OFF: Final = 8.0
 """mm that hair over ears stands off at least."""
 _INSIDE: Final = 3.5
@@ -77,12 +80,24 @@ def thickness(
     return result
 
 
+def without_ears(thick: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(ANGLES,) mm of hair, out of `thickness` (ANGLES,): beside the ears and below no more than above them, as what
+    stands off there may be the ears' own rims."""
+    angle = angle_grid()
+    height = -np.degrees(np.arcsin(np.clip(np.sin(angle), -1, 1)))
+    result = thick.copy()
+    for side in (np.cos(angle) > 0, np.cos(angle) <= 0):
+        above = side & (height > _ABOVE_EARS[0]) & (height < _ABOVE_EARS[1])
+        low = side & (height <= _ABOVE_EARS[0])
+        result[low] = np.minimum(result[low], float(np.median(thick[above])) + _MORE_AT_EARS)
+    return result
+
+
 def hair_region(
     model: MorphableModel,
     regions: Regions,
     colour: NDArray[np.float64],
     light: NDArray[np.float64],
-    albedo: NDArray[np.float64],
     shown: NDArray[np.bool_],
     thick: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -90,21 +105,24 @@ def hair_region(
     how far they are from what hair does not lift.
 
     Hair grows on the scalp. Where the person reaches beyond the model at an ear, hair also covers the ear and what is
-    around it as far as the photo has not the colour of the face's skin there.
+    around it as far as the photo's colour is nearer to that of the hair than to that of the face's skin.
 
     Args:
         model: the model.
         regions: of it.
         colour: (N, 3) linear, of the photo at the vertices of the bald head.
         light: (N, 3) on them.
-        albedo: (N, 3) fitted.
         shown: (N,) which of them the photo shows.
         thick: (ANGLES,) mm, from `thickness`.
     """
-    ratio = np.log(np.maximum(colour / light, 1e-3) / np.maximum(albedo, 1e-3))
-    face = shown & regions.face
-    skin = np.median(ratio[face], axis=0) if face.any() else np.zeros(3)
-    unlike = (np.abs(ratio - skin).max(axis=1) > _LIKE_SKIN).astype(np.float64)
+    own = np.log(np.maximum(colour / light, 1e-3))
+    on_skin, on_hair = shown & regions.face, shown & regions.scalp
+    if min(on_skin.sum(), on_hair.sum()) < _ENOUGH:
+        mask = regions.scalp & regions.lifts
+        depth = ramp(depth_inside(model, mask), 0.0, _ROOTS)
+        return depth, depth
+    skin, hair = (np.median(own[part], axis=0) for part in (on_skin, on_hair))
+    unlike = (np.linalg.norm(own - hair, axis=1) < np.linalg.norm(own - skin, axis=1)).astype(np.float64)
     # What the photo does not show is covered as what is next to it.
     covered = Spread.of(model)(unlike[:, None], shown.astype(np.float64))[:, 0]
     mask = regions.scalp.copy()
@@ -128,6 +146,7 @@ def lifted(
     rooted: NDArray[np.float64],
     rotation: NDArray[np.float64],
     thick: NDArray[np.float64],
+    beyond: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """(N, 3) mm, model space: by how much hair lifts the scalp, and ears are wider than the model's.
 
@@ -136,7 +155,8 @@ def lifted(
         model: the model.
         hairy, rooted: (N,) from `hair_region`.
         rotation: (3, 3) model to camera, of the photo.
-        thick: (ANGLES,) mm, from `thickness`.
+        thick: (ANGLES,) mm of hair.
+        beyond: (ANGLES,) mm, from `thickness` of the bald head: what ears are wider.
     """
     regions = regions_of(model)
     outward = _outward(vertices, regions)
@@ -149,13 +169,18 @@ def lifted(
     at_outline = ramp(across / (80 * regions.unit), 0.2, 0.8)
     amount = at_outline * at_directions(thick, upper) + (1 - at_outline) * back
     # At the nape hair lies close to the neck.
-    falls = ramp((vertices - regions.pivot)[:, 1] / regions.unit, -80.0, -30.0)
+    falls = ramp((vertices - regions.pivot)[:, 1] / regions.unit, -70.0, -20.0)
     # Hair in front stands up from its roots, not out.
     falls *= 1 - 0.85 * ramp((vertices - regions.pivot)[:, 2] / regions.unit, 25.0, 70.0)
     bare = (hairy == 0) & regions.ear
-    wider = at_directions(thick, angle)
-    wider = wider * (1 - ramp(wider, *_WIDEST_EAR))  # further out it is hair behind the ear
-    ears = np.where(bare, wider * regions.pinna, 0.0)
+    ears = np.zeros(len(vertices))
+    for side in regions.sides:
+        ear = side & bare
+        rim = ear & (regions.pinna > 0.5)
+        if rim.any():
+            wider = float(np.median(at_directions(beyond, angle[rim])))
+            # Further out it is hair behind the ear.
+            ears[ear] = wider * float(1 - ramp(np.array(wider), *_WIDEST_EAR)) * regions.pinna[ear]
     lift = outward * (np.where(regions.lifts, amount * rooted * falls, 0.0) + ears)[:, None]
     covered = regions.ear & (hairy > 0)
     return lift + _flattened(vertices + lift, model, covered) if covered.any() else lift

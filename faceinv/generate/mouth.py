@@ -20,6 +20,8 @@ __all__ = ["gap", "mouth_depth", "mouth_light", "teeth_of_photo"]
 
 _LIT: Final = 0.6
 """Light on front teeth over that on the lips."""
+_BRIGHTEST: Final = 1.1
+"""Light on them at most, as teeth are never white in a photo."""
 _DARK: Final = 0.1
 _DEPTHS: Final = (-55.0, -9.0)
 """mm behind the lips where hardly any light arrives, and where front teeth stand."""
@@ -41,8 +43,10 @@ def mouth_depth(model: MorphableModel, regions: Regions) -> NDArray[np.float64]:
 
 
 def mouth_light(gamma: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) light on the lips of a face that looks at the viewer."""
-    return soft_light(np.array([[0.0, 0.1, 0.995]]), gamma)[0]
+    """(3,) light on the lips of a face that looks at the viewer, for what is between them."""
+    light = soft_light(np.array([[0.0, 0.1, 0.995]]), gamma)[0]
+    brightest: NDArray[np.float64] = light * min(1.0, _BRIGHTEST / float(light.max()))
+    return brightest
 
 
 def teeth_of_photo(

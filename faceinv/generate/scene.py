@@ -14,7 +14,7 @@ from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.generate.canvas import Canvas, canvas_of, filled
 from faceinv.generate.eyes import Lids
-from faceinv.generate.hair import HairBand, band_places, hair_band, hair_region, lifted, thickness
+from faceinv.generate.hair import HairBand, band_places, hair_band, hair_region, lifted, thickness, without_ears
 from faceinv.generate.light import soft_light
 from faceinv.generate.mouth import gap, mouth_depth
 from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit, head_outline
@@ -41,6 +41,8 @@ _TIPS: Final = 2.5
 """mm by which tips of hair reach beyond the matte."""
 _RIM_OF_HEAD: Final = 18.0
 """mm: what reaches further beyond the head is no rim of it."""
+_SHOULDERS: Final = 60.0
+"""mm below the pivot: what reaches down there belongs to the body, or hangs down to it."""
 _WISPS: Final = 12.0
 """mm from the head: what the photo shows there of the person, beside the ears or above, is the head's."""
 _LIFTS: Final = 4
@@ -48,6 +50,8 @@ _LIFTS: Final = 4
 _PATTERN_MM: Final = 4.0
 _PATTERN_LIMITS: Final = (0.55, 1.6)
 _GROWTH: Final = 1.4
+_MOST_GROWTH: Final = 35.0
+"""mm: thick hair starts from a skull that is that much narrower than the ears; thin hair lies close to it."""
 _OPEN_MM: Final = 5.0
 """Between the inner lips: a fit of closed lips may leave 4 mm, a smile that shows teeth has 6 or more."""
 
@@ -153,17 +157,17 @@ class Scene:
 
         bald = drawn_depths(vertices)
         person = _person(bald, triangles, regions, around, photo_px_per_mm)
-        thick = thickness(outline_of(bald), person, bald.centre, bald.px_per_mm)
+        beyond = thickness(outline_of(bald), person, bald.centre, bald.px_per_mm)
         albedo = _blend(model.mean_albedo, model.albedo_basis, face.albedo)
-        hairy, rooted = _hairy(model, regions, face, vertices, albedo, head, bald, triangles, thick)
-        lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick) + regions.throat
-        first = thick
+        hairy, rooted = _hairy(model, regions, face, vertices, head, bald, triangles, beyond)
+        first = thick = without_ears(beyond)
+        most = first + _MOST_GROWTH * ramp(first, 10.0, 20.0)
+        lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick, beyond) + regions.throat
         for _ in range(_LIFTS):
-            depths = drawn_depths(vertices + lift)
-            outline = outline_of(depths)
-            more = thickness(outline, person, bald.centre, bald.px_per_mm)
-            thick = np.minimum(thick + _GROWTH * more, first + 35.0 * ramp(first, 3.0, 10.0))
-            lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick) + regions.throat
+            outline = outline_of(drawn_depths(vertices + lift))
+            lacking = thickness(outline, person, bald.centre, bald.px_per_mm)
+            thick = np.minimum(thick + _GROWTH * lacking, most)
+            lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick, beyond) + regions.throat
         haired = vertices + lift
         depths = drawn_depths(haired)
         solid = depths.of(triangles, regions.opacity) > 0.5
@@ -189,7 +193,9 @@ class Scene:
         band_xy, band_sure = band_places(band, haired, regions, camera.rotation)
         band_xy = head.place(at + photo_px_per_mm * band_xy)
         drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
-        ground, place, ground_px_per_mm = _ground(around, depths, solid, person & _small(person, outline, depths), at, photo_px_per_mm)
+        ground, place, ground_px_per_mm = _ground(
+            around, depths, solid, person, _small(person, outline, depths), at, photo_px_per_mm
+        )
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
             result=result,
@@ -244,7 +250,6 @@ def _hairy(
     regions: Regions,
     face: Face,
     vertices: NDArray[np.float64],
-    albedo: NDArray[np.float64],
     head: Canvas,
     bald: DepthMap,
     triangles: NDArray[np.int32],
@@ -257,7 +262,7 @@ def _hairy(
     visible, _ = visible_from(vertices, regions, bald, triangles)
     light = soft_light(normals, face.lighting, model.occlusion, camera.rotation)
     colour = head.sample(camera.project(vertices)[:, :2])[:, :3]
-    return hair_region(model, regions, colour, light, albedo, (visible > 0.5) & (facing > 0.1), thick)
+    return hair_region(model, regions, colour, light, (visible > 0.5) & (facing > 0.1), thick)
 
 
 def _table(
@@ -346,7 +351,13 @@ def _boxed(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
 
 
 def _ground(
-    around: Canvas, depths: DepthMap, solid: NDArray[np.bool_], person: NDArray[np.bool_], at: NDArray[np.float64], photo_px_per_mm: float
+    around: Canvas,
+    depths: DepthMap,
+    solid: NDArray[np.bool_],
+    person: NDArray[np.bool_],
+    small: NDArray[np.bool_],
+    at: NDArray[np.float64],
+    photo_px_per_mm: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
     """The photo continued where the head was and beyond its edges; where the pivot is in it, and its px per mm."""
     size = around.pixels.shape[0]
@@ -355,7 +366,11 @@ def _ground(
     y, x = np.mgrid[: solid.shape[0], : solid.shape[1]]
     down, aside = (y - depths.centre[1]) / depths.px_per_mm, np.abs(x - depths.centre[0]) / depths.px_per_mm
     close = distance_transform_edt(~solid) < _WISPS * depths.px_per_mm
-    other = person & ((down < -8) | (close & (down < 0.6 * aside)))
+    other = person & small & ((down < -8) | (close & (down < 0.6 * aside)))
+    # Locks that hang together with neither.
+    pieces, _ = label(person & ~solid & ~other)
+    body = np.unique(pieces[down > _SHOULDERS])
+    other |= (pieces > 0) & ~np.isin(pieces, body)
     away = distance_transform_edt(~solid) / depths.px_per_mm
     away = np.minimum(away, distance_transform_edt(~other) / depths.px_per_mm - _TIPS)
     ratio = depths.px_per_mm / px_per_mm

@@ -173,7 +173,8 @@ def seen_by(
         inner, 1.0, np.where(scalp, ramp(rim, *_RIM_HAIR), ramp(rim, *_RIM))
     )
     near = 1 - ramp(rim, *_ODD_WITHIN)
-    trust *= 1 - near * (1 - ramp(person, 0.6, 0.97))
+    # Hair lets the ground through anywhere, skin only where the fit is wider than the face.
+    trust *= np.where(scalp, ramp(person, 0.6, 0.97), 1 - near * (1 - ramp(person, 0.6, 0.97)))
     if not_skin is not None:
         trust *= 1 - not_skin
     if mouth_open:
