@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 
 from faceinv.generate.fill import Spread
 from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit, last_exit
-from faceinv.generate.regions import depth_inside, ramp, regions_of
+from faceinv.generate.regions import EARS_ABOVE_PIVOT, depth_inside, ramp, regions_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,14 +126,17 @@ def hair_region(
     # What the photo does not show is covered as what is next to it.
     covered = Spread.of(model)(unlike[:, None], shown.astype(np.float64))[:, 0]
     mask = regions.scalp.copy()
+    from_ears = (model.mean[:, 1] - regions.pivot[1]) / regions.unit - EARS_ABOVE_PIVOT
     level = np.degrees(angle_grid())
     for side, middle in zip(regions.sides, (180.0, 0.0), strict=True):
         near = np.abs((level - middle + 180) % 360 - 180) < 15
         if np.median(thick[near]) < _STANDS_OFF:
             continue
         ear = side & regions.ear
-        mask |= side & ~ear & (covered > 0.5)
-        if ear.any() and covered[ear].mean() > 0.5:  # as a whole or not at all
+        hidden = ear.any() and covered[ear].mean() > 0.5  # an ear as a whole or not at all
+        # In front of an ear that is seen, what is dark below the temple is shade on a cheek.
+        mask |= side & ~ear & (covered > 0.5) & (hidden | (from_ears > 5.0))
+        if hidden:
             mask |= ear
     rooted = depth_inside(model, mask & regions.lifts)
     return ramp(depth_inside(model, mask), 0.0, _ROOTS), ramp(rooted, 0.0, _ROOTS)

@@ -154,15 +154,15 @@ def _bilinear(image, x, y, out):
 
 
 @kernel
-def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, shift, gain_near, gain_far, cover, out):
+def ground(image, photo, near, place, zoom, centre, px_per_mm, turn, outline, reach, radii, shift, gain_near, gain_far, cover, out):
     """Adds what lies behind the head to out (H, W, 3), where the head's share `cover` (H, W) leaves some of it.
 
     A pixel's place from the pivot `centre` (2,) is turned back by `turn`, its radius replaced by that of the source
     (`polar.source_radii` (R, A), between `outline` (A,) mm and `reach` mm), and looked up in `image` at
-    `place + zoom * mm`. Near the outline its direction is turned by `shift` (A,) as well. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
+    `place + zoom * mm`; of `photo`, the same with the head still in it, there is a share `near`. Near the outline its direction is turned by `shift` (A,) as well. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
     """
     rings, angles = radii.shape
-    colour = np.empty(3, np.float32)
+    colour, second = np.empty(3, np.float32), np.empty(3, np.float32)
     cosine, sine = np.cos(turn), np.sin(turn)
     for py in range(out.shape[0]):
         for px in range(out.shape[1]):
@@ -196,11 +196,17 @@ def ground(image, place, zoom, centre, px_per_mm, turn, outline, reach, radii, s
             if bent != 0.0:
                 ca, sa = np.cos(bent), np.sin(bent)
                 x, y = ca * x - sa * y, sa * x + ca * y
-            _bilinear(image, place[0] + zoom * x * scale, place[1] + zoom * y * scale, colour)
-            near = min(max(1 - (radius - edge) / 60.0, 0.0), 1.0)
+            u, v = place[0] + zoom * x * scale, place[1] + zoom * y * scale
+            if near < 1:
+                _bilinear(image, u, v, colour)
+            if near > 0:
+                _bilinear(photo, u, v, second)
+                for c in range(3):
+                    colour[c] = near * second[c] + (1 - near) * colour[c] if near < 1 else second[c]
+            around = min(max(1 - (radius - edge) / 60.0, 0.0), 1.0)
             for c in range(3):
                 gain = (1 - pa) * gain_near[a0, c] + pa * gain_near[a1, c]
-                out[py, px, c] += left * colour[c] * (near * gain + (1 - near) * gain_far[c])
+                out[py, px, c] += left * colour[c] * (around * gain + (1 - around) * gain_far[c])
 
 
 @kernel
@@ -229,11 +235,10 @@ def compose(triangle, barycentric, triangles, table, photo, pattern, thin, sampl
                     for k in range(COLUMNS):
                         value[k] = w0 * table[i0, k] + w1 * table[i1, k] + w2 * table[i2, k]
                     trust, mirrored, hairy, opaque = value[6], value[7], value[8], value[9]
-                    if trust > 1e-3:
+                    if trust > 1e-3 or (thin > 0 and hairy > 0):
                         _bilinear(photo, value[0], value[1], here)
-                        person = here[3]
-                        opaque *= 1 - thin * trust * (1 - person)
-                    else:
+                        opaque *= 1 - thin * max(trust, min(1.0, 2 * hairy)) * (1 - here[3])
+                    if trust <= 1e-3:
                         trust = 0.0
                     rest = 1 - trust
                     hair = rest * hairy

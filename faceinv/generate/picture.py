@@ -34,6 +34,9 @@ _GROUND_GAIN: Final = (0.75, 1.35)
 _NEAR_TURN: Final = (4.0, 20.0)
 """Degrees between the view and the photo's up to which the photo is believed wherever it shows something, and from
 which only where it shows it well."""
+_GROUND_TURN: Final = (3.0, 10.0)
+"""Degrees up to which what the photo shows beside the head is left there, be it hair or ears, and from which on the
+ground has closed."""
 _THIN_TURN: Final = (8.0, 35.0)
 """Degrees up to which soft edges of hair show what is behind them, and from which the hair is closed."""
 
@@ -106,7 +109,7 @@ def draw_pictures(
         thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
         photo, pattern = scene.head.pixels, scene.pattern
         compose(triangle, barycentric, triangles, table, photo, pattern, thin, samples, linear, cover)
-        _add_ground(scene, face, triangle, barycentric, samples, turn, linear, cover)
+        _add_ground(scene, face, triangle, barycentric, samples, turn, turned, linear, cover)
         pictures.append(Picture(linear, cover, scene, face, turn, geometry, item))
     return pictures
 
@@ -118,6 +121,7 @@ def _add_ground(
     barycentric: NDArray[np.float64],
     samples: int,
     body_turn: float,
+    turned: float,
     linear: NDArray[np.float32],
     cover: NDArray[np.float32],
 ) -> None:
@@ -136,7 +140,8 @@ def _add_ground(
     radii = source_radii(at_directions(scene.outline, angle_grid() + shift), outline, reach)
     gains = _ground_gains(scene, face)
     place, zoom = scene.ground_place, scene.ground_px_per_mm
-    where = (scene.ground, place, zoom, centre, px_per_mm, -body_turn)
+    near = float(1 - ramp(np.array(turned), *_GROUND_TURN))
+    where = (scene.ground, scene.ground_photo, near, place, zoom, centre, px_per_mm, -body_turn)
     ground(*where, outline, reach, radii, shift, *gains, cover, linear)
 
 

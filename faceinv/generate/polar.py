@@ -14,6 +14,8 @@ __all__ = ["ANGLES", "angle_grid", "at_directions", "first_exit", "head_outline"
 
 ANGLES: Final = 360
 """Directions around the point, the first along x, the next towards y (down, in images)."""
+_NOISE: Final = 0.7
+"""mm by which outlines of the same head may differ."""
 _STEP: Final = 0.5
 """px along rays."""
 RINGS: Final = 48
@@ -88,6 +90,8 @@ def source_radii(
     ray onto itself rises everywhere. Far from the outline its motion is evened out over directions.
     """
     moved = before - after
+    # What is less than the pixels that outlines were found in is no motion.
+    moved = np.sign(moved) * np.maximum(np.abs(moved) - _NOISE, 0.0)
     spread = np.linspace(0.0, 1.0, 5)
     layers = np.stack(
         [moved if s == 0 else gaussian_filter1d(moved, s * _SMOOTH_FAR * ANGLES / 360, mode="wrap") for s in spread]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from faceinv.face.model import MorphableModel
 
-__all__ = ["EYE_DISTANCE_MM", "Regions", "depth_inside", "links_of", "ramp", "regions_of"]
+__all__ = ["EARS_ABOVE_PIVOT", "EYE_DISTANCE_MM", "Regions", "depth_inside", "links_of", "ramp", "regions_of"]
 
 EYE_DISTANCE_MM: Final = 91.0
 """Between the outer eye corners of a mean face: lengths below are of such a head, and go with it for other models."""
@@ -33,7 +33,7 @@ _SEAM: Final = (2.0, 16.0)
 """mm below the jaw's line where the head begins to fade into the picture of the neck, and where it has gone."""
 _THROAT: Final = -16.0
 """mm below the jaw's line from which on the mouth's inside would show under a chin."""
-_PIVOT_BELOW_EARS: Final = 26.0
+EARS_ABOVE_PIVOT: Final = 26.0
 _PIVOT_BEHIND_EARS: Final = 10.0
 _RING_BELOW_CHIN: Final = 14.0
 _LID_REACH: Final = 16.0
@@ -147,7 +147,7 @@ def _regions(model: MorphableModel) -> Regions:
     ring = np.flatnonzero(outside & (np.abs(level) < 6))
     return Regions(
         unit=unit,
-        pivot=ear_point - unit * np.array([0.0, _PIVOT_BELOW_EARS, _PIVOT_BEHIND_EARS]),
+        pivot=ear_point - unit * np.array([0.0, EARS_ABOVE_PIVOT, _PIVOT_BEHIND_EARS]),
         opacity=opacity,
         face=face,
         ear=ear,

@@ -19,7 +19,7 @@ from faceinv.generate.light import soft_light
 from faceinv.generate.mouth import gap, mouth_depth
 from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit, head_outline
 from faceinv.generate.regions import Regions, ramp, regions_of
-from faceinv.generate.surface import DepthMap, Seen, depth_map, seen_by, visible_from
+from faceinv.generate.surface import SLACK_MM, DepthMap, Seen, depth_map, seen_by, visible_from
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,6 +93,8 @@ class Scene:
     """(T', 3) of `drawn`, writable."""
     ground: NDArray[np.float32]
     """(S, S, 3) linear RGB: the photo, continued where the head was and beyond its edges."""
+    ground_photo: NDArray[np.float32]
+    """(S, S, 3) the same with the head still in it."""
     ground_place: NDArray[np.float64]
     """(2,) px of `ground`: the pivot."""
     ground_px_per_mm: float
@@ -161,7 +163,7 @@ class Scene:
         albedo = _blend(model.mean_albedo, model.albedo_basis, face.albedo)
         hairy, rooted = _hairy(model, regions, face, vertices, head, bald, triangles, beyond)
         first = thick = without_ears(beyond)
-        most = first + _MOST_GROWTH * ramp(first, 10.0, 20.0)
+        most = first + _MOST_GROWTH * ramp(beyond, 20.0, 30.0)
         lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick, beyond) + regions.throat
         for _ in range(_LIFTS):
             outline = outline_of(drawn_depths(vertices + lift))
@@ -193,7 +195,7 @@ class Scene:
         band_xy, band_sure = band_places(band, haired, regions, camera.rotation)
         band_xy = head.place(at + photo_px_per_mm * band_xy)
         drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
-        ground, place, ground_px_per_mm = _ground(
+        ground, photo_around, place, ground_px_per_mm = _ground(
             around, depths, solid, person, _small(person, outline, depths), at, photo_px_per_mm
         )
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
@@ -215,6 +217,7 @@ class Scene:
             mirror=model.mirror.copy(),
             triangles=triangles,
             ground=ground,
+            ground_photo=photo_around,
             ground_place=place,
             ground_px_per_mm=ground_px_per_mm,
             outline=outline,
@@ -259,10 +262,10 @@ def _hairy(
     camera = face.camera
     normals = vertex_normals(vertices, triangles) @ camera.rotation.T
     facing = (normals * camera.to_viewer(vertices)).sum(axis=1)
-    visible, _ = visible_from(vertices, regions, bald, triangles)
+    hidden_by, _ = visible_from(vertices, regions, bald, triangles)
     light = soft_light(normals, face.lighting, model.occlusion, camera.rotation)
     colour = head.sample(camera.project(vertices)[:, :2])[:, :3]
-    return hair_region(model, regions, colour, light, (visible > 0.5) & (facing > 0.1), thick)
+    return hair_region(model, regions, colour, light, (hidden_by <= SLACK_MM) & (facing > 0.1), thick)
 
 
 def _table(
@@ -358,8 +361,8 @@ def _ground(
     small: NDArray[np.bool_],
     at: NDArray[np.float64],
     photo_px_per_mm: float,
-) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
-    """The photo continued where the head was and beyond its edges; where the pivot is in it, and its px per mm."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64], float]:
+    """The photo continued where the head was and beyond its edges; the same beyond its edges only; where the pivot is in it, and its px per mm."""
     size = around.pixels.shape[0]
     px_per_mm = around.zoom * photo_px_per_mm
     # Wisps of hair and rims of ears that the head has not would stand there as a second outline.
@@ -380,7 +383,9 @@ def _ground(
     free = map_coordinates(away, places, order=1, mode="nearest") > _HOLE_RIM
     from_edge = distance_transform_edt(np.pad(around.on_photo, 1, mode="edge"))[1:-1, 1:-1]
     known = (free * np.clip((from_edge - 1) / 4, 0, 1)).astype(np.float32)
-    return np.ascontiguousarray(filled(around.pixels[..., :3], known)), place, px_per_mm
+    ground = np.ascontiguousarray(filled(around.pixels[..., :3], known))
+    outside = np.clip(from_edge / 4, 0, 1).astype(np.float32)[..., None]
+    return ground, outside * around.pixels[..., :3] + (1 - outside) * ground, place, px_per_mm
 
 
 def _rim_normals(

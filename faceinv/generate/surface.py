@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from faceinv.generate.canvas import Canvas
     from faceinv.generate.regions import Regions
 
-__all__ = ["DepthMap", "Seen", "depth_map", "seen_by", "visible_from"]
+__all__ = ["SLACK_MM", "DepthMap", "Seen", "depth_map", "seen_by", "visible_from"]
 
 _JUMP_MM: Final = 6.0
 """Steps in depth of more than this between neighbouring pixels are edges behind which something is hidden."""
-_SLACK_MM: Final = 2.5
+SLACK_MM: Final = 2.5
+_SLACK_SHOWN_MM: Final = 12.0
+"""From the photo's own view what is drawn is seen; of a triangle that is, no corner is far behind."""
 _SLACK_INSIDE_MM: Final = 1.0
 """Of eyeballs and teeth, which lie close behind lids and lips."""
 _FACING: Final = (0.05, 0.3)
@@ -149,12 +151,15 @@ def seen_by(
     model_normals = vertex_normals(vertices, triangles)
     normals = model_normals @ camera.rotation.T
     facing = (normals * camera.to_viewer(vertices)).sum(axis=1)
-    visible, rim = visible_from(vertices, regions, depths, triangles)
+    hidden_by, rim = visible_from(vertices, regions, depths, triangles)
+    visible = (hidden_by <= SLACK_MM).astype(np.float64)
     width, height = photo_size
     inside = np.minimum.reduce([xy[:, 0], xy[:, 1], width - 1 - xy[:, 0], height - 1 - xy[:, 1]])
-    visible *= ramp(inside, 0.0, 2.0)
+    on_photo = ramp(inside, 0.0, 2.0)
+    nearly = (hidden_by <= np.where(regions.eyes | regions.mouth, SLACK_MM, _SLACK_SHOWN_MM)) * on_photo
+    visible *= on_photo
     if not mouth_open:
-        visible[regions.mouth] = 0.0
+        visible[regions.mouth] = nearly[regions.mouth] = 0.0
     sampled = photo.sample(xy)
     colour = sampled[:, :3]
     # What is next to the ground is mixed with it.
@@ -187,21 +192,25 @@ def seen_by(
     odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD)
     trust = np.where(skin, trust * (1 - odd * near), trust)
     lashes = ramp(regions.from_eyes, 3.0, 6.0)
-    fitted = np.maximum(albedo, _DARKEST) * np.exp(spread(ratio, trust * (skin | (regions.ear & ~scalp)) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes))
+    sure = trust * (skin | (regions.ear & ~scalp)) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes
+    # A fit paints what it cannot see of cheeks and jaw as beards and sideburns; skin goes on there as it is seen.
+    beside = ramp(np.abs(model.mean[:, 0]) / regions.unit, 45.0, 62.0)[:, None]
+    base = np.log(np.maximum(albedo, _DARKEST))
+    fitted = np.exp((1 - beside) * base + spread(ratio + beside * base, sure))
     own = np.maximum(colour / light, _DARKEST)
     hair = np.exp(spread(np.log(own), trust * hairy + 1e-6 * trust * skin))
     share = ramp(hairy, 0.0, 0.25)[:, None]
     reflectance = (1 - share) * fitted + share * hair
     reflectance[regions.mouth] = albedo[regions.mouth]
     reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
-    shown = np.maximum(trust, visible * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
+    shown = np.maximum(trust, nearly * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
     return Seen(xy, facing, visible, shown, trust, light, colour, reflectance, 1 - odd * trust, rim)
 
 
 def visible_from(
     vertices: NDArray[np.float64], regions: Regions, depths: DepthMap, triangles: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N,) 1 where nothing is before a vertex; (N,) mm from the nearest outline or edge in front."""
+    """(N,) mm by which something is before a vertex, `SLACK_MM` or less for none; (N,) mm from the nearest outline or edge in front."""
     projected = depths.camera.project(vertices)
     towards = (vertices @ depths.camera.rotation.T)[:, 2]
     depth = np.where(depths.triangle >= 0, depths.of(triangles, towards), -1e3)
@@ -209,9 +218,9 @@ def visible_from(
     size = depth.shape[0]
     column, row = (np.clip(np.rint(v).astype(np.int64), 0, size - 1) for v in (x, y))
     lowest = minimum_filter(np.where(depths.triangle >= 0, depth, 1e3), 3)
-    slack = np.where(regions.eyes | regions.mouth, _SLACK_INSIDE_MM, _SLACK_MM) * regions.unit
-    visible = (towards >= lowest[row, column] - slack).astype(np.float64)
+    hidden_by = lowest[row, column] - towards
+    hidden_by = np.where(regions.eyes | regions.mouth, hidden_by + SLACK_MM - _SLACK_INSIDE_MM, hidden_by) / regions.unit
     step = depth - grey_erosion(depth, (3, 3))
     edge = (depths.triangle >= 0) & (step < _JUMP_MM * regions.unit)
     rim = distance_transform_edt(edge) / depths.px_per_mm
-    return visible, map_coordinates(rim, [y, x], order=1, mode="nearest")
+    return hidden_by, map_coordinates(rim, [y, x], order=1, mode="nearest")
