@@ -73,15 +73,16 @@ def filled(image: NDArray[np.float32], known: NDArray[np.floating]) -> NDArray[n
         image: the image.
         known: (S, S) weights from 0 to 1.
     """
-    weight = np.asarray(known, np.float32)
+    weight: NDArray[np.float32] = np.asarray(known, np.float32)
     height, width = weight.shape
     if min(height, width) <= 2:
         total = max(float(weight.sum()), 1e-6)
         mean = (image * weight[..., None]).sum(axis=(0, 1)) / total
-        return weight[..., None] * image + (1 - weight[..., None]) * mean
+        flat: NDArray[np.float32] = weight[..., None] * image + (1 - weight[..., None]) * mean
+        return flat
     weighted = image * weight[..., None]
     small_weight = _halved(weight[..., None])
-    small = _halved(weighted) / np.maximum(small_weight, 1e-6)
+    small = np.asarray(_halved(weighted) / np.maximum(small_weight, 1e-6), np.float32)
     coarse = filled(small, np.minimum(4 * small_weight[..., 0], 1.0))
     result: NDArray[np.float32] = weighted + (1 - weight[..., None]) * _doubled(coarse, (height, width))
     return result
@@ -90,9 +91,7 @@ def filled(image: NDArray[np.float32], known: NDArray[np.floating]) -> NDArray[n
 def _halved(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Means of two by two, after a pixel is repeated at odd edges."""
     padded = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
-    mean: NDArray[np.float32] = 0.25 * (
-        padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]
-    )
+    mean: NDArray[np.float32] = 0.25 * (padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2])
     return mean
 
 

@@ -36,7 +36,11 @@ class Lids:
 
     @classmethod
     def of(
-        cls, regions: Regions, triangles: NDArray[np.int32], vertices: NDArray[np.float64], rotation: NDArray[np.float64]
+        cls,
+        regions: Regions,
+        triangles: NDArray[np.int32],
+        vertices: NDArray[np.float64],
+        rotation: NDArray[np.float64],
     ) -> Lids:
         """The lids of a photo's face: vertices (N, 3) mm, model space."""
         chosen = triangles[regions.lids[triangles].all(axis=1)]

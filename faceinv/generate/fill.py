@@ -52,7 +52,7 @@ class Spread:
         return _known[model]
 
     def __call__(self, values: NDArray[np.floating], weight: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(N, C) values (N, C) where the weight (N,), from 0 to 1, is 1, and their smooth continuation where it is 0."""
+        """(N, C): values (N, C) where the weight (N,), from 0 to 1, is 1, and their continuation where it is 0."""
         given, sure = np.asarray(values, np.float64), np.asarray(weight, np.float64)[:, None]
         result, known = sure * given, sure.copy()
         for gather in self._gather:

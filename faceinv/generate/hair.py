@@ -9,7 +9,7 @@ shows the photo s inside of it, as in a mirror, to and fro within the band of ha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
@@ -189,9 +189,7 @@ def lifted(
     return lift + _flattened(vertices + lift, model, covered) if covered.any() else lift
 
 
-def _flattened(
-    vertices: NDArray[np.float64], model: MorphableModel, covered: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _flattened(vertices: NDArray[np.float64], model: MorphableModel, covered: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N, 3) mm: what takes the relief from vertices under hair, where ears would show through."""
     result, weight = vertices.copy(), covered.astype(np.float64)[:, None]
     mean = Spread.of(model).mean

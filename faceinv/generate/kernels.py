@@ -24,7 +24,9 @@ gains of each, and the colour for the rest."""
 
 
 @kernel
-def light_vertices(normals, rotation, gamma, shade, moments, floor, calm, front, low_calm, high_calm, inside, mouth, out):
+def light_vertices(
+    normals, rotation, gamma, shade, moments, floor, calm, front, low_calm, high_calm, inside, mouth, out
+):
     """out (N, 3): light on normals (N, 3) in model space, as `generate.light.soft_light` and `calm` have it.
 
     `shade` (10, 3) is what unit moments take from the light, moments may be (0, 10); `calm` (N,) is the share of hair,
@@ -98,8 +100,8 @@ def head_exits(triangle, barycentric, triangles, opacity, centre, px_per_mm, tur
 
 @kernel
 def mask_exits(mask, centre, px_per_mm, step, reach, last, out):
-    """out (A,): mm from `centre` to where rays leave a mask (H, W) bool, the first time or for good; where `last`, 0 for
-    those that never meet it."""
+    """out (A,): mm from `centre` to where rays leave a mask (H, W) bool, the first time, or for good if `last`: 0 for rays
+    that never meet it."""
     height, width = mask.shape
     for a in range(out.shape[0]):
         angle = a * (2 * np.pi / out.shape[0])
@@ -119,9 +121,28 @@ def mask_exits(mask, centre, px_per_mm, step, reach, last, out):
 
 
 @kernel
-def fill_labels(triangle, barycentric, cover, rigid, kept, face, skin, corners, depth, normal, uv, ids, weights, out_depth, out_normal, out_uv, on_face, on_skin):
-    """What pixels show of the model's own surface, out of what they show of the head that is drawn; NaN and -1 where that
-    is hair or nothing."""
+def fill_labels(
+    triangle,
+    barycentric,
+    cover,
+    rigid,
+    kept,
+    face,
+    skin,
+    corners,
+    depth,
+    normal,
+    uv,
+    ids,
+    weights,
+    out_depth,
+    out_normal,
+    out_uv,
+    on_face,
+    on_skin,
+):
+    """What pixels show of the model's own surface, out of what they show of the head that is drawn; NaN and -1 where
+    that is hair or nothing."""
     for y in range(triangle.shape[0]):
         for x in range(triangle.shape[1]):
             t = triangle[y, x]
@@ -154,12 +175,30 @@ def _bilinear(image, x, y, out):
 
 
 @kernel
-def ground(image, photo, near, place, zoom, centre, px_per_mm, turn, outline, reach, radii, shift, gain_near, gain_far, cover, out):
+def ground(
+    image,
+    photo,
+    near,
+    place,
+    zoom,
+    centre,
+    px_per_mm,
+    turn,
+    outline,
+    reach,
+    radii,
+    shift,
+    gain_near,
+    gain_far,
+    cover,
+    out,
+):
     """Adds what lies behind the head to out (H, W, 3), where the head's share `cover` (H, W) leaves some of it.
 
     A pixel's place from the pivot `centre` (2,) is turned back by `turn`, its radius replaced by that of the source
     (`polar.source_radii` (R, A), between `outline` (A,) mm and `reach` mm), and looked up in `image` at
-    `place + zoom * mm`; of `photo`, the same with the head still in it, there is a share `near`. Near the outline its direction is turned by `shift` (A,) as well. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
+    `place + zoom * mm`; of `photo`, the same with the head still in it, there is a share `near`. Near the outline its
+    direction is turned by `shift` (A,) as well. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
     """
     rings, angles = radii.shape
     colour, second = np.empty(3, np.float32), np.empty(3, np.float32)
@@ -215,7 +254,8 @@ def compose(triangle, barycentric, triangles, table, photo, pattern, thin, sampl
     cover (H, W): the head's share.
 
     triangle (H s, W s) and barycentric are what the sub-pixels show of `triangles`; `table` is (N, COLUMNS); `photo`
-    (S, S, 4) linear RGB and whether it is of the person, `pattern` (S, S, 3) its pixels over those around them; `thin` from 0 to 1 how far hair lets through what is behind.
+    (S, S, 4) linear RGB and whether it is of the person, `pattern` (S, S, 3) its pixels over those around them; `thin`
+    from 0 to 1 how far hair lets through what is behind.
     """
     here, there, band = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
     value = np.empty(COLUMNS)

@@ -34,7 +34,7 @@ _known_colours: WeakKeyDictionary[MorphableModel, NDArray[np.float32]] = WeakKey
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Of one variant of H x W px. Positions are px of its image: x right, y down, 0-based, pixel centres at integers."""
+    """Of one variant of H x W px. Positions are px of its image: x right, y down, from 0, pixel centres at integers."""
 
     face: Face
     """Identity, expression, albedo, camera and lighting, as for a fit: with the model they draw the face again."""
@@ -49,8 +49,8 @@ class Labels:
     vertices_depth: NDArray[np.float32]
     """(N,) px, larger is nearer."""
     triangle: NDArray[np.int32]
-    """(H, W) the model's triangle that a pixel's middle shows, -1 for none. What hair moves is no surface of the model's,
-    and not among them."""
+    """(H, W) the model's triangle that a pixel's middle shows, -1 for none. What hair moves is no surface of the
+    model's, and not among them."""
     barycentric: NDArray[np.float32]
     """(H, W, 3) its weights, on the surface."""
     depth: NDArray[np.float32]
@@ -209,7 +209,10 @@ def _landmarks(
     flat = face.camera.project(points)[:, :2]
     middle = flat[NOSE].mean(axis=0)
     # Of the places where a landmark may be, the outermost as seen from the middle of the face.
-    places = [candidates[np.argmax((xy[candidates] - middle) @ (flat[mark] - middle))] for mark, candidates in enumerate(jaw.candidates)]
+    places = [
+        candidates[np.argmax((xy[candidates] - middle) @ (flat[mark] - middle))]
+        for mark, candidates in enumerate(jaw.candidates)
+    ]
     chosen, weights, _, _ = jaw.outline.points(face.camera, vertices[jaw.outline.vertices], xy[places])
     points[JAW] = np.einsum("lk,lkd->ld", weights, vertices[chosen])
     return points

@@ -54,9 +54,7 @@ def soft_light(
     return result
 
 
-def calm(
-    light: NDArray[np.float64], share: NDArray[np.floating], gamma: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def calm(light: NDArray[np.float64], share: NDArray[np.floating], gamma: NDArray[np.float64]) -> NDArray[np.float64]:
     """Light (N, 3) on hair, which scatters it: where `share` (N,) is 1, not far from that on what faces the viewer."""
     front = soft_light(HAIR_FRONT, gamma)
     even = front * np.clip(light / front, *HAIR_LIMITS)

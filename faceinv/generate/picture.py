@@ -11,13 +11,14 @@ import numpy as np
 from faceinv.engine.blas import one_blas_thread
 from faceinv.face.camera import Camera
 from faceinv.face.self_shadow import shadow_matrix
+from faceinv.generate.ground import GROUND_REACH
 from faceinv.generate.labels import Labels, labels_of
 from faceinv.generate.light import HAIR_FRONT, HAIR_LIMITS, RATIO_LIMITS, lowest_light, soft_light
 from faceinv.generate.mouth import gap, mouth_light
 from faceinv.generate.neck import neck_shift
 from faceinv.generate.polar import angle_grid, at_directions, head_outline, source_radii
 from faceinv.generate.regions import ramp
-from faceinv.generate.scene import GROUND_REACH, Scene
+from faceinv.generate.scene import Scene
 from faceinv.photo.color import linear_to_srgb
 
 if TYPE_CHECKING:
@@ -139,9 +140,9 @@ def _add_ground(
     shift = neck_shift(scene.neck_ring, upright @ face.camera.rotation @ scene.result.camera.rotation.T)
     radii = source_radii(at_directions(scene.outline, angle_grid() + shift), outline, reach)
     gains = _ground_gains(scene, face)
-    place, zoom = scene.ground_place, scene.ground_px_per_mm
+    behind = scene.ground
     near = float(1 - ramp(np.array(turned), *_GROUND_TURN))
-    where = (scene.ground, scene.ground_photo, near, place, zoom, centre, px_per_mm, -body_turn)
+    where = (behind.filled, behind.photo, near, behind.place, behind.px_per_mm, centre, px_per_mm, -body_turn)
     ground(*where, outline, reach, radii, shift, *gains, cover, linear)
 
 

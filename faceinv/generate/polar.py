@@ -25,7 +25,7 @@ _SMOOTH_FAR: Final = 25.0
 
 def angle_grid() -> NDArray[np.float64]:
     """(ANGLES,) radians."""
-    return np.arange(ANGLES) * (2 * np.pi / ANGLES)
+    return np.asarray(np.arange(ANGLES) * (2 * np.pi / ANGLES), np.float64)
 
 
 def first_exit(
@@ -48,7 +48,9 @@ def _exits(
     from faceinv.generate.kernels import mask_exits
 
     out = np.empty(ANGLES)
-    mask_exits(np.ascontiguousarray(mask), np.asarray(centre, np.float64), px_per_mm, _STEP / px_per_mm, reach, last, out)
+    mask_exits(
+        np.ascontiguousarray(mask), np.asarray(centre, np.float64), px_per_mm, _STEP / px_per_mm, reach, last, out
+    )
     return out
 
 
@@ -80,9 +82,7 @@ def head_outline(
     return out
 
 
-def source_radii(
-    before: NDArray[np.float64], after: NDArray[np.float64], reach: float
-) -> NDArray[np.float64]:
+def source_radii(before: NDArray[np.float64], after: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     """(RINGS, ANGLES) how much further out (mm) than the place itself the picture of a place is found.
 
     Rings run from the outline `after` (ANGLES,) at 0 to `reach` at 1, evenly. What lay at the outline `before` comes to

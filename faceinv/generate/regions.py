@@ -163,15 +163,14 @@ def _regions(model: MorphableModel) -> Regions:
         lids=lids,
         lips=lips,
         lifts=outside,
-        drawn=drawn,
+        drawn=np.asarray(drawn),
     )
 
 
 def _distance(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.spatial import cKDTree
 
-    distance: NDArray[np.float64] = cKDTree(others).query(points)[0]
-    return distance
+    return np.asarray(cKDTree(others).query(points)[0], np.float64)
 
 
 def _outline(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -201,7 +200,7 @@ def _below(
 
 
 def depth_inside(model: MorphableModel, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(N,) mm of the mean surface from a vertex of a mask (N,) to the nearest neighbour of the mask; 0 outside of it."""
+    """(N,) mm of the mean surface from a vertex of a mask (N,) to the mask's nearest neighbour; 0 outside of it."""
     return _depth(model, mask) / regions_of(model).unit
 
 

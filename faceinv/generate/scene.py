@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter1d, label, map_coordinates, uniform_filter
+from scipy.ndimage import (
+    uniform_filter,
+)
 
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
-from faceinv.generate.canvas import Canvas, canvas_of, filled
+from faceinv.generate.canvas import Canvas, canvas_of
 from faceinv.generate.eyes import Lids
-from faceinv.generate.hair import HairBand, band_places, hair_band, hair_region, lifted, thickness, without_ears
+from faceinv.generate.ground import GROUND_REACH, Ground, ground_of, person_of
+from faceinv.generate.hair import band_places, hair_band, hair_region, lifted, thickness, without_ears
 from faceinv.generate.light import soft_light
 from faceinv.generate.mouth import gap, mouth_depth
-from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit, head_outline
+from faceinv.generate.polar import ANGLES, angle_grid, head_outline
 from faceinv.generate.regions import Regions, ramp, regions_of
 from faceinv.generate.surface import SLACK_MM, DepthMap, Seen, depth_map, seen_by, visible_from
 
@@ -29,22 +32,10 @@ if TYPE_CHECKING:
     from faceinv.face.state import Face
     from faceinv.fitting.result import FitResult
 
-__all__ = ["GROUND_REACH", "Scene"]
+__all__ = ["Scene"]
 
-GROUND_REACH: Final = 330.0
-"""mm from the pivot: the ground that moves with the head, and that is kept of a photo."""
 _HEAD_REACH: Final = 190.0
 _MAP_PX_PER_MM: Final = 1.25
-_HOLE_RIM: Final = 2.5
-"""mm around the head from which the ground takes nothing: edges of photos are soft."""
-_TIPS: Final = 2.5
-"""mm by which tips of hair reach beyond the matte."""
-_RIM_OF_HEAD: Final = 18.0
-"""mm: what reaches further beyond the head is no rim of it."""
-_SHOULDERS: Final = 60.0
-"""mm below the pivot: what reaches down there belongs to the body, or hangs down to it."""
-_WISPS: Final = 12.0
-"""mm from the head: what the photo shows there of the person, beside the ears or above, is the head's."""
 _LIFTS: Final = 4
 """Rounds in which hair grows by what its outline lacks still."""
 _PATTERN_MM: Final = 4.0
@@ -82,7 +73,8 @@ class Scene:
     pattern: NDArray[np.float32]
     """(S, S, 3): pixels of `head` over the mean around them, as hair's strands have it."""
     table: NDArray[np.float32]
-    """(N, 10) what `kernels.compose` takes of vertices: places px of `head` (here, mirrored, hair), trust in each, opacity."""
+    """(N, 10) what `kernels.compose` takes of vertices: places px of `head` (here, mirrored, hair), trust in each,
+    opacity."""
     calm: NDArray[np.float64]
     """(N,) the share of hair."""
     moments: NDArray[np.float32]
@@ -91,13 +83,7 @@ class Scene:
     """(N,) the model's, writable as kernels want it."""
     triangles: NDArray[np.int32]
     """(T', 3) of `drawn`, writable."""
-    ground: NDArray[np.float32]
-    """(S, S, 3) linear RGB: the photo, continued where the head was and beyond its edges."""
-    ground_photo: NDArray[np.float32]
-    """(S, S, 3) the same with the head still in it."""
-    ground_place: NDArray[np.float64]
-    """(2,) px of `ground`: the pivot."""
-    ground_px_per_mm: float
+    ground: Ground
     outline: NDArray[np.float64]
     """(ANGLES,) mm from the pivot: the head with hair in the photo."""
     rim_normals: NDArray[np.float64]
@@ -158,7 +144,7 @@ class Scene:
             return head_outline(*seen_by_map, depths.centre, depths.px_per_mm)
 
         bald = drawn_depths(vertices)
-        person = _person(bald, triangles, regions, around, photo_px_per_mm)
+        person = person_of(bald, triangles, around, photo_px_per_mm)
         beyond = thickness(outline_of(bald), person, bald.centre, bald.px_per_mm)
         albedo = _blend(model.mean_albedo, model.albedo_basis, face.albedo)
         hairy, rooted = _hairy(model, regions, face, vertices, head, bald, triangles, beyond)
@@ -195,9 +181,7 @@ class Scene:
         band_xy, band_sure = band_places(band, haired, regions, camera.rotation)
         band_xy = head.place(at + photo_px_per_mm * band_xy)
         drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
-        ground, photo_around, place, ground_px_per_mm = _ground(
-            around, depths, solid, person, _small(person, outline, depths), at, photo_px_per_mm
-        )
+        ground = ground_of(around, depths, solid, person, outline, at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
             result=result,
@@ -217,9 +201,6 @@ class Scene:
             mirror=model.mirror.copy(),
             triangles=triangles,
             ground=ground,
-            ground_photo=photo_around,
-            ground_place=place,
-            ground_px_per_mm=ground_px_per_mm,
             outline=outline,
             rim_normals=_rim_normals(depths, triangles, normals, outline),
             neck_ring=(vertices[regions.neck_ring] - regions.pivot) @ camera.rotation.T,
@@ -227,25 +208,6 @@ class Scene:
             mouth_depth=mouth_depth(model, regions),
             gap=gap(landmarks),
         )
-
-
-def _person(
-    bald: DepthMap, triangles: NDArray[np.int32], regions: Regions, around: Canvas, photo_px_per_mm: float
-) -> NDArray[np.bool_]:
-    """(H, W) where the photo shows the person, as far as this hangs together with the head; in the map's pixels."""
-    size = bald.triangle.shape[0]
-    y, x = np.mgrid[:size, :size]
-    # The map and the photo show the pivot at its centre, at their own scales.
-    middle = around.pixels.shape[0] / 2 - 0.5
-    ratio = around.zoom * photo_px_per_mm / bald.px_per_mm
-    places = [middle + (v - bald.centre[0]) * ratio for v in (y, x)]
-    on_photo = map_coordinates(around.on_photo.astype(np.float32), places, order=1, mode="constant") > 0.5
-    alpha = map_coordinates(around.pixels[..., 3], places, order=1, mode="nearest")
-    solid = bald.triangle >= 0
-    mask = binary_fill_holes(solid | ((alpha > 0.5) & on_photo))
-    parts, _ = label(mask)
-    names = np.unique(parts[solid])
-    return np.isin(parts, names[names > 0])
 
 
 def _hairy(
@@ -327,15 +289,6 @@ def _person_model(
     )
 
 
-def _small(person: NDArray[np.bool_], outline: NDArray[np.float64], depths: DepthMap) -> NDArray[np.bool_]:
-    """(H, W) directions from the pivot in which the person reaches little beyond the head: it is the head's own rim there,
-    and not hair that falls on shoulders."""
-    beyond = first_exit(person, depths.centre, depths.px_per_mm) - outline
-    y, x = np.mgrid[: person.shape[0], : person.shape[1]]
-    angle = np.arctan2(y - depths.centre[1], x - depths.centre[0])
-    return np.asarray(at_directions(gaussian_filter1d(beyond, 3.0, mode="wrap"), angle) < _RIM_OF_HEAD)
-
-
 def _pattern(head: Canvas, sigma: float) -> NDArray[np.float32]:
     """(S, S, 3): each pixel of a canvas over a mean around it of what is a person; sigma in px."""
     weight = np.maximum(head.pixels[..., 3], 1e-3)
@@ -351,41 +304,6 @@ def _pattern(head: Canvas, sigma: float) -> NDArray[np.float32]:
 def _boxed(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """Two box filters after another, nearly a Gaussian."""
     return np.asarray(uniform_filter(uniform_filter(image, width), width), np.float32)
-
-
-def _ground(
-    around: Canvas,
-    depths: DepthMap,
-    solid: NDArray[np.bool_],
-    person: NDArray[np.bool_],
-    small: NDArray[np.bool_],
-    at: NDArray[np.float64],
-    photo_px_per_mm: float,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64], float]:
-    """The photo continued where the head was and beyond its edges; the same beyond its edges only; where the pivot is in it, and its px per mm."""
-    size = around.pixels.shape[0]
-    px_per_mm = around.zoom * photo_px_per_mm
-    # Wisps of hair and rims of ears that the head has not would stand there as a second outline.
-    y, x = np.mgrid[: solid.shape[0], : solid.shape[1]]
-    down, aside = (y - depths.centre[1]) / depths.px_per_mm, np.abs(x - depths.centre[0]) / depths.px_per_mm
-    close = distance_transform_edt(~solid) < _WISPS * depths.px_per_mm
-    other = person & small & ((down < -8) | (close & (down < 0.6 * aside)))
-    # Locks that hang together with neither.
-    pieces, _ = label(person & ~solid & ~other)
-    body = np.unique(pieces[down > _SHOULDERS])
-    other |= (pieces > 0) & ~np.isin(pieces, body)
-    away = distance_transform_edt(~solid) / depths.px_per_mm
-    away = np.minimum(away, distance_transform_edt(~other) / depths.px_per_mm - _TIPS)
-    ratio = depths.px_per_mm / px_per_mm
-    place = around.place(at)
-    y, x = np.mgrid[:size, :size]
-    places = [depths.centre[1] + (y - place[1]) * ratio, depths.centre[0] + (x - place[0]) * ratio]
-    free = map_coordinates(away, places, order=1, mode="nearest") > _HOLE_RIM
-    from_edge = distance_transform_edt(np.pad(around.on_photo, 1, mode="edge"))[1:-1, 1:-1]
-    known = (free * np.clip((from_edge - 1) / 4, 0, 1)).astype(np.float32)
-    ground = np.ascontiguousarray(filled(around.pixels[..., :3], known))
-    outside = np.clip(from_edge / 4, 0, 1).astype(np.float32)[..., None]
-    return ground, outside * around.pixels[..., :3] + (1 - outside) * ground, place, px_per_mm
 
 
 def _rim_normals(

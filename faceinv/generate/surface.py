@@ -76,7 +76,7 @@ def depth_map(
     px_per_mm: float,
     reach: float,
 ) -> DepthMap:
-    """Draw a head (vertices (N, 3) mm) from the photo's camera into a square of `reach` mm to each side of the pivot."""
+    """A head, vertices (N, 3) mm, from the photo's camera, in a square of `reach` mm to each side of the pivot."""
     at = camera.project(pivot[None])[0]
     photo_px_per_mm = float(camera.scale) * float(camera.magnification(pivot[None])[0])
     zoom = px_per_mm / photo_px_per_mm
@@ -174,8 +174,8 @@ def seen_by(
     low = np.select([scalp, regions.ear], [_FACING_HAIR[0], _FACING_EAR[0]], _FACING[0])
     high = np.select([scalp, regions.ear], [_FACING_HAIR[1], _FACING_EAR[1]], _FACING[1])
     t = np.clip((facing - low) / (high - low), 0.0, 1.0)
-    trust = visible * t * t * (3 - 2 * t) * np.where(
-        inner, 1.0, np.where(scalp, ramp(rim, *_RIM_HAIR), ramp(rim, *_RIM))
+    trust = (
+        visible * t * t * (3 - 2 * t) * np.where(inner, 1.0, np.where(scalp, ramp(rim, *_RIM_HAIR), ramp(rim, *_RIM)))
     )
     near = 1 - ramp(rim, *_ODD_WITHIN)
     # Hair lets the ground through anywhere, skin only where the fit is wider than the face.
@@ -210,7 +210,8 @@ def seen_by(
 def visible_from(
     vertices: NDArray[np.float64], regions: Regions, depths: DepthMap, triangles: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N,) mm by which something is before a vertex, `SLACK_MM` or less for none; (N,) mm from the nearest outline or edge in front."""
+    """(N,) mm by which something is before a vertex, `SLACK_MM` or less for none; (N,) mm from the nearest outline or
+    edge in front."""
     projected = depths.camera.project(vertices)
     towards = (vertices @ depths.camera.rotation.T)[:, 2]
     depth = np.where(depths.triangle >= 0, depths.of(triangles, towards), -1e3)
@@ -219,7 +220,9 @@ def visible_from(
     column, row = (np.clip(np.rint(v).astype(np.int64), 0, size - 1) for v in (x, y))
     lowest = minimum_filter(np.where(depths.triangle >= 0, depth, 1e3), 3)
     hidden_by = lowest[row, column] - towards
-    hidden_by = np.where(regions.eyes | regions.mouth, hidden_by + SLACK_MM - _SLACK_INSIDE_MM, hidden_by) / regions.unit
+    hidden_by = (
+        np.where(regions.eyes | regions.mouth, hidden_by + SLACK_MM - _SLACK_INSIDE_MM, hidden_by) / regions.unit
+    )
     step = depth - grey_erosion(depth, (3, 3))
     edge = (depths.triangle >= 0) & (step < _JUMP_MM * regions.unit)
     rim = distance_transform_edt(edge) / depths.px_per_mm
