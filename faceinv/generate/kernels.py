@@ -100,8 +100,8 @@ def head_exits(triangle, barycentric, triangles, opacity, centre, px_per_mm, tur
 
 @kernel
 def mask_exits(mask, centre, px_per_mm, step, reach, last, out):
-    """out (A,): mm from `centre` to where rays leave a mask (H, W) bool, the first time, or for good if `last`: 0 for rays
-    that never meet it."""
+    """out (A,): mm from `centre` to where rays leave a mask (H, W) bool, the first time or, if `last`, for good; 0 for
+    rays that never meet it."""
     height, width = mask.shape
     for a in range(out.shape[0]):
         angle = a * (2 * np.pi / out.shape[0])
