@@ -28,11 +28,13 @@ if not (Path(__file__).parent / "backends").is_dir() and (_beside / "backends" /
     __path__.append(str(_beside))
 
 if TYPE_CHECKING:
+    from faceinv.detail.record import Detail
     from faceinv.engine.registry import available_engines
     from faceinv.face.camera import Camera
     from faceinv.face.formats import load_model
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
+    from faceinv.fitting.detail import refine_detail
     from faceinv.fitting.fitter import Fitter, fit, fit_faces
     from faceinv.fitting.result import FitResult, load_result
     from faceinv.fitting.solver import Status
@@ -41,6 +43,7 @@ __all__ = [
     "BackendError",
     "Camera",
     "ConfigError",
+    "Detail",
     "DeviceLostError",
     "Face",
     "FaceinvError",
@@ -58,12 +61,15 @@ __all__ = [
     "fit_faces",
     "load_model",
     "load_result",
+    "refine_detail",
 ]
 
 # Loaded on first use, so that `import faceinv` stays quick.
 _LAZY = {
     "Face": "faceinv.face.state",
     "Camera": "faceinv.face.camera",
+    "Detail": "faceinv.detail.record",
+    "refine_detail": "faceinv.fitting.detail",
     "Fitter": "faceinv.fitting.fitter",
     "fit": "faceinv.fitting.fitter",
     "fit_faces": "faceinv.fitting.fitter",

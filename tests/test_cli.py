@@ -303,7 +303,8 @@ def test_json_never_holds_nan(tmp_path: Path) -> None:
     assert "NaN" not in text
     assert json.loads(text) == {"a": None, "b": [None, 1], "c": {"d": 2}, "e": 3, "f": True}
     result = dataclasses.replace(quick_fit(), photometric_rmse=math.nan)
-    extra = outputs.write_result(result, tmp_path, "y", "albedo", {})
+    options = outputs.FitOptions("default", "numpy", faceinv.FitConfig(), "albedo")
+    extra = outputs.write_result(result, tmp_path, "y", options, {})
     assert json.loads((tmp_path / "y.json").read_text())["photometric_rmse"] is None
     assert "photometric RMSE unknown" in outputs.describe("y", extra, tmp_path / "y.glb")
 

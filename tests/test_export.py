@@ -20,6 +20,7 @@ from faceinv.errors import InputError
 from faceinv.face.camera import rotation_from_euler
 from faceinv.photo.color import linear_to_srgb
 from faceinv.photo.read import load_image
+from faceinv.render.eye_colour import albedo_with_eyes
 from faceinv.render.texture import texture_image, vertex_colours
 from faceinv.render.uv import texture_layout
 
@@ -91,7 +92,8 @@ def test_glb_says_what_it_holds(folder: Path) -> None:
 @pytest.mark.parametrize("suffix", [".glb", ".obj"])
 def test_texture_colours_land_on_their_vertices(folder: Path, suffix: str) -> None:
     result, scale = quick_fit(), 1000 if suffix == ".glb" else 1
-    expected = np.clip(linear_to_srgb(np.clip(result.vertex_albedo, 0, 1)), 0, 1)
+    albedo = albedo_with_eyes(result.model, result.face, result.photo)
+    expected = np.clip(linear_to_srgb(np.clip(albedo, 0, 1)), 0, 1)
     scene = trimesh.load(folder / f"albedo{suffix}", process=False, force="scene")
     errors = []
     for mesh in scene.geometry.values():
@@ -123,7 +125,7 @@ def test_ply_has_colours_normals_and_says_its_unit(folder: Path) -> None:
     assert b"comment unit: millimetre" in (folder / "albedo.ply").read_bytes()[:300]
     assert np.allclose(mesh.vertices, result.vertices, atol=1e-4)
     assert np.array_equal(mesh.faces, result.triangles)
-    colours = np.rint(255 * vertex_colours(result.model, result.face))
+    colours = np.rint(255 * vertex_colours(result.model, result.face, "albedo", result.photo))
     assert np.allclose(mesh.visual.vertex_colors[:, :3], colours, atol=1)
     content = (folder / "albedo.ply").read_bytes()
     first = content.index(b"end_header\n") + len(b"end_header\n")
@@ -155,7 +157,7 @@ def test_photo_texture_of_a_turned_head_goes_on_behind() -> None:
     lids = result.model.landmarks(result.vertices)[36:48]
     by_eyes = np.linalg.norm(result.vertices[corners].mean(axis=1)[:, None] - lids, axis=2).min(axis=1) < 8
     assert np.quantile(step[~by_eyes], 0.99) < 0.15  # no seam, and none of the black behind the head
-    assert step[~by_eyes].max() < 0.25
+    assert step[~by_eyes].max() < 0.3  # between the lips
     face = np.unique(corners)
     hidden = face[(result.normals @ camera.rotation.T)[face, 2] < -0.1]
     assert len(hidden) > 100
@@ -206,7 +208,7 @@ def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_bad_textures_and_places_are_refused(tmp_path: Path) -> None:
     result = quick_fit()
-    with pytest.raises(InputError, match="expected 'albedo' or 'photo'"):
+    with pytest.raises(InputError, match="expected one of 'albedo', 'photo'"):
         result.export(tmp_path / "a.glb", "skin")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="with_photo"):
         dataclasses.replace(result, photo=None).export(tmp_path / "a.glb", "photo")

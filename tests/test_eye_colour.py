@@ -16,7 +16,9 @@ from faceinv.face.lighting import ambient
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.photo.color import linear_to_srgb
+from faceinv.render.atlas import atlas_of
 from faceinv.render.eye_colour import EyeColours, albedo_with_eyes, eye_colours, with_eye_colours
+from faceinv.render.inner_parts import with_painted_parts
 from faceinv.render.scene import render_face
 from faceinv.render.texture import vertex_colours
 
@@ -42,7 +44,7 @@ def person(zoom: float = 1.0, **units: float) -> Face:
 
 def photo(face: Face, iris: NDArray[np.float64], sclera: float = 0.6) -> NDArray[np.float32]:
     """What a camera sees of a face with such eyes."""
-    painted = EyeColours(iris, np.full(3, sclera), (0.0, 0.0), 1)
+    painted = EyeColours(iris, np.full(3, sclera), (0.0, 0.0), 1.0, 1)
     albedo = with_eye_colours(model(), model().mean_albedo.astype(np.float64), painted)
     coloured = dataclasses.replace(model(), mean_albedo=albedo.astype(np.float32))
     return linear_to_srgb(np.clip(render_face(coloured, face, SIZE)[..., :3], 0, 1)).astype(np.float32)
@@ -98,10 +100,10 @@ def test_a_darker_sclera_is_followed_in_part() -> None:
     assert 0.6 < dull.sclera.mean() / bright.sclera.mean() < 0.9
 
 
-@pytest.mark.parametrize("units", [{"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}])
-def test_closed_eyes_say_nothing(units: dict[str, float]) -> None:
-    assert eye_colours(model(), person(**units), photo(person(**units), BLUE)) is None
-    assert eye_colours(model(), person(), photo(person(**units), BLUE)) is None  # the fit thinks they are open
+def test_closed_eyes_say_nothing() -> None:
+    closed = person(eyeBlinkLeft=1.0, eyeBlinkRight=1.0)
+    assert eye_colours(model(), closed, photo(closed, BLUE)) is None
+    assert eye_colours(model(), person(), photo(closed, BLUE)) is None  # the fit thinks they are open
 
 
 def test_photos_that_do_not_show_eyes_say_nothing() -> None:
@@ -134,3 +136,25 @@ def test_exported_colours_have_the_eyes_of_the_photo() -> None:
     eye = eyeballs_of(model())[0]
     iris = eye.vertices[(eye.angle > 1.2 * eye.pupil) & (eye.angle < 0.8 * eye.iris)]
     assert (colours[iris, 2] > colours[iris, 0] + 0.05).all()
+
+
+def test_parts_that_move_are_painted_in_a_texture_as_photographed() -> None:
+    face = person()
+    atlas = atlas_of(model(), 128)
+    image = np.full((128, 128, 3), 90, np.uint8)
+    painted = with_painted_parts(model(), face, photo(face, BLUE), image)
+
+    def texels(*parts: str) -> NDArray[np.float64]:
+        shown = np.zeros((128, 128), np.bool_)
+        shown.ravel()[atlas.texels[model().part(*parts)[atlas.shown]]] = True
+        return painted[shown].astype(np.float64)
+
+    assert (texels("skin", "upper_teeth", "lower_teeth", "lashes") == 90).all()
+    tongue, eyes = texels("tongue"), texels("left_eye", "right_eye")
+    assert tongue[:, 0].mean() > tongue[:, 2].mean() + 15
+    blue = eyes[:, 2] > eyes[:, 0] + 10
+    assert 0.02 < blue.mean() < 0.4
+    assert np.quantile(eyes.mean(axis=1), 0.9) > 110
+    plain = model_of(toy())
+    without = Face.mean(plain, face.camera, LIGHT)
+    assert with_painted_parts(plain, without, photo(face, BLUE), image) is image

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from faceinv.backends.numpy_numba.detail import NumbaDetailSolver
 from faceinv.backends.numpy_numba.differentiator import NumbaDifferentiator
 from faceinv.backends.numpy_numba.renderer import NumbaRenderer
 from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
+    from faceinv.engine.detail import AbstractDetailSolver, DetailProblem
     from faceinv.engine.records import EngineSettings, Problem
     from faceinv.face.model import MorphableModel
 
@@ -31,6 +33,10 @@ class NumbaEngine(Engine):
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:
         """See `Engine.differentiator`."""
         return NumbaDifferentiator(self.renderer, problem)
+
+    def detail(self, problem: DetailProblem) -> AbstractDetailSolver:
+        """See `Engine.detail`."""
+        return NumbaDetailSolver(problem, self.renderer.settings.dtype)
 
 
 def build(model: MorphableModel, settings: EngineSettings) -> Engine:

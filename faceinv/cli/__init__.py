@@ -1,4 +1,4 @@
-"""The command line: `faceinv demo`, `fit`, `engines`, `compare`, `models`.
+"""The command line: `faceinv demo`, `fit`, `detail`, `view`, `overlay`, `engines`, `compare`, `models`.
 
 Exit status: 0 done, 1 some fits failed, 2 input or options that cannot be used, 130 interrupted, 141 nobody reads on.
 """
@@ -13,9 +13,11 @@ from typer.core import TyperGroup
 from faceinv.cli.compare import compare
 from faceinv.cli.console import CLOSED_PIPE, ClosedPipeError, accept_any_text, print_error, silence
 from faceinv.cli.demo import demo
+from faceinv.cli.detail import detail
 from faceinv.cli.engines import engines
 from faceinv.cli.fit import fit
 from faceinv.cli.models import models_app
+from faceinv.cli.view import overlay, view
 from faceinv.errors import FaceinvError
 from faceinv.version import __version__
 
@@ -53,6 +55,9 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(fit)
+app.command()(detail)
+app.command()(view)
+app.command()(overlay)
 app.command()(engines)
 app.command()(compare)
 app.add_typer(models_app, name="models")

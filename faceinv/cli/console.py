@@ -83,9 +83,10 @@ class Reporter:
     Each method may raise `ClosedPipeError`.
     """
 
-    def __init__(self, console: Console, progress: Progress | None, quiet: bool) -> None:
+    def __init__(self, console: Console, progress: Progress | None, quiet: bool, machine: bool = False) -> None:
         self._console = console
         self._quiet = quiet
+        self._machine = machine
         self.progress = progress
         """The live display, or None."""
 
@@ -94,10 +95,18 @@ class Reporter:
         if self._quiet:
             return
         with _closed_pipes():
-            if self.progress is not None and sys.stdout is not None and sys.stdout.isatty():
+            if self._machine:  # standard output belongs to `record`
+                self._console.print(line)
+            elif self.progress is not None and sys.stdout is not None and sys.stdout.isatty():
                 self._console.print(line)  # above the bars
             else:
                 print(line, flush=True)
+
+    def record(self, text: str) -> None:
+        """A line for programs, where these read standard output; quiet or not."""
+        if self._machine:
+            with _closed_pipes():
+                print(text, flush=True)
 
     def note(self, line: str) -> None:
         """Something to know."""
@@ -133,8 +142,14 @@ def _closed_pipes() -> Iterator[None]:
 
 
 @contextmanager
-def reporter(quiet: bool = False, bars: bool = True) -> Iterator[Reporter]:
-    """A `Reporter` whose bars are gone when the block ends; the library's warnings go through it."""
+def reporter(quiet: bool = False, bars: bool = True, machine: bool = False) -> Iterator[Reporter]:
+    """A `Reporter` whose bars are gone when the block ends; the library's warnings go through it.
+
+    Args:
+        quiet: errors only.
+        bars: whether there may be any.
+        machine: standard output has lines for programs alone (`Reporter.record`).
+    """
     from rich.logging import RichHandler
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -146,11 +161,11 @@ def reporter(quiet: bool = False, bars: bool = True) -> Iterator[Reporter]:
     propagate, logger.propagate = logger.propagate, False
     try:
         if quiet or not bars or not console.is_terminal:
-            yield Reporter(console, None, quiet)
+            yield Reporter(console, None, quiet, machine)
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
-            yield Reporter(console, bar, quiet)
+            yield Reporter(console, bar, quiet, machine)
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate

@@ -26,11 +26,12 @@ def demo(
     # By rows: the other way's kernels are a quarter of all that would be compiled before the first face is seen.
     config = with_options(FitConfig(assembly="rows"), size=size)
     with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as photo:
-        status = fit_images([photo], output, FitOptions("default", backend, config, "albedo"))
+        status = fit_images([photo], output, FitOptions("default", backend, config, "albedo", report=True))
     if status:
         raise typer.Exit(status)
-    paths = output_paths(output, "sample")
-    typer.echo(f"\nThe fit at a glance (open this first): {paths['overlay']}")
+    paths = output_paths(output, "sample", ["report"])
+    typer.echo(f"\nThe fit in a browser (open this first): {paths['report']}")
+    typer.echo(f"The fit at a glance:                   {paths['overlay']}")
     typer.echo(f"The 3D face, for any glTF viewer:      {paths['glb']}")
     typer.echo(f"All numbers, for faceinv.load_result:  {paths['npz']}")
     typer.echo(f"A summary:                             {paths['json']}")

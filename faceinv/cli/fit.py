@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from faceinv.engine.compiling import FIRST_RUN
 from faceinv.errors import DeviceLostError, FaceinvError, InputError, escaped
+from faceinv.files import refuse_url
 from faceinv.render.atlas import LARGEST as LARGEST_TEXTURE
 from faceinv.run.folder import Listener
 from faceinv.run.jobs import Inventory, Job, Record, left_out, without_own_pictures
@@ -22,6 +24,8 @@ from faceinv.run.outputs import (
     check_folder,
     check_model,
     describe,
+    failure,
+    json_line,
     output_paths,
     refuse_overwriting,
     unique_stems,
@@ -38,6 +42,12 @@ if TYPE_CHECKING:
 __all__ = ["fit", "fit_images"]
 
 _log = logging.getLogger(__name__)
+
+
+_PIPE: Final = Path("-")
+"""Stands for standard input."""
+_PIPED: Final = Path("stdin")
+"""What a photo from there is called, and its files."""
 
 
 class _Texture(StrEnum):
@@ -58,7 +68,11 @@ class _Face(StrEnum):
 
 def fit(
     inputs: Annotated[
-        list[str], typer.Argument(help="Photos, or one folder of photos (such as 300-W).", metavar="IMAGE...")
+        list[str],
+        typer.Argument(
+            help="Photos, one folder of photos (such as 300-W), or - for a photo from standard input.",
+            metavar="IMAGE...",
+        ),
     ],
     landmarks: Annotated[
         Path | None,
@@ -104,6 +118,13 @@ def fit(
         bool,
         typer.Option("--rig", help="A GLB that moves: expressions as morph targets by ARKit's names, eyes as nodes."),
     ] = False,
+    detail: Annotated[
+        bool | None,
+        typer.Option(
+            "--detail/--no-detail",
+            help="Find wrinkles and other relief that shading shows; not, unless the settings say otherwise.",
+        ),
+    ] = None,
     texture: Annotated[
         _Texture,
         typer.Option(help="The GLB's colours: fitted reflectance, or the photo's own, with its light or without."),
@@ -115,6 +136,12 @@ def fit(
         ),
     ] = None,
     face: Annotated[_Face, typer.Option(help="Fit the largest face, or all (STEM_1, STEM_2, ...).")] = _Face.LARGEST,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write STEM.html, a page that shows the fit; for a folder index.html, too.")
+    ] = False,
+    write_pts: Annotated[
+        bool, typer.Option("--write-pts", help="Write the fitted landmarks to STEM.pts, which counts pixels from 1.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="Settings; options here win.", metavar="FILE.toml")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the files go.", metavar="DIR")] = Path(
         "faceinv-out"
@@ -124,18 +151,24 @@ def fit(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="For a folder: do finished images again.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="For a folder: try again what failed.")] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for each face, and all else on standard error.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Fit faces in photos, or in all photos of a folder.
 
     For each photo: STEM.npz (all numbers), STEM.glb (3D, in metres, upright), STEM_overlay.png (look at this first) and
-    STEM.json (a summary).
+    STEM.json (a summary). With --detail also STEM_normals.png, STEM_depth.png, STEM_displacement.png and
+    STEM_dense.ply.
 
     A folder is searched with its sub-folders. Landmarks are taken from .pts files beside the photos where there are
     some. A run that was stopped goes on where it stopped. summary.csv lists all photos.
     """
     from faceinv.fitting.config import FitConfig
 
+    for name in inputs:
+        refuse_url(name, "photo")
     paths = _distinct([Path(name) for name in inputs])
     folders = [path for path in paths if path.is_dir()]
     settings = with_options(
@@ -146,7 +179,17 @@ def fit(
         distance=distance,
         estimate_distance=estimate_distance,
     )
-    options = FitOptions(model, backend, settings, texture.value, export_camera, rig, texture_size)
+    if detail is not None and bool(settings.detail) != detail:  # which formulation, the settings may say
+        settings = with_options(settings, detail=detail)
+    options = FitOptions(
+        model, backend, settings, texture.value, export_camera, rig, texture_size, report=report, write_pts=write_pts
+    )
+    contents: dict[Path, bytes] = {}
+    if _PIPE in paths:
+        if len(paths) > 1:
+            raise InputError(f"'-' is the photo on standard input, to be given alone; {len(paths)} inputs were given.")
+        paths = [_PIPED]
+        contents[_PIPED] = _standard_input()
     if folders:
         if len(paths) > 1:
             raise InputError(f"'{folders[0]}' is a folder, which must be given alone; {len(paths)} inputs were given.")
@@ -155,9 +198,19 @@ def fit(
                 "--landmarks, --mask and --face all are for photos given one by one; a folder's landmarks are taken "
                 "from .pts files beside its photos."
             )
-        status = _fit_folder(folders[0], output, options, workers, overwrite, retry, quiet)
+        status = _fit_folder(folders[0], output, options, workers, overwrite, retry, quiet, json_lines)
     else:
-        status = fit_images(paths, output, options, landmarks=landmarks, mask=mask, faces=face.value, quiet=quiet)
+        status = fit_images(
+            paths,
+            output,
+            options,
+            landmarks=landmarks,
+            mask=mask,
+            faces=face.value,
+            contents=contents,
+            quiet=quiet,
+            machine=json_lines,
+        )
     if status:
         raise typer.Exit(status)
 
@@ -170,9 +223,22 @@ def fit_images(
     landmarks: Path | None = None,
     mask: Path | None = None,
     faces: Literal["all", "largest"] = "largest",
+    contents: Mapping[Path, bytes] | None = None,
     quiet: bool = False,
+    machine: bool = False,
 ) -> int:
     """Fit photos one after the other; one that fails does not stop the others.
+
+    Args:
+        images: the photos' files.
+        output: the folder of the results.
+        options: what the photos share.
+        landmarks: of the one photo.
+        mask: of the one photo.
+        faces: which of a photo.
+        contents: of those that are no files, by the name that stands for one.
+        quiet: say nothing but errors.
+        machine: standard output has a line of JSON for each face, and nothing else.
 
     Returns:
         the exit status: 0 all done, 1 some failed, 2 all failed.
@@ -193,10 +259,10 @@ def fit_images(
     if given > 1:  # `*.png` in a folder with results; one that is given by itself is meant
         images = without_own_pictures(images) or images
     stems = unique_stems(images)
-    outputs = [path for stem in stems for path in output_paths(output, stem).values()]
+    outputs = [path for stem in stems for path in output_paths(output, stem, options.kinds).values()]
     refuse_overwriting([*images, *(path for path in (landmarks, mask) if path is not None)], outputs)
     failed = 0
-    with reporter(quiet) as report, ExitStack() as compiling:
+    with reporter(quiet, machine=machine) as report, ExitStack() as compiling:
         if len(images) < given:
             report.note(left_out(given - len(images)))
         fitter = _prepare(options, report, compiling)
@@ -206,31 +272,26 @@ def fit_images(
             if stem != image.stem:
                 report.note(f"{image}: another photo has the same name; its files are called {stem}.*")
             try:
-                results = _fit_one(fitter, image, points, mask, faces, bars.within(image.name))
+                source = (contents or {}).get(image, image)
+                results = _fit_one(fitter, source, points, mask, faces, bars.within(image.name))
                 for index, result in enumerate(results, 1):
                     name = f"{stem}_{index}" if faces == "all" else stem
                     extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
-                    record = write_result(
-                        result,
-                        output,
-                        name,
-                        options.texture,
-                        extra,
-                        camera=options.export_camera,
-                        rig=options.rig,
-                        texture_size=options.texture_size,
-                    )
+                    record = write_result(result, output, name, options, extra)
                     report.result(describe(image.name, record, output / f"{name}.glb"))
+                    report.record(json_line(record, output))
                 compiling.close()  # the first that is fitted has compiled all
             except DeviceLostError:
                 raise  # nothing more can be fitted; what was written stays
             except FaceinvError as error:
                 failed += 1
                 report.error(_about(image, str(error)))
+                report.record(json_line(failure(str(image), str(error)), output))
             except Exception as error:  # a fault of the program must not cost the results of other photos
                 failed += 1
                 _log.debug("unexpected", exc_info=error)
                 report.error(f"'{image}': {unexpected(error)}")
+                report.record(json_line(failure(str(image), unexpected(error)), output))
             bars.next()
         if failed and len(images) > 1:
             report.error(f"{failed} of {len(images)} photos failed; the files of the others are in '{output}'.")
@@ -255,7 +316,14 @@ def _prepare(options: FitOptions, report: Reporter, compiling: ExitStack) -> Fit
 
 
 def _fit_folder(
-    folder: Path, output: Path, options: FitOptions, workers: int | None, overwrite: bool, retry: bool, quiet: bool
+    folder: Path,
+    output: Path,
+    options: FitOptions,
+    workers: int | None,
+    overwrite: bool,
+    retry: bool,
+    quiet: bool,
+    machine: bool,
 ) -> int:
     """Fit all photos of a folder; the exit status is 0 all are fitted, 1 some failed, 2 all failed.
 
@@ -265,7 +333,7 @@ def _fit_folder(
     from faceinv.cli.console import reporter
     from faceinv.run.folder import fit_folder
 
-    with reporter(quiet) as report:
+    with reporter(quiet, machine=machine) as report:
         outcome = fit_folder(
             folder,
             output,
@@ -278,6 +346,8 @@ def _fit_folder(
         total, failed, summary = len(outcome.inventory.jobs), outcome.failed, outcome.summary
         skipped = outcome.inventory.skipped()
         report.note(f"{total - failed} of {total} photos are fitted; {summary} lists them all. {skipped}".strip())
+        if outcome.index is not None:
+            report.note(f"To look at them: {outcome.index}")
         if failed:
             report.error(f"{failed} of {total} photos failed; {summary} says why. --retry tries them again.")
     return 0 if not failed else 1 if failed < total else 2
@@ -285,7 +355,7 @@ def _fit_folder(
 
 def _fit_one(
     fitter: Fitter,
-    image: Path,
+    image: Path | bytes,
     landmarks: Any,
     mask: Path | None,
     faces: str,
@@ -302,6 +372,19 @@ def _about(image: Path, message: str) -> str:
     """An error that says which photo it is about."""
     named = escaped(str(image)) in message or f"'{escaped(image.name)}'" in message
     return message if named else f"'{image}': {message}"
+
+
+def _standard_input() -> bytes:
+    """What is piped into the program.
+
+    Raises:
+        InputError: where nothing is.
+    """
+    stream = sys.stdin
+    content = b"" if stream is None or stream.isatty() else stream.buffer.read()
+    if not content:
+        raise InputError("'-' reads the photo from standard input, which is empty. Pipe one in: faceinv fit - < me.jpg")
+    return content
 
 
 def _distinct(paths: list[Path]) -> list[Path]:
@@ -326,6 +409,9 @@ class _FolderReport(Listener):
             self._report.note(f"{done} of {self._total} photos were finished by an earlier run.")
         self._count(done, self._total)
 
+    def earlier(self, job: Job, record: Record) -> None:
+        self._report.record(json_line(record, job.folder))
+
     def compiling(self, done: int, total: int) -> None:
         if self._compiling is None:
             self._report.note(FIRST_RUN)
@@ -334,6 +420,7 @@ class _FolderReport(Listener):
 
     def finished(self, job: Job, record: Record, done: int) -> None:
         self._count(done, self._total)
+        self._report.record(json_line(record, job.folder))
         count = f"[{done}/{self._total}] "
         if record["status"] == "failed":
             self._report.error(f"{count}{job.name}: {record['error']}")

@@ -31,6 +31,7 @@ from faceinv.engine.records import (
     Step,
     Visibility,
 )
+from faceinv.errors import BackendError
 from faceinv.face.layout import ParameterLayout
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from faceinv.engine.detail import AbstractDetailSolver, DetailProblem
     from faceinv.face.model import MorphableModel
 
 __all__ = ["AbstractDifferentiator", "AbstractRenderer", "Engine"]
@@ -154,6 +156,16 @@ class Engine(ABC):
     @abstractmethod
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:
         """Bind the engine to a batch of photos."""
+
+    def detail(self, problem: DetailProblem) -> AbstractDetailSolver:
+        """Bind the engine to one level of the relief of a batch of photos.
+
+        Raises:
+            BackendError: by engines that find no detail.
+        """
+        raise BackendError(
+            f"engine '{self.name}' finds no fine detail: it has no `Engine.detail`. Switch detail off, or use another."
+        )
 
     def close(self) -> None:  # noqa: B027 - most engines have nothing to do
         """Give the device's memory back, but for the driver's own; the engine and what it made are of no more use."""

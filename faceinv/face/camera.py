@@ -245,6 +245,18 @@ class Camera:
         depth = np.where(inverse_focal * p[..., 2] < 1 - NEAREST, p[..., 2] * w, np.inf)
         return np.concatenate([image_xy, depth[..., None]], axis=-1)
 
+    def unproject(self, image: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(..., N, 3) mm: the points that `project` takes to (..., N, 3) x px, y px, depth px; for finite depths."""
+        image = np.asarray(image, np.float64)
+        scale = np.asarray(self.scale, np.float64)[..., None]
+        inverse_focal = np.asarray(self.kappa)[..., None] / scale
+        larger = 1 + inverse_focal * image[..., 2]  # w, as the depth is z w with w = 1 / (1 - z / f)
+        shift, centre = np.asarray(self.translation)[..., None, :], self.centre[..., None, :]
+        beside = (image[..., :2] - centre) / larger[..., None] + centre - shift
+        turned = np.stack([beside[..., 0], -beside[..., 1], image[..., 2] / larger], axis=-1) / scale[..., None]
+        points: NDArray[np.float64] = turned @ self.rotation
+        return points
+
     def screen_jacobian(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(..., N, 2, 3) px per mm: how the image positions of points (..., N, 3) move with the points."""
         w, beside, inverse_focal = self._beside(points)

@@ -109,8 +109,16 @@ def _eyeball(model: MorphableModel, part: str) -> Eyeball | None:
     pupil = float(sorted_angle[np.flatnonzero(~black)[0] - 1]) if darkest < float(inside.max()) / 2 else 0.0
     near = np.linalg.norm(model.mean - centre, axis=1) < _AROUND_MM
     chosen = near[model.triangles].any(axis=1)
-    around, triangles = np.unique(model.triangles[chosen], return_inverse=True)
-    triangles = triangles.reshape(-1, 3).astype(np.int32)
+    around, index = np.unique(model.triangles[chosen], return_inverse=True)
+    triangles: NDArray[np.int32] = index.reshape(-1, 3).astype(np.int32)
     return Eyeball(
-        part, vertices, gaze, angle, pupil, iris, around.astype(np.intp), triangles, model.part(part)[chosen]
+        part=part,
+        vertices=vertices,
+        gaze=gaze,
+        angle=angle,
+        pupil=pupil,
+        iris=iris,
+        around=around.astype(np.intp),
+        triangles=triangles,
+        own=model.part(part)[chosen],
     )

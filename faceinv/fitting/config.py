@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+from faceinv.detail.record import FORMULATIONS, Formulation
 from faceinv.engine.records import Assembly, Normals
 from faceinv.errors import ConfigError
 
-__all__ = ["CameraKind", "FitConfig", "Units"]
+__all__ = ["CameraKind", "DetailChoice", "FitConfig", "Units"]
 
 CameraKind: TypeAlias = Literal["perspective", "weak"]
+DetailChoice: TypeAlias = bool | Formulation
+"""False for none, true for the default formulation, or its name."""
 Units: TypeAlias = Literal["eyes", "image", "pixels"]
 _T = TypeVar("_T")
 
@@ -121,6 +124,8 @@ class FitConfig:
             the focal length that goes with it and the size of the face.
         estimate_distance: Find the distance of photos whose focal length is not known by the fit, under a prior around
             `distance` that lets one over the distance be from 0 to twice as large within one standard deviation.
+        detail: Whether to find the relief of the skin after the fit, and how: `robust` (the same as true) or `paper`,
+            the energy of Guo et al. 2018 as it stands; see `faceinv.detail`.
 
     Raises:
         ConfigError: for a value out of its range, and for names of weights that faceinv 0.1 had: it says what replaces
@@ -155,10 +160,16 @@ class FitConfig:
     focal_length_px: float = 0.0
     distance: float = 900.0
     estimate_distance: bool = True
+    detail: DetailChoice = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), field.default)
+
+    @property
+    def formulation(self) -> Formulation | None:
+        """Of the detail that is asked for; None for none."""
+        return FORMULATIONS[0] if self.detail is True else (self.detail or None)
 
     @classmethod
     def paper(cls, pixel_units: bool = False) -> FitConfig:
@@ -281,6 +292,10 @@ def _check(name: str, value: Any, default: Any) -> None:
     if name in _CHOICES:
         if value not in _CHOICES[name]:
             raise ConfigError(f"'{name}' is {value!r}; expected one of {', '.join(_CHOICES[name])}.")
+        return
+    if name == "detail" and not isinstance(value, bool):
+        if value not in FORMULATIONS:
+            raise ConfigError(f"'{name}' is {value!r}; expected true, false or one of {', '.join(FORMULATIONS)}.")
         return
     if name in _AUTOMATIC and value == "auto":
         return

@@ -22,6 +22,7 @@ from faceinv.face.layout import ParameterLayout
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.fitting.config import FitConfig
+from faceinv.fitting.detail import add_detail
 from faceinv.fitting.extension import extended, field_amplitude
 from faceinv.fitting.result import CameraSource, FitResult
 from faceinv.fitting.stages import Fitted, Progress, fit_stages, level_sizes, white_of
@@ -161,6 +162,10 @@ class Fitter:
         tell = progress or _silent
         fitted = fit_stages(self.engine, self.config, photos, tell)
         results = [self._result(photo, fitted, item) for item, photo in enumerate(photos)]
+        formulation = self.config.formulation
+        if formulation is not None:
+            tell("detail", 0.0)
+            results = add_detail(self.engine, results, [photo.mask for photo in photos], formulation)
         tell("done", 1.0)
         return results
 

@@ -21,6 +21,7 @@ from faceinv.face.mesh import vertex_normals
 from faceinv.face.model import MorphableModel
 from faceinv.face.state import Face
 from faceinv.files import read_arrays, write_whole
+from faceinv.fitting.detail_file import detail_fields, read_detail
 from faceinv.fitting.extension import extended
 from faceinv.fitting.solver import Iteration, Status
 from faceinv.fitting.uncertainty import surface_std
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from faceinv.detail.record import Detail, Formulation
+    from faceinv.detail.relief_map import ReliefMap
     from faceinv.render.texture import Texture
 
 __all__ = ["CameraSource", "FitResult", "load_result"]
@@ -76,6 +79,9 @@ class FitResult:
             `distance` (the camera was put at a given distance), `estimated` (by the fit); `weak` for one without.
         warnings: Sentences on what may be wrong with the input, such as landmarks that hardly belong to a face.
         albedo_field: The amplitude of the albedo field that `model` has beside its own albedo; 0 for none.
+        detail: The relief of the skin, where it was asked for; see `with_detail`.
+        face_print: (16, 16, 3) what the photo is known by where it is not there (`faceinv.photo.recognise`); None for a
+            result read from a file that does not tell.
     """
 
     face: Face
@@ -102,6 +108,8 @@ class FitResult:
     warnings: tuple[str, ...] = ()
     camera_source: CameraSource = "weak"
     albedo_field: float = 0.0
+    detail: Detail | None = field(default=None, repr=False)
+    face_print: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         width, height = self.image_size
@@ -110,8 +118,15 @@ class FitResult:
             f"{self.landmark_error:.1%} of the eye distance, photometric RMSE {self.photometric_rmse:.3f}>"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report, in a frame of its own."""
+        from faceinv.fitting.reporting import report_content
+        from faceinv.output.report.page import framed_report
+
+        return framed_report(report_content(self, "face"))
+
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the overlay."""
+        """What a notebook shows that cannot show pages: the overlay."""
         if self.photo is None:
             return None
         stream = io.BytesIO()
@@ -217,7 +232,7 @@ class FitResult:
         return render_face(self.model, self.face, (height, width), self.shading)
 
     def overlay(self, photo: Any = None) -> Image.Image:
-        """Photo, landmarks, render over photo, shaded geometry and residual side by side.
+        """Photo, landmarks, render over photo, shaded geometry and residual side by side; with detail its geometry too.
 
         Args:
             photo: anything `faceinv.fit` accepts; needed only for a result read from a file.
@@ -233,7 +248,8 @@ class FitResult:
                 "an overlay needs the photo, and this result was read from a file. "
                 "Give the photo: result.overlay(photo)."
             )
-        return draw_overlay(self.model, self.face, shown, self.landmarks_target, self.landmarks2d, self.shading)
+        marks = self.landmarks_target, self.landmarks2d
+        return draw_overlay(self.model, self.face, shown, *marks, self.shading, detail=self.detail)
 
     def export(
         self,
@@ -255,6 +271,8 @@ class FitResult:
                 only, and of models with named expression units.
             texture_size: texels along each side of the texture; None for 1024.
 
+        A `.glb` of a result with detail holds a normal map of it.
+
         Raises:
             InputError: for another suffix, texture or size, a folder that cannot be written, a photo texture without a
                 photo, or a rig of a model without named units.
@@ -266,6 +284,8 @@ class FitResult:
                 "a photo texture needs the photo, and this result was read from a file. "
                 "Use result.with_photo(photo) first."
             )
+        found = self.detail is not None and self.detail.status.success
+        relief = self.relief() if found and Path(path).suffix.lower() == ".glb" else None
         export_face(
             self.model,
             self.face,
@@ -276,7 +296,63 @@ class FitResult:
             rig,
             texture_size,
             self.vertices,
+            relief,
         )
+
+    def relief(self, size: int | None = None, *, symmetric: bool = False) -> ReliefMap:
+        """The detail in the texture layout of the model: for other faces, expressions and views
+        (`faceinv.detail.transfer.drape`).
+
+        Args:
+            size: texels along each side of the whole texture; None for one that loses nothing.
+            symmetric: give skin that the photo does not show what the other side of the face has.
+
+        Raises:
+            InputError: for a result without detail.
+        """
+        from faceinv.detail.relief_map import ReliefMap
+
+        if self.detail is None:
+            raise InputError(
+                "this result has no detail. Fit with the setting `detail`, or find it with its photo: "
+                "`faceinv detail RESULT.npz --photo PHOTO`."
+            )
+        return ReliefMap.of(self.model, self.face, self.detail, size, symmetric=symmetric)
+
+    def report(self, path: str | Path, *, name: str = "face") -> None:
+        """Write a page for a browser, in one file that needs no network: photo and render, the head in 3D with sliders
+        for its expression, how the fit converged, and all numbers. Without a photo it lacks what needs one.
+
+        Args:
+            path: where; ends in `.html`.
+            name: what the page is called, as the photo's name.
+
+        Raises:
+            InputError: for another suffix or a folder that cannot be written.
+        """
+        from faceinv.fitting.reporting import report_content
+        from faceinv.output.report.page import write_report
+
+        path = Path(path)
+        if path.suffix.lower() != ".html":
+            raise InputError(f"reports are written as '.html'; '{path.name}' has the suffix '{path.suffix}'.")
+        write_report(report_content(self, name), path)
+
+    def show(self) -> Path:
+        """Open the report in the browser; it is written to a temporary folder.
+
+        Returns:
+            the page's path.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        from faceinv.output.report.browser import open_page, temporary_page
+
+        path = temporary_page()
+        self.report(path)
+        open_page(path)
+        return path
 
     def with_photo(self, photo: Any) -> FitResult:
         """The same result with a photo attached (unchanged for None).
@@ -295,6 +371,29 @@ class FitResult:
                 f"{self.image_size[0]} x {self.image_size[1]} px. Give the same photo."
             )
         return dataclasses.replace(self, photo=loaded.pixels)
+
+    def check_photo(self) -> None:
+        """See that the photo is the one that was fitted, and not another of its size.
+
+        Raises:
+            InputError: when it is another, or there is none.
+        """
+        from faceinv.fitting.photo_check import check_photo
+
+        check_photo(self)
+
+    def with_detail(
+        self,
+        photo: Any = None,
+        *,
+        mask: Any = None,
+        formulation: Formulation = "robust",
+        backend: str | None = None,
+    ) -> FitResult:
+        """The same result with the relief of its skin; see `faceinv.refine_detail`."""
+        from faceinv.fitting.detail import refine_detail
+
+        return refine_detail(self, photo, mask=mask, formulation=formulation, backend=backend)
 
     def save(self, path: str | Path) -> None:
         """Write everything but the photo and the history to an `.npz`; read it with `faceinv.load_result`.
@@ -345,7 +444,17 @@ class FitResult:
             "image_size": np.array(self.image_size),
             "hessian": self.hessian,
             "warnings": np.array(self.warnings, np.str_),
+            **self._photo_fields(),
+            **({} if self.detail is None else detail_fields(self.detail)),
         }
+
+    def _photo_fields(self) -> dict[str, Any]:
+        """What the photo is known by, later."""
+        from faceinv.photo.recognise import photo_print
+
+        if self.face_print is None and self.photo is not None:
+            return {"face_print": photo_print(self.photo, self.landmarks_target)}
+        return {} if self.face_print is None else {"face_print": self.face_print}
 
 
 def load_result(path: str | Path, model: str | Path | MorphableModel | None = None) -> FitResult:
@@ -415,6 +524,9 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
     if not known or not stored["scale"] > 0 or not 0 <= stored["kappa"] < np.inf:
         raise InputError(f"result '{path}': its status, shading or camera cannot be; the file is damaged.")
     width, height = (int(n) for n in stored["image_size"])
+    known_by = stored.get("face_print")
+    if known_by is not None and (known_by.ndim != 3 or known_by.shape[2] != 3 or known_by.dtype != np.uint8):
+        raise InputError(f"result '{path}': the print of its photo cannot be; the file is damaged.")
     fields: dict[str, Any] = {key: stored[key] for key in arrays}
     fields |= {key: float(stored[key]) for key in _NUMBERS}
     fields |= {key: str(stored[key]) for key in _TEXTS}
@@ -441,6 +553,8 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         warnings=tuple(str(line) for line in stored.get("warnings", ())),
         camera_source=cast("CameraSource", str(stored["camera_source"])),
         albedo_field=float(amplitude),
+        detail=read_detail(path, stored, face.camera, (width, height)),
+        face_print=known_by,
     )
 
 

@@ -29,6 +29,7 @@ from faceinv.face.mesh import vertex_normals
 from faceinv.files import write_whole
 from faceinv.output.face_glb import AXES, face_glb
 from faceinv.output.picture import save_image
+from faceinv.render.inner_parts import with_painted_parts
 from faceinv.render.texture import check_texture, texture_image, vertex_colours
 from faceinv.render.uv import texture_layout
 from faceinv.version import __version__
@@ -36,6 +37,7 @@ from faceinv.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.detail.relief_map import ReliefMap
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
     from faceinv.render.texture import Texture
@@ -59,6 +61,8 @@ class _Content:
     texture_size: int | None
     vertices: NDArray[np.float64]
     """(N, 3) mm."""
+    relief: ReliefMap | None
+    """What a normal map is made of."""
 
     @cached_property
     def normals(self) -> NDArray[np.float64]:
@@ -67,7 +71,21 @@ class _Content:
 
     def image(self) -> NDArray[np.uint8]:
         """(S, S, 3) the texture."""
-        return texture_image(self.model, self.face, self.texture, self.photo, self.texture_size, self.vertices)
+        image = texture_image(
+            self.model, self.face, self.texture, self.photo, self.texture_size, self.vertices, moving=self.rig
+        )
+        if self.rig and self.texture == "photo" and self.photo is not None:
+            return with_painted_parts(self.model, self.face, self.photo, image)
+        return image
+
+    def normal_map(self) -> NDArray[np.uint8] | None:
+        """(S, S, 3) of the surface that the file holds, or None."""
+        from faceinv.output.normal_map import normal_map
+        from faceinv.output.rig import Rig
+
+        if self.relief is None:
+            return None
+        return normal_map(self.relief, self.model, Rig.of(self.model, self.face).base if self.rig else self.vertices)
 
 
 def export_face(
@@ -80,6 +98,7 @@ def export_face(
     rig: bool = False,
     texture_size: int | None = None,
     vertices: NDArray[np.float64] | None = None,
+    relief: ReliefMap | None = None,
 ) -> None:
     """Write a face as `.glb`, `.obj` or `.ply`; every file whole or not at all.
 
@@ -94,6 +113,7 @@ def export_face(
         rig: whether a GLB holds morph targets and turnable eyes (`faceinv.output.face_glb`).
         texture_size: texels along each side of the texture; None for 1024. A `.ply` has none.
         vertices: (N, 3) mm of the face, where they are known already.
+        relief: fine detail, of which a GLB gets a normal map; other files do without.
 
     Raises:
         InputError: for another suffix or texture, a camera or rig in a file that cannot hold one, a rig of a model
@@ -111,7 +131,7 @@ def export_face(
         raise InputError(f"'{path.name}': only a .glb holds a rig. Export a .glb, or leave the rig out.")
     check_texture(texture, photo)
     surface = face.vertices(model) if vertices is None else vertices
-    content = _Content(model, face, texture, photo, image_size, rig, texture_size, surface)
+    content = _Content(model, face, texture, photo, image_size, rig, texture_size, surface, relief)
     {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply}[suffix](content, path)
 
 
@@ -122,6 +142,7 @@ def _write_glb(content: _Content, path: Path) -> None:
         content.image(),
         content.texture,
         unlit=content.texture == "photo",
+        normal_map=content.normal_map(),
         rig=content.rig,
         image_size=content.image_size,
         vertices=content.vertices,

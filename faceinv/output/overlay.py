@@ -1,56 +1,37 @@
-"""One picture to judge a fit by: photo, landmarks, render over photo, shaded geometry and residual side by side."""
+"""One picture to judge a fit by: photo, landmarks, render over photo, shaded geometry (with detail too, where there is
+some) and residual side by side."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from faceinv.face.landmarks68 import CURVES
-from faceinv.photo.color import linear_to_srgb
+from faceinv.output.panels import MARGIN, RESIDUAL_RANGE, draw_panels, heat, to_picture
 from faceinv.photo.crop import FaceCrop
-from faceinv.render.scene import draw_faces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.detail.record import Detail
     from faceinv.engine.records import Normals
     from faceinv.face.model import MorphableModel
     from faceinv.face.state import Face
 
-__all__ = ["PANEL", "RESIDUAL_RANGE", "draw_overlay"]
+__all__ = ["PANEL", "draw_overlay", "sheet"]
 
 PANEL: Final = 448
 """px, the side of a panel."""
-RESIDUAL_RANGE: Final = 0.25
-"""The difference of sRGB values, of 1, at which the residual's colours end."""
 
-_MARGIN: Final = 1.6
-_SUPER: Final = 2
-"""Renders are drawn this much larger, then averaged, which smooths their edges."""
 _GAP: Final = 10
 _CAPTION: Final = 40
 _FONT: Final = 19
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (40, 40, 44)
-_OUTSIDE: Final = (0.92, 0.92, 0.93)
 _GIVEN: Final = (70, 230, 110)
 _MODEL: Final = (255, 60, 70)
-_CLAY: Final = (0.80, 0.78, 0.76)
-_KEY_LIGHT: Final = (-0.45, 0.55, 0.70)
-_HEAT: Final = np.array(
-    [
-        (0.03, 0.03, 0.10),
-        (0.24, 0.08, 0.42),
-        (0.62, 0.16, 0.42),
-        (0.92, 0.38, 0.24),
-        (0.99, 0.70, 0.24),
-        (1.0, 0.98, 0.78),
-    ]
-)
-"""From no difference to `RESIDUAL_RANGE`, evenly spaced; lightness rises all the way."""
 
 
 def draw_overlay(
@@ -61,8 +42,9 @@ def draw_overlay(
     fitted: NDArray[np.float64],
     normals: Normals = "smooth",
     panel: int = PANEL,
+    detail: Detail | None = None,
 ) -> Image.Image:
-    """The five panels, each `panel` px square, with a caption under each.
+    """The panels, each `panel` px square, with a caption under each: five, and one more for detail.
 
     Args:
         model: the model.
@@ -72,99 +54,20 @@ def draw_overlay(
         fitted: (68, 2) px: the model's landmarks.
         normals: `smooth` or `flat`.
         panel: px.
+        detail: relief of the face, which is shown beside the geometry without.
     """
-    crop = FaceCrop.around(given, _MARGIN, panel)
-    shown = _photo(photo, crop)
-    drawn = _draw(model, face, crop, normals)
-    over = _blend(shown, drawn.colours, drawn.face)
-    error = np.sqrt(((drawn.colours - shown) ** 2).mean(axis=2))
-    dimmed = 0.35 * shown.mean(axis=2, keepdims=True) + np.full(3, 0.45)
-    residual = _bar(_blend(dimmed, _heat(error / RESIDUAL_RANGE), drawn.face))
-    background = np.linspace(0.97, 0.86, panel)[:, None, None] * np.ones((1, panel, 3))
+    crop = FaceCrop.around(given, MARGIN, panel)
+    drawn = draw_panels(model, face, photo, crop, normals, detail=detail)
+    shown = to_picture(drawn.photo)
     panels = [
-        ("photo", _picture(shown)),
-        ("landmarks", _landmarks(_picture(shown), given, fitted, crop)),
-        ("render over photo", _picture(over)),
-        ("geometry", _picture(_blend(background, drawn.clay, drawn.covered))),
-        (f"residual, sRGB 0 to {RESIDUAL_RANGE:g}", _picture(residual)),
+        ("photo", shown),
+        ("landmarks", _landmarks(shown, given, fitted, crop)),
+        ("render over photo", to_picture(drawn.over)),
+        ("geometry", to_picture(drawn.geometry)),
+        *([] if drawn.relief is None else [("geometry with detail", to_picture(drawn.relief))]),
+        (f"residual, sRGB 0 to {RESIDUAL_RANGE:g}", to_picture(_bar(drawn.residual))),
     ]
     return _sheet(panels, panel)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Renders in the frame of a crop, all (S, S, ...) in [0, 1]."""
-
-    colours: NDArray[np.float64]
-    """(S, S, 3) sRGB-encoded."""
-    clay: NDArray[np.float64]
-    """(S, S, 3) sRGB-encoded."""
-    covered: NDArray[np.float64]
-    """(S, S) the share of each pixel that shows the model."""
-    face: NDArray[np.float64]
-    """(S, S) the share that shows its face, which is what is fitted to the photo."""
-
-
-def _draw(model: MorphableModel, face: Face, crop: FaceCrop, normals: Normals) -> _Drawn:
-    size = _SUPER * crop.size
-    camera = crop.at(size).camera_to_crop(face.camera)
-    scene = draw_faces(model, [replace(face, camera=camera)], (size, size), normals)[0]
-    skin = scene.covered & model.face_mask[scene.triangle]
-    return _Drawn(
-        _averaged(scene.srgb, skin),
-        _averaged(_clay(scene.normal), scene.covered),
-        _averaged(scene.covered.astype(float)),
-        _averaged(skin.astype(float)),
-    )
-
-
-def _clay(normals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Grey matter under a light from the upper left, a faint one from the right, and some from everywhere."""
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
-    key = np.array(_KEY_LIGHT) / np.linalg.norm(_KEY_LIGHT)
-    half = key + np.array([0.0, 0.0, 1.0])
-    half /= np.linalg.norm(half)
-    light = 0.16 + 0.10 * np.clip(normals[..., 1], 0, 1) + 0.62 * np.clip(normals @ key, 0, 1)
-    light = light + 0.12 * np.clip(normals @ np.array([0.8, 0.1, 0.55]), 0, 1)
-    shine = 0.05 * np.clip(normals @ half, 0, 1) ** 24
-    return linear_to_srgb(np.clip(light[..., None] * np.array(_CLAY) + shine[..., None], 0.0, 1.0))
-
-
-def _averaged(values: NDArray[np.float64], weight: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Means over blocks of `_SUPER` pixels, over those with a weight where one is given."""
-    size = len(values) // _SUPER
-    blocks = values.reshape(size, _SUPER, size, _SUPER, *values.shape[2:])
-    if weight is None:
-        mean: NDArray[np.float64] = blocks.mean(axis=(1, 3))
-        return mean
-    share = weight.reshape(size, _SUPER, size, _SUPER, 1).astype(float)
-    weighted: NDArray[np.float64] = (blocks * share).sum(axis=(1, 3)) / np.maximum(share.sum(axis=(1, 3)), 1.0)
-    return weighted
-
-
-def _photo(photo: NDArray[np.float32], crop: FaceCrop) -> NDArray[np.float64]:
-    """(S, S, 3) the crop, smooth where it is enlarged, plain grey outside of the photo."""
-    pixels, on_photo = crop.cut(photo)
-    if crop.zoom > 1:
-        step = 1 / crop.zoom
-        picture = _picture(photo)
-        enlarged = picture.transform(
-            (crop.size, crop.size),
-            Image.Transform.AFFINE,
-            (step, 0.0, crop.x0, 0.0, step, crop.y0),
-            Image.Resampling.BICUBIC,
-        )
-        # Near the photo's edge the cubic has no neighbours and leaves black; the linear one has.
-        blank = np.asarray(
-            Image.new("L", picture.size, 255).transform(
-                (crop.size, crop.size),
-                Image.Transform.AFFINE,
-                (step, 0.0, crop.x0, 0.0, step, crop.y0),
-                Image.Resampling.BICUBIC,
-            )
-        )
-        pixels = np.where((blank == 255)[..., None], np.asarray(enlarged) / 255.0, pixels)
-    return np.where(on_photo[..., None], np.clip(pixels, 0.0, 1.0), np.array(_OUTSIDE)).astype(np.float64)
 
 
 def _landmarks(
@@ -205,12 +108,6 @@ def _legend(picture: Image.Image, entries: tuple[tuple[str, tuple[int, int, int]
     return picture
 
 
-def _heat(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Colours (..., 3) of values from 0 to 1, clipped."""
-    places = np.linspace(0.0, 1.0, len(_HEAT))
-    return np.stack([np.interp(values, places, _HEAT[:, c]) for c in range(3)], axis=-1)
-
-
 def _bar(picture: NDArray[np.float64]) -> NDArray[np.float64]:
     """The scale of the residual along the lower edge."""
     size = len(picture)
@@ -218,16 +115,13 @@ def _bar(picture: NDArray[np.float64]) -> NDArray[np.float64]:
     picture = picture.copy()
     top = size - inset - height
     picture[top - 2 : top + height + 2, inset - 2 : size - inset + 2] = 1.0
-    picture[top : top + height, inset : size - inset] = _heat(np.linspace(0.0, 1.0, size - 2 * inset))
+    picture[top : top + height, inset : size - inset] = heat(np.linspace(0.0, 1.0, size - 2 * inset))
     return picture
 
 
-def _blend(under: NDArray[np.float64], over: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
-    return under + share[..., None] * (over - under)
-
-
-def _picture(values: NDArray[np.floating]) -> Image.Image:
-    return Image.fromarray(np.rint(255 * np.clip(values, 0.0, 1.0)).astype(np.uint8))
+def sheet(panels: list[tuple[str, NDArray[np.floating]]], panel: int = PANEL) -> Image.Image:
+    """Pictures (S, S, 3) in [0, 1] side by side, each `panel` px square, with their captions under them."""
+    return _sheet([(caption, to_picture(values)) for caption, values in panels], panel)
 
 
 def _sheet(panels: list[tuple[str, Image.Image]], panel: int) -> Image.Image:

@@ -19,11 +19,13 @@ from faceinv.process import in_forked_children
 
 __all__ = [
     "MAX_PIXELS",
+    "VIDEO_ADVICE",
     "OpenedImage",
     "decode_given",
     "image_suffixes",
     "is_image_file",
     "is_unread_picture",
+    "is_video",
     "open_image",
 ]
 
@@ -43,6 +45,16 @@ _UNREAD: Final = frozenset(
     )
 )
 """Pictures that are not read, whatever is installed; those who keep them among their photos should hear of it."""
+_VIDEOS: Final = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv"),
+        *(".3gp", ".mts", ".m2ts"),
+    )
+)
+VIDEO_ADVICE: Final = (
+    "Videos are not fitted yet; a later release will. Until then save their frames as pictures, as by "
+    "'ffmpeg -i VIDEO frames/%05d.png', and fit the folder."
+)
 _HEIC_BRANDS: Final = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _OPENING = threading.Lock()
 """Filters of warnings belong to the whole process, and photos are read by several threads."""
@@ -74,6 +86,12 @@ def is_unread_picture(path: str | os.PathLike[str]) -> bool:
     """Whether a file's suffix is that of a picture, such as HEIC or a camera's raw file, which is not read here."""
     suffix = Path(path).suffix.lower()
     return suffix in _FORMATS | _UNREAD and not _is_read(suffix)
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's suffix, or a suffix itself, is that of a video."""
+    text = os.fspath(path).lower()
+    return text in _VIDEOS or Path(text).suffix in _VIDEOS
 
 
 def _is_read(suffix: str) -> bool:
@@ -163,10 +181,18 @@ def _not_an_image(head: bytes, label: str, length: int) -> str:
         )
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
         return f"{label} is an AVIF photo, which this Pillow was built without. Save it as JPEG or PNG."
+    if _begins_as_video(head) or is_video(label.strip("'")):
+        return f"{label} is a video. {VIDEO_ADVICE}"
     return (
         f"{label} is not an image that Pillow can read ({length} bytes). Give a JPEG, PNG, TIFF, WebP, AVIF, GIF or "
         "BMP file."
     )
+
+
+def _begins_as_video(head: bytes) -> bool:
+    """Whether these are the first twelve bytes of MP4, QuickTime or their kin, Matroska, WebM, AVI or MPEG."""
+    kin = head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide")
+    return kin or head[:4] in (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba") or (head[:4], head[8:]) == (b"RIFF", b"AVI ")
 
 
 def _say_if_animated(image: Image.Image, label: str) -> None:

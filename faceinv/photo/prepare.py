@@ -68,6 +68,8 @@ class Prepared:
     """What it took, landmarks found included."""
     warnings: tuple[str, ...] = ()
     """What may be wrong with the photo's landmarks or mask, and how many faces were found beside this."""
+    mask: NDArray[np.bool_] | None = None
+    """(H, W): the photo's pixels that may be used; None for all."""
 
 
 def prepare(
@@ -171,6 +173,7 @@ def _cut(
         None if found is None else found.disagreement,
         time.perf_counter() - began,
         warnings,
+        chosen,
     )
 
 

@@ -64,6 +64,8 @@ class EyeColours:
     """(3,) RGB."""
     gaze: tuple[float, float]
     """Yaw to the image's right, and pitch upwards, radians from the model's own gaze."""
+    shade: float
+    """How much of the fitted light reaches the eyes, by the sclera's brightness; lids and brows keep off the rest."""
     pixels: int
     """How many of the photo's pixels the iris was seen in."""
 
@@ -127,15 +129,16 @@ def eye_colours(model: MorphableModel, face: Face, photo: NDArray[np.float32]) -
         return None
     iris = _middle(irises, _IRIS_SHARE)
     usual = np.mean([_usual(eye, _linear_albedo(model, face, eye))[1] for eye in eyes], axis=0)
-    sclera = usual
+    sclera, shade = usual, 1.0
     if len(whites) >= _FEWEST_PIXELS:
         ratio = np.maximum(_middle(whites, _SCLERA_SHARE), 1e-3) / usual
         sclera = usual * np.clip(ratio**_SCLERA_TRUST, *_SCLERA_GAIN)
         # What the sclera lacks, by lids and brows that keep light off, the iris lacks too.
-        iris = iris / np.clip(float(ratio @ _LUMINANCE) ** _SHADE_TRUST, *_SHADE)
+        shade = float(np.clip(float(ratio @ _LUMINANCE) ** _SHADE_TRUST, *_SHADE))
+        iris = iris / shade
     bright = float(iris @ _LUMINANCE)
     iris = np.maximum(iris * np.clip(bright, *_IRIS_RANGE) / max(bright, 1e-9), _IRIS_RANGE[0] / 3)
-    return EyeColours(iris, sclera, (yaw, pitch), len(irises))
+    return EyeColours(iris, sclera, (yaw, pitch), shade, len(irises))
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,11 +61,23 @@ class PhotoTexture:
     """Whether the model's albedo is linear light."""
 
     @classmethod
-    def of(cls, head: PosedHead, photo: NDArray[np.float32], eyes: EyeColours | None = None) -> PhotoTexture:
-        """Of a head in the frame of a photo (H, W, 3), whose eyes have these colours where the photo hides them."""
+    def of(
+        cls, head: PosedHead, photo: NDArray[np.float32], eyes: EyeColours | None = None, skin_only: bool = False
+    ) -> PhotoTexture:
+        """Of a head in the frame of a photo.
+
+        Args:
+            head: the head.
+            photo: (H, W, 3) sRGB-encoded in [0, 1].
+            eyes: their colours, where the photo does not show them.
+            skin_only: whether eyes, teeth and the mouth's inside are not to be taken from the photo.
+        """
         seen = look(head, photo)
         linear = head.model.albedo_space == "linear"
-        return cls(photo, seen, _at_vertices(head, seen, eyes, linear), linear)
+        vertices = _at_vertices(head, seen, eyes, linear)
+        if skin_only:
+            vertices[:, 2] *= regions_of(head.model).skin
+        return cls(photo, seen, vertices, linear)
 
     def at(
         self,

@@ -5,11 +5,14 @@ The output folder mirrors the photo folder. Nothing here knows of a command line
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from faceinv.errors import InputError
 from faceinv.run.executors import MakeExecutor, plan, run_jobs
+from faceinv.run.index import INDEX, write_index
 from faceinv.run.jobs import Inventory, Job, Record, check_settings, find_jobs, finished
 from faceinv.run.outputs import FitOptions, check_folder, check_model, output_paths, refuse_overwriting
 from faceinv.run.summary import SUMMARY, Summary
@@ -29,6 +32,8 @@ class FolderOutcome:
     """How many photos could not be fitted, now or earlier."""
     summary: Path
     """The table of all photos."""
+    index: Path | None = None
+    """The page of all photos, where reports were asked for."""
 
 
 class Listener:
@@ -36,6 +41,9 @@ class Listener:
 
     def found(self, inventory: Inventory, done: int) -> None:
         """Photos were found, and so many of them finished by an earlier run."""
+
+    def earlier(self, job: Job, record: Record) -> None:
+        """A photo was finished by an earlier run; comes after `found`."""
 
     def compiling(self, done: int, total: int) -> None:
         """So many of all kernels are compiled; comes before the first photo, and only where it is needed."""
@@ -75,7 +83,7 @@ def fit_folder(
     listener = listener or Listener()
     inventory = find_jobs(folder, output)
     jobs = inventory.jobs
-    refuse_overwriting([job.image for job in jobs], [p for j in jobs for p in output_paths(j.folder, j.stem).values()])
+    _check_files(jobs, output, options)
     fitter = Fitter(options.model, options.backend, options.config)  # errors of model and engine show here, once
     check_model(fitter.model, options)
     options = replace(options, model=fitter.model_source)
@@ -84,10 +92,12 @@ def fit_folder(
         for job in jobs:
             job.record.unlink(missing_ok=True)
     check_settings(output / _SETTINGS, options, overwrite)
-    done = {job: record for job in jobs if (record := finished(job)) is not None}
+    done = {job: record for job in jobs if (record := finished(job, options.extras)) is not None}
     if retry:
         done = {job: record for job, record in done.items() if record["status"] != "failed"}
     listener.found(inventory, len(done))
+    for job, record in done.items():
+        listener.earlier(job, record)
     pending = [job for job in jobs if job not in done]
     summary = Summary(output / SUMMARY, jobs, done)
     summary.write()
@@ -106,4 +116,22 @@ def fit_folder(
         raise
     finally:
         summary.write()
-    return FolderOutcome(inventory, summary.failed, summary.path)
+        if options.report:
+            write_index(output / INDEX, folder, summary)
+    return FolderOutcome(inventory, summary.failed, summary.path, output / INDEX if options.report else None)
+
+
+def _check_files(jobs: Sequence[Job], output: Path, options: FitOptions) -> None:
+    """See that no file that somebody needs would be replaced, or mistaken later.
+
+    Raises:
+        InputError: naming the file.
+    """
+    inputs = [path for job in jobs for path in (job.image, job.landmarks) if path is not None]
+    outputs = [path for job in jobs for path in output_paths(job.folder, job.stem, options.kinds).values()]
+    refuse_overwriting(inputs, [*outputs, *([output / INDEX] if options.report else [])])
+    if options.write_pts and any(job.folder.absolute() == job.image.parent.absolute() for job in jobs):
+        raise InputError(
+            f"the landmarks of a fit would be written to '{output}' beside the photos themselves, where the next run "
+            "would take them for given ones. Choose another folder for the output."
+        )

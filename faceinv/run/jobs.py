@@ -17,8 +17,17 @@ from typing import Any
 
 from faceinv.errors import InputError
 from faceinv.output.picture import is_own_picture
-from faceinv.photo.image_file import image_suffixes, is_image_file, is_unread_picture
-from faceinv.run.outputs import FitOptions, finite, is_record, output_paths, read_json, unique_stems, write_json
+from faceinv.photo.image_file import VIDEO_ADVICE, image_suffixes, is_image_file, is_unread_picture, is_video
+from faceinv.run.outputs import (
+    FitOptions,
+    failure,
+    finite,
+    is_record,
+    output_paths,
+    read_json,
+    unique_stems,
+    write_json,
+)
 from faceinv.version import __version__
 
 __all__ = [
@@ -75,21 +84,27 @@ class Inventory:
     jobs: tuple[Job, ...]
     """Its photos, in the order of their paths."""
     unread: Mapping[str, int]
-    """How many pictures of each suffix (lower case) cannot be read."""
+    """How many pictures and videos of each suffix (lower case) are not read."""
     own: int
     """How many pictures faceinv itself has made."""
 
     def skipped(self) -> str:
-        """A sentence on the pictures that cannot be read; empty where there are none."""
-        if not self.unread:
-            return ""
-        count = sum(self.unread.values())
-        kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(self.unread.items()))
+        """Sentences on the pictures and videos that are not read; empty where there are none."""
+        pictures = {suffix: number for suffix, number in self.unread.items() if not is_video(suffix)}
+        videos = {suffix: number for suffix, number in self.unread.items() if is_video(suffix)}
         advice = "Save them as JPEG or PNG"
-        if {".heic", ".heif", ".hif"} & set(self.unread):
+        if {".heic", ".heif", ".hif"} & set(pictures):
             advice += ", as phones do when told to store or share the most compatible format"
-        verb = "file was" if count == 1 else "files were"
-        return f"{count} {verb} skipped, of kinds that are not read: {kinds}. {advice}."
+        return " ".join([*_skipped(pictures, f"{advice}."), *_skipped(videos, VIDEO_ADVICE)])
+
+
+def _skipped(counts: Mapping[str, int], advice: str) -> list[str]:
+    if not counts:
+        return []
+    count = sum(counts.values())
+    kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(counts.items()))
+    verb = "file was" if count == 1 else "files were"
+    return [f"{count} {verb} skipped, of kinds that are not read: {kinds}. {advice}"]
 
 
 def find_jobs(folder: Path, output: Path) -> Inventory:
@@ -108,7 +123,7 @@ def find_jobs(folder: Path, output: Path) -> Inventory:
         images = [path for path in visible if is_image_file(path)]
         photos = without_own_pictures(images)
         own += len(images) - len(photos)
-        unread.update(path.suffix.lower() for path in visible if is_unread_picture(path))
+        unread.update(path.suffix.lower() for path in visible if is_unread_picture(path) or is_video(path))
         landmarks = {path.stem.lower(): path for path in visible if path.suffix.lower() == ".pts"}
         for image, stem in zip(photos, unique_stems(photos), strict=True):
             name = image.relative_to(folder)
@@ -167,13 +182,16 @@ def check_settings(path: Path, options: FitOptions, overwrite: bool) -> None:
     write_json(path, wanted)
 
 
-def finished(job: Job) -> Record | None:
-    """What an earlier run gave for a photo that has not changed since and whose files are all there."""
+def finished(job: Job, extras: Sequence[str] = ()) -> Record | None:
+    """What an earlier run gave for a photo that has not changed since and whose files are all there; a photo that was
+    fitted lacks none of the kinds of files that are asked for beside the usual ones."""
     record = read_json(job.record)
     try:
         if not is_record(record) or record["source"] != job.source():
             return None
         if not all((job.folder / name).is_file() for name in record["files"].values()):
+            return None
+        if record["status"] != "failed" and not set(extras) <= set(record["files"]):
             return None
     except (OSError, TypeError, KeyError, AttributeError):
         return None
@@ -182,7 +200,7 @@ def finished(job: Job) -> Record | None:
 
 def fail(job: Job, message: str) -> Record:
     """Record that a photo cannot be fitted, so that the next run need not try again."""
-    record: Record = {"image": job.name, "status": "failed", "success": False, "error": message, "files": {}}
+    record: Record = failure(job.name, message)
     try:
         record["source"] = job.source()
         write_json(job.record, record)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from faceinv.errors import InputError
 from faceinv.files import write_whole
+from faceinv.output.report.templating import is_own_page
+from faceinv.run.detail_outputs import DETAIL_FILES, write_detail_files
+from faceinv.version import library_versions
 
 if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
@@ -29,12 +30,15 @@ __all__ = [
     "check_model",
     "clean_leftovers",
     "describe",
+    "failure",
     "finite",
     "is_record",
+    "json_line",
     "output_paths",
     "read_json",
     "record_of",
     "refuse_overwriting",
+    "title_of",
     "unique_stems",
     "with_options",
     "write_json",
@@ -43,6 +47,8 @@ __all__ = [
 
 SUFFIXES: Final = (".npz", ".glb", "_overlay.png", ".json")
 """What a result's stem is followed by. The last one is written last: where it is, the others are whole."""
+_EXTRAS: Final = {"report": ".html", "landmarks": ".pts", **DETAIL_FILES}
+"""What follows the stem of files that are written where they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +65,37 @@ class FitOptions:
     """Whether GLBs hold morph targets and turnable eyes."""
     texture_size: int | None = None
     """Texels along each side of the textures; None for 1024."""
+    report: bool = False
+    """Whether there is a page, STEM.html, for each face."""
+    write_pts: bool = False
+    """Whether the fitted landmarks are written to STEM.pts."""
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Kinds of files that were asked for beside those that are always written."""
+        return tuple(kind for kind, wanted in (("report", self.report), ("landmarks", self.write_pts)) if wanted)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those, and kinds of files that a result has where its photo shows detail, which was asked for."""
+        return (*self.extras, *(DETAIL_FILES if self.config.detail else ()))
 
 
-def output_paths(folder: Path, stem: str) -> dict[str, Path]:
-    """The files of one result by kind: `npz`, `glb`, `overlay`, `json`."""
-    kinds = ("npz", "glb", "overlay", "json")
-    return {kind: folder / f"{stem}{suffix}" for kind, suffix in zip(kinds, SUFFIXES, strict=True)}
+def output_paths(folder: Path, stem: str, extras: Sequence[str] = ()) -> dict[str, Path]:
+    """The files of one result by kind: `npz`, `glb`, `overlay`, those of `_EXTRAS` that are asked for, `json`."""
+    kinds = dict(zip(("npz", "glb", "overlay", "json"), SUFFIXES, strict=True))
+    last = {"json": kinds.pop("json")}
+    chosen = {**kinds, **{kind: _EXTRAS[kind] for kind in extras}, **last}
+    return {kind: folder / f"{stem}{suffix}" for kind, suffix in chosen.items()}
 
 
 def write_result(
     result: FitResult,
     folder: Path,
     stem: str,
-    texture: Texture,
+    options: FitOptions,
     extra: dict[str, Any],
-    camera: bool = False,
-    rig: bool = False,
-    texture_size: int | None = None,
+    kept: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Write all files of a result, each whole or not at all, the JSON last.
 
@@ -83,11 +103,9 @@ def write_result(
         result: the face, with its photo.
         folder: made when it is missing.
         stem: what the files' names begin with.
-        texture: of the GLB.
-        extra: entries put first in the JSON.
-        camera: whether the GLB holds the photo's camera.
-        rig: whether it holds morph targets and turnable eyes.
-        texture_size: texels along each side of its texture; None for 1024.
+        options: which files, and what is in them.
+        extra: entries put first in the JSON; `image` names the photo.
+        kept: entries of the JSON that stay as `extra` has them, such as of a fit whose course is not known any more.
 
     Returns:
         what the JSON holds.
@@ -95,15 +113,47 @@ def write_result(
     Raises:
         InputError: when a file cannot be written.
     """
+    from faceinv.fitting.reporting import report_content
     from faceinv.output.picture import save_image
+    from faceinv.output.report.page import write_report
+    from faceinv.output.report.pictures import thumbnail
+    from faceinv.photo.pts import write_pts
 
-    paths = output_paths(folder, stem)
+    paths = output_paths(folder, stem, options.extras)
+    names, earlier = {kind: path.name for kind, path in paths.items()}, read_json(paths["json"])
     result.save(paths["npz"])
-    result.export(paths["glb"], texture, camera=camera, rig=rig, texture_size=texture_size)
+    result.export(
+        paths["glb"],
+        options.texture,
+        camera=options.export_camera,
+        rig=options.rig,
+        texture_size=options.texture_size,
+    )
     save_image(paths["overlay"], result.overlay())
-    record = {**extra, **record_of(result), "files": {kind: path.name for kind, path in paths.items()}}
+    record = {**extra, **{key: value for key, value in record_of(result).items() if key not in kept}}
+    if result.detail is not None:
+        record["detail"], written = write_detail_files(result, folder, stem)
+        names |= written
+    record["files"] = names
+    if options.write_pts:
+        write_pts(paths["landmarks"], result.landmarks2d)
+    if options.report:
+        content = report_content(result, title_of(record), {k: v for k, v in names.items() if k != "report"})
+        write_report(content, paths["report"])
+        record["thumbnail"] = thumbnail(content)
     write_json(paths["json"], record)
+    # What an earlier run wrote of detail is of another fit.
+    for kind, suffix in DETAIL_FILES.items():
+        name = f"{stem}{suffix}"
+        if kind not in names and is_record(earlier) and earlier["files"].get(kind) == name:
+            (folder / name).unlink(missing_ok=True)
     return record
+
+
+def title_of(record: dict[str, Any]) -> str:
+    """What the page of a result is called: its photo's name, and which face where there are several."""
+    name = Path(str(record.get("image", "face"))).name
+    return f"{name}, face {record['face']}" if "face" in record else name
 
 
 def record_of(result: FitResult) -> dict[str, Any]:
@@ -138,22 +188,8 @@ def record_of(result: FitResult) -> dict[str, Any]:
         "model": result.model_source,
         "model_name": result.model.name,
         "backend": result.backend,
-        "versions": _versions(result.backend),
+        "versions": library_versions(result.backend),
     }
-
-
-def _versions(backend: str) -> dict[str, str]:
-    from faceinv.version import __version__
-
-    versions = {"faceinv": __version__, "python": platform.python_version()}
-    engine = backend.split(":")[0]
-    libraries = {"numpy": ("numba",), "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy")}.get(engine, (engine,))
-    for name in ("numpy", "scipy", *libraries):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -166,6 +202,17 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     with write_whole(path) as temporary:
         # A name that is not Unicode holds lone surrogates, and Python's escapes of those are JSON's own.
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def json_line(record: dict[str, Any], folder: Path) -> str:
+    """A record as one line of ASCII, without its picture and with the folder that its files are in."""
+    entries = {key: value for key, value in record.items() if key != "thumbnail"}
+    return json.dumps(finite({**entries, "folder": str(folder)}), allow_nan=False)
+
+
+def failure(image: str, error: str) -> dict[str, Any]:
+    """The record of a photo that could not be fitted."""
+    return {"image": image, "status": "failed", "success": False, "error": error, "files": {}}
 
 
 def read_json(path: Path) -> Any:
@@ -264,7 +311,8 @@ def check_model(model: MorphableModel, options: FitOptions) -> None:
 
 def clean_leftovers(folder: Path, stem: str) -> None:
     """Remove what a killed run left of unfinished files of one stem."""
-    pattern = re.compile(rf"\.{re.escape(stem)}(_overlay)?\.[a-z0-9_]{{8}}\.(npz|glb|png|json)")
+    endings = "|".join(Path(suffix).stem for suffix in ("_overlay.png", *DETAIL_FILES.values()))
+    pattern = re.compile(rf"\.{re.escape(stem)}({endings})?\.[a-z0-9_]{{8}}\.(npz|glb|png|ply|json|html|pts)")
     if not folder.is_dir():
         return
     for path in folder.glob(".*"):
@@ -272,21 +320,33 @@ def clean_leftovers(folder: Path, stem: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def refuse_overwriting(images: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Raise where an output would replace an input, or a JSON file that somebody keeps beside the photos.
+def refuse_overwriting(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Raise where an output would replace an input, or a file of somebody else's.
 
     Raises:
         InputError: naming the file.
     """
-    inputs = {path.absolute() for path in images}
+    given = {path.absolute() for path in inputs}
     for path in outputs:
-        if path.absolute() in inputs:
+        if path.absolute() in given:
             raise InputError(f"the output '{path}' would replace an input. Choose another folder for the output.")
-        if path.suffix == ".json" and (content := read_json(path)) is not None and not is_record(content):
+        if _is_foreign(path):
             raise InputError(
                 f"the output '{path}' would replace a file that faceinv did not write. Choose another folder for the "
                 "output."
             )
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is there of a kind that people keep, and not of ours."""
+    if path.suffix == ".json":
+        return (content := read_json(path)) is not None and not is_record(content)
+    if path.suffix == ".html":
+        return path.is_file() and not is_own_page(path)
+    if path.suffix == ".pts" and path.is_file():
+        record = read_json(path.with_suffix(".json"))
+        return not (is_record(record) and record["files"].get("landmarks") == path.name)
+    return False
 
 
 def with_options(config: FitConfig, **options: Any) -> FitConfig:

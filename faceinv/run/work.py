@@ -108,17 +108,7 @@ def _finish(options: FitOptions, job: Job, outcome: FitResult | Exception) -> Re
         if isinstance(outcome, Exception):
             return fail(job, _message(outcome))
         extra = {"image": job.name, "source": job.source()}
-        result = check_result(outcome)
-        return write_result(
-            result,
-            job.folder,
-            job.stem,
-            options.texture,
-            extra,
-            camera=options.export_camera,
-            rig=options.rig,
-            texture_size=options.texture_size,
-        )
+        return write_result(check_result(outcome), job.folder, job.stem, options, extra)
     except Exception as error:
         return fail(job, _message(error))
 
