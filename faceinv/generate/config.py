@@ -46,6 +46,9 @@ class VariantConfig:
         distance: The nearest and the farthest camera.
         span: The smallest and the largest length, mm at the head, that a picture's side shows.
         offset: How far the face's middle is from the picture's, over its side, at most, to each side.
+        relief: The smallest and the largest factor by which a transferred detail is made stronger, of kind `fine`.
+        relief_bands: The share of variants of that kind that take bands of the other face's detail (pores, wrinkles,
+            folds), each with a strength of its own, and not all of it alike.
         samples: Along each side of a pixel that are averaged.
         step_yaw: Of kind `pairs`, standard deviation of the change from a frame to the next: of yaw,
         step_pitch: pitch,
@@ -79,6 +82,8 @@ class VariantConfig:
     distance: tuple[float, float] = (400.0, 2500.0)
     span: tuple[float, float] = (250.0, 360.0)
     offset: float = 0.06
+    relief: tuple[float, float] = (0.6, 1.2)
+    relief_bands: float = 0.4
     samples: int = 2
     step_yaw: float = 2.0
     step_pitch: float = 1.2
@@ -91,7 +96,7 @@ class VariantConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), field.default)
-        for name in ("distance", "span"):
+        for name in ("distance", "span", "relief"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for kind, names in (
             ("expression", ("expression_prior", "expression_transfer", "expression_units")),
@@ -153,6 +158,8 @@ _RANGES: Final = {
     "distance": (250.0, 1e6),
     "span": (150.0, 600.0),
     "offset": (0.0, 0.3),
+    "relief": (0.0, 3.0),
+    "relief_bands": _SHARE,
     "samples": (1, 4),
     **dict.fromkeys(("step_yaw", "step_pitch", "step_roll"), (0.0, 30.0)),
     **dict.fromkeys(("step_shift", "step_scale", "step_light"), (0.0, 0.3)),

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from faceinv.fitting.result import FitResult
     from faceinv.generate.config import VariantConfig
 
-__all__ = ["Donors", "Draw", "draw_neighbour", "draw_variant", "own_draw", "photo_key", "posed_face", "random_stream"]
+__all__ = [
+    "Donors",
+    "Draw",
+    "draw_neighbour",
+    "draw_relief",
+    "draw_variant",
+    "own_draw",
+    "photo_key",
+    "posed_face",
+    "random_stream",
+]
 
 _LIKELY: Final[tuple[tuple[float, dict[str, tuple[float, float]]], ...]] = (
     (3.0, {"eyeBlink": (0.4, 1.0)}),
@@ -82,6 +92,10 @@ class Draw:
     """`photo`, `prior`, `units`, or the name of another photo."""
     lighting_source: str
     """`photo`, `drawn`, or the name of another photo."""
+    relief_source: str = ""
+    """The name of the photo that lends its detail; empty for none."""
+    relief_strengths: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of its bands, from fine to coarse (`faceinv.detail.relief_map.BANDS`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +165,20 @@ def draw_variant(
         expression_source=expression_source,
         lighting_source=lighting_source,
     )
+
+
+def draw_relief(
+    stream: np.random.Generator, draw: Draw, config: VariantConfig, lenders: Sequence[str], own_key: str
+) -> Draw:
+    """The draw with the detail of one of `lenders`; of another photo where there is one."""
+    names = sorted(lenders)
+    others = [name for name in names if name != own_key] or names
+    source = others[int(stream.integers(len(others)))]
+    by_band = stream.random() < config.relief_bands
+    strengths = stream.uniform(*config.relief, 3)
+    chosen = strengths * (stream.random(3) < 0.6) if by_band else np.full(3, strengths[0])
+    fine, middle, coarse = (float(value) for value in (chosen if chosen.any() else strengths))
+    return replace(draw, relief_source=source, relief_strengths=(fine, middle, coarse))
 
 
 def draw_neighbour(stream: np.random.Generator, draw: Draw, config: VariantConfig) -> Draw:

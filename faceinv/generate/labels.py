@@ -66,6 +66,9 @@ class Labels:
     glasses or their like."""
     body_turn: float
     """Radians by which body and ground turned in the picture's plane, anticlockwise."""
+    displacement: NDArray[np.float32] | None = None
+    """(H, W) mm towards the viewer, by which a transferred detail stands off the model's surface on the face mask, NaN
+    elsewhere; None without one. `normal` has it, `depth` is the model's."""
 
     @cached_property
     def euler(self) -> NDArray[np.float64]:

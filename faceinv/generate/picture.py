@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from faceinv.engine.records import Geometry
     from faceinv.face.state import Face
+    from faceinv.generate.relief import Relief
 
 __all__ = ["Picture", "draw_pictures"]
 
@@ -67,6 +68,8 @@ class Picture:
     """Of `Scene.drawn`, a batch in the picture's frame; arrays of the engine."""
     item: int
     """Which of the batch."""
+    relief: Relief | None = None
+    """Of another face, which `linear` has already."""
 
     @property
     def srgb(self) -> NDArray[np.uint8]:
@@ -77,7 +80,16 @@ class Picture:
     def labels(self) -> Labels:
         """What is known of the picture."""
         size = self.cover.shape[0]
-        return labels_of(self.scene, self.face, self.geometry, self.item, size, self.cover, self.body_turn)
+        labels = labels_of(self.scene, self.face, self.geometry, self.item, size, self.cover, self.body_turn)
+        if self.relief is None:
+            return labels
+        mask = labels.face_mask
+        normal = np.where(mask[..., None], self.relief.normal, labels.normal)
+        return replace(labels, normal=normal, displacement=np.where(mask, self.relief.displacement, np.float32(np.nan)))
+
+    def with_relief(self, relief: Relief) -> Picture:
+        """The picture with the detail of another face."""
+        return replace(self, linear=self.linear * relief.ratio, relief=relief)
 
 
 @one_blas_thread()

@@ -18,6 +18,7 @@ from faceinv.generate.draws import (
     Donors,
     Draw,
     draw_neighbour,
+    draw_relief,
     draw_variant,
     photo_key,
     posed_face,
@@ -30,13 +31,17 @@ from faceinv.generate.scene import Scene
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from faceinv.detail.relief_map import ReliefMap
     from faceinv.fitting.result import FitResult
+    from faceinv.generate.picture import Picture
 
 __all__ = ["Kind", "Variant", "Variants"]
 
 Kind: TypeAlias = Literal["coarse", "fine", "pairs"]
 
 _SIZES: Final = (32, 2048)
+_KEPT: Final = 8
+"""Reliefs that are held at once, some 30 MB each."""
 _TYPICAL_SPAN: Final = 290.0
 """mm across a picture, by which scenes are made as fine as pictures need."""
 
@@ -80,6 +85,8 @@ class Variants:
         seed: any integer of at least 0.
         config: distributions, see `VariantConfig`; a mapping of its fields, or None for the defaults.
         donors: whose expressions and lights may be taken; None for those of `results`.
+        reliefs: of kind `fine`, the details that are lent, by name; None for those of `results` that have one
+            (`FitResult.with_detail`).
         backend: the engine that draws.
         batch: variants that the engine draws at once.
 
@@ -99,6 +106,7 @@ class Variants:
         config: VariantConfig | Mapping[str, Any] | None = None,
         *,
         donors: Donors | None = None,
+        reliefs: Mapping[str, ReliefMap] | None = None,
         backend: str = "numpy",
         batch: int = 4,
     ) -> None:
@@ -129,6 +137,18 @@ class Variants:
         self.keys = tuple(photo_key(result) for result in self.results)
         self.donors = donors if donors is not None else Donors.of(self.results, self.keys)
         self._scene: tuple[int, Scene] | None = None
+        self._reliefs = dict(reliefs or {})
+        self._lent: dict[str, ReliefMap] = {}
+        if kind == "fine" and reliefs is None:
+            # Made when it is needed: a relief takes some time and room.
+            self._with_detail = {k: r for k, r in zip(self.keys, self.results, strict=True) if r.detail is not None}
+        else:
+            self._with_detail = {}
+        if kind == "fine" and not (self._reliefs or self._with_detail):
+            raise InputError(
+                "variants of kind 'fine' take the detail of other faces, and none of the results has one. Use "
+                "result.with_detail() first, or give reliefs."
+            )
 
     def __len__(self) -> int:
         """Pictures in all."""
@@ -168,7 +188,9 @@ class Variants:
         """What is drawn of a variant: one draw, or two of a pair."""
         stream = random_stream(self.seed, self.keys[photo], index)
         draw = draw_variant(stream, self.results[photo], self.config, self.donors, self.keys[photo])
-        if self.kind != "pairs":
+        if self.kind == "fine":
+            return [draw_relief(stream, draw, self.config, [*self._reliefs, *self._with_detail], self.keys[photo])]
+        if self.kind == "coarse":
             return [draw]
         return [draw, draw_neighbour(stream, draw, self.config)]
 
@@ -178,7 +200,8 @@ class Variants:
         faces, turns = zip(*(posed_face(result, draw, self.size) for _, _, draw in drawn), strict=True)
         pictures = draw_pictures(scene, list(faces), self.size, self.config.samples, list(turns))
         before: Variant | None = None
-        for (index, frame, draw), picture in zip(drawn, pictures, strict=True):
+        for (index, frame, draw), plain in zip(drawn, pictures, strict=True):
+            picture = self._with_relief(plain, photo, draw) if draw.relief_source else plain
             variant = Variant(
                 image=picture.srgb,
                 labels=picture.labels(),
@@ -195,3 +218,30 @@ class Variants:
                 variant = replace(variant, previous_pncc=pncc)
             before = variant
             yield variant
+
+    def _with_relief(self, picture: Picture, photo: int, draw: Draw) -> Picture:
+        from faceinv.detail.relief_map import BANDS
+        from faceinv.generate.relief import relief_on
+
+        lent, own = self._lend(draw.relief_source), self._own(photo)
+        first = draw.relief_strengths[0]
+        if any(strength != first for strength in draw.relief_strengths):
+            lent, strength = lent.mixed(dict(zip(BANDS, draw.relief_strengths, strict=True))), 1.0
+        else:
+            strength = first
+        size = picture.cover.shape[0]
+        return picture.with_relief(relief_on(self.results[photo].model, picture.face, size, lent, own, strength))
+
+    def _lend(self, name: str) -> ReliefMap:
+        """The relief of a donor, faded at lids and lips, as expressions differ; the last few are kept."""
+        if name not in self._lent:
+            while len(self._lent) >= _KEPT:
+                del self._lent[next(iter(self._lent))]
+            result = self._with_detail.get(name)
+            relief = self._reliefs[name] if result is None else result.relief(symmetric=True)
+            self._lent[name] = relief.without_rims(self.results[0].model)
+        return self._lent[name]
+
+    def _own(self, photo: int) -> ReliefMap | None:
+        """The photo's own relief, where it is known."""
+        return self._lend(self.keys[photo]) if self.keys[photo] in self._with_detail else None
