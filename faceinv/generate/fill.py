@@ -19,6 +19,8 @@ __all__ = ["Spread"]
 
 _CELLS_MM: Final = (5.0, 10.0, 20.0, 40.0, 80.0, 400.0)
 """Sides of the cubes in which vertices are gathered, from fine to coarse."""
+_NEEDED: Final = (2.0, 5.0, 12.0, 25.0, 40.0, 1e-6)
+"""The weight that a cube must hold to be believed fully: an earring is no skin."""
 _SMOOTHING: Final = 12
 """Rounds in which what was continued is evened out between neighbours."""
 
@@ -51,14 +53,22 @@ class Spread:
             _known[model] = cls(model)
         return _known[model]
 
-    def __call__(self, values: NDArray[np.floating], weight: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(N, C): values (N, C) where the weight (N,), from 0 to 1, is 1, and their continuation where it is 0."""
+    def __call__(
+        self, values: NDArray[np.floating], weight: NDArray[np.floating], support: float = 1.0
+    ) -> NDArray[np.float64]:
+        """(N, C): values (N, C) where the weight (N,), from 0 to 1, is 1, and their continuation where it is 0.
+
+        Args:
+            values: what is continued.
+            weight: how sure it is.
+            support: how much of it is needed to be believed, over what is usual; little for what is nearest.
+        """
         given, sure = np.asarray(values, np.float64), np.asarray(weight, np.float64)[:, None]
         result, known = sure * given, sure.copy()
-        for gather in self._gather:
+        for gather, needed in zip(self._gather, _NEEDED, strict=True):
             total = gather @ sure
             mean = (gather @ (sure * given)) / np.maximum(total, 1e-9)
-            spread = gather.T @ np.concatenate([mean, np.minimum(total, 1.0)], axis=1)
+            spread = gather.T @ np.concatenate([mean, np.minimum(total / (support * needed), 1.0)], axis=1)
             take = (1 - known) * spread[:, -1:]
             result += take * spread[:, :-1]
             known += take

@@ -124,7 +124,7 @@ def hair_region(
     skin, hair = (np.median(own[part], axis=0) for part in (on_skin, on_hair))
     unlike = (np.linalg.norm(own - hair, axis=1) < np.linalg.norm(own - skin, axis=1)).astype(np.float64)
     # What the photo does not show is covered as what is next to it.
-    covered = Spread.of(model)(unlike[:, None], shown.astype(np.float64))[:, 0]
+    covered = Spread.of(model)(unlike[:, None], shown.astype(np.float64), 0.1)[:, 0]
     mask = regions.scalp.copy()
     from_ears = (model.mean[:, 1] - regions.pivot[1]) / regions.unit - EARS_ABOVE_PIVOT
     level = np.degrees(angle_grid())

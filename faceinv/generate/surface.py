@@ -44,6 +44,8 @@ _DARKEST: Final = 2e-3
 _ODD: Final = (0.4, 0.8)
 """Near its outline a face's colours may be those of a collar or of hair: how far their logarithm is from the skin's
 further in, where they begin to be refused, and where they are."""
+_ODD_FACING: Final = (0.25, 0.45)
+"""What is seen that much from the side is refused by the same rule: shade of a cheek that no light of the model has."""
 _ODD_WITHIN: Final = (3.0, 6.0)
 """mm inside of the outline from which on no colour is refused."""
 
@@ -190,13 +192,14 @@ def seen_by(
     skin = ~scalp & ~inner & ~regions.ear
     smooth = spread(ratio, trust * skin * ramp(rim, 6.0, 12.0))
     odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD)
-    trust = np.where(skin, trust * (1 - odd * near), trust)
+    trust = np.where(skin, trust * (1 - odd * np.maximum(near, 1 - ramp(facing, *_ODD_FACING))), trust)
     lashes = ramp(regions.from_eyes, 3.0, 6.0)
     sure = trust * (skin | (regions.ear & ~scalp)) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes
     # A fit paints what it cannot see of cheeks and jaw as beards and sideburns; skin goes on there as it is seen.
     beside = ramp(np.abs(model.mean[:, 0]) / regions.unit, 45.0, 62.0)[:, None]
     base = np.log(np.maximum(albedo, _DARKEST))
-    fitted = np.exp((1 - beside) * base + spread(ratio + beside * base, sure))
+    spreads = spread(np.concatenate([ratio, ratio + base], axis=1), sure)
+    fitted = np.exp((1 - beside) * (base + spreads[:, :3]) + beside * spreads[:, 3:])
     own = np.maximum(colour / light, _DARKEST)
     hair = np.exp(spread(np.log(own), trust * hairy + 1e-6 * trust * skin))
     share = ramp(hairy, 0.0, 0.25)[:, None]
