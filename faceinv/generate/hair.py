@@ -62,18 +62,23 @@ def _below_ears(angle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def thickness(
-    bald: NDArray[np.float64], person: NDArray[np.bool_], centre: NDArray[np.float64], px_per_mm: float
+    outline: NDArray[np.float64],
+    person: NDArray[np.bool_],
+    centre: NDArray[np.float64],
+    px_per_mm: float,
+    signed: bool = False,
 ) -> NDArray[np.float64]:
-    """(ANGLES,) mm by which a person's outline stands off that of the bald model, seen from the pivot.
+    """(ANGLES,) mm by which a person's outline stands off that of the model, seen from the pivot.
 
     Args:
-        bald: (ANGLES,) mm: the model's outline.
+        outline: (ANGLES,) mm: the model's.
         person: (H, W) where the photo shows the person.
         centre: (2,) px of the pivot in it.
         px_per_mm: of it.
+        signed: below zero where the model reaches further.
     """
     reached = first_exit(person, centre, px_per_mm)
-    beyond = np.clip(reached - bald, 0.0, _THICKEST)
+    beyond = np.clip(reached - outline, -_THICKEST if signed else 0.0, _THICKEST)
     even = median_filter(beyond, 9, mode="wrap")
     smooth = gaussian_filter1d(even, _EVEN * ANGLES / 360, mode="wrap")
     result: NDArray[np.float64] = smooth * _below_ears(angle_grid())
@@ -133,7 +138,9 @@ def hair_region(
         if np.median(thick[near]) < _STANDS_OFF:
             continue
         ear = side & regions.ear
-        hidden = ear.any() and covered[ear].mean() > 0.5  # an ear as a whole or not at all
+        # An ear as a whole or not at all; by what is around where nothing of it can be seen.
+        known = ear & shown if (ear & shown).sum() >= 8 else side & shown
+        hidden = known.any() and unlike[known].mean() > 0.5
         # In front of an ear that is seen, what is dark below the temple is shade on a cheek.
         mask |= side & ~ear & (covered > 0.5) & (hidden | (from_ears > 5.0))
         if hidden:

@@ -130,8 +130,9 @@ def fill_labels(
     face,
     skin,
     corners,
+    normals,
+    rotation,
     depth,
-    normal,
     uv,
     ids,
     weights,
@@ -142,23 +143,38 @@ def fill_labels(
     on_skin,
 ):
     """What pixels show of the model's own surface, out of what they show of the head that is drawn; NaN and -1 where
-    that is hair or nothing."""
+    that is hair or nothing. Normals (N, 3) are the model's own, in model space."""
+    mixed = np.empty(3)
     for y in range(triangle.shape[0]):
         for x in range(triangle.shape[1]):
             t = triangle[y, x]
-            shown = t >= 0 and cover[y, x] > 0.5 and rigid[t]
-            ids[y, x] = kept[t] if shown else -1
-            on_face[y, x] = shown and face[t]
-            total = 0.0
+            if t < 0 or cover[y, x] <= 0.5 or not rigid[t]:
+                ids[y, x] = -1
+                on_face[y, x] = on_skin[y, x] = False
+                out_depth[y, x] = np.nan
+                for k in range(3):
+                    weights[y, x, k] = out_normal[y, x, k] = 0.0
+                out_uv[y, x, 0] = out_uv[y, x, 1] = np.nan
+                continue
+            ids[y, x] = kept[t]
+            on_face[y, x] = face[t]
+            sure = 0.0
+            mixed[0] = mixed[1] = mixed[2] = 0.0
             for k in range(3):
-                weights[y, x, k] = barycentric[y, x, k] if shown else 0.0
-                out_normal[y, x, k] = normal[y, x, k] if shown else 0.0
-                if shown:
-                    total += barycentric[y, x, k] * skin[corners[t, k]]
-            on_skin[y, x] = on_face[y, x] and total > 0.5
-            out_depth[y, x] = depth[y, x] if shown else np.nan
-            out_uv[y, x, 0] = uv[y, x, 0] if shown else np.nan
-            out_uv[y, x, 1] = uv[y, x, 1] if shown else np.nan
+                share, vertex = barycentric[y, x, k], corners[t, k]
+                weights[y, x, k] = share
+                sure += share * skin[vertex]
+                for axis in range(3):
+                    mixed[axis] += share * normals[vertex, axis]
+            length = np.sqrt(mixed[0] ** 2 + mixed[1] ** 2 + mixed[2] ** 2)
+            for axis in range(3):
+                turned = 0.0
+                for k in range(3):
+                    turned += rotation[axis, k] * mixed[k]
+                out_normal[y, x, axis] = turned / max(length, 1e-12)
+            on_skin[y, x] = face[t] and sure > 0.5
+            out_depth[y, x] = depth[y, x]
+            out_uv[y, x, 0], out_uv[y, x, 1] = uv[y, x, 0], uv[y, x, 1]
 
 
 @kernel

@@ -132,17 +132,19 @@ def labels_of(
     renderer, model = scene.engine.renderer, scene.result.model
     one = _item(geometry, item)
     visibility = renderer.rasterize(one, (size, size))
-    pixels = renderer.interpolate(one, visibility, ["normal", "depth", "uv"])
+    pixels = renderer.interpolate(one, visibility, ["depth", "uv"])
     triangle, barycentric = (renderer.to_host(a)[0] for a in (visibility.triangle, visibility.barycentric))
-    normal, depth, uv = (renderer.to_host(pixels.needed(name))[0] for name in ("normal", "depth", "uv"))
+    depth, uv = (renderer.to_host(pixels.needed(name))[0] for name in ("depth", "uv"))
     ids, weights = np.empty((size, size), np.int32), np.empty((size, size, 3), np.float32)
     depths, normals = np.empty((size, size), np.float32), np.empty((size, size, 3), np.float32)
     coordinates = np.empty((size, size, 2), np.float32)
     on_face, on_skin = np.empty((size, size), np.bool_), np.empty((size, size), np.bool_)
+    vertices = renderer.to_host(one.vertices)[0] - scene.lift
+    normals = scene.rim.own_normals(renderer.to_host(one.normals)[0], vertices)
+    turned = (normals, np.ascontiguousarray(face.camera.rotation))
     drawn = (scene.rigid, scene.kept, scene.drawn_face, scene.seen.skin, scene.triangles)
     out = (ids, weights, depths, normals, coordinates, on_face, on_skin)
-    fill_labels(triangle, barycentric, cover, *drawn, depth, normal, uv, *out)
-    vertices = renderer.to_host(one.vertices)[0] - scene.lift
+    fill_labels(triangle, barycentric, cover, *drawn, *turned, depth, uv, *out)
     projected = face.camera.project(vertices)
     points = _landmarks(model, face, vertices, projected[:, :2])
     behind = np.where((triangle >= 0) & (cover > _COVERED), depth, -np.inf)

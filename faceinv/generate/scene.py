@@ -22,6 +22,7 @@ from faceinv.generate.light import soft_light
 from faceinv.generate.mouth import gap, mouth_depth
 from faceinv.generate.polar import ANGLES, angle_grid, head_outline
 from faceinv.generate.regions import Regions, ramp, regions_of
+from faceinv.generate.rim import Rim
 from faceinv.generate.surface import SLACK_MM, DepthMap, Seen, depth_map, seen_by, visible_from
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _LIFTS: Final = 4
 """Rounds in which hair grows by what its outline lacks still."""
 _PATTERN_MM: Final = 4.0
 _PATTERN_LIMITS: Final = (0.55, 1.6)
-_GROWTH: Final = 1.4
+_GROWTH: Final = 1.0
 _MOST_GROWTH: Final = 35.0
 """mm: thick hair starts from a skull that is that much narrower than the ears; thin hair lies close to it."""
 _OPEN_MM: Final = 5.0
@@ -62,6 +63,7 @@ class Scene:
     """(T',) the model's triangle for each one of `drawn`."""
     rigid: NDArray[np.bool_]
     """(T',) triangles of `drawn` that are the model's own surface: no hair, no wider ears, no fading neck."""
+    rim: Rim
     drawn_face: NDArray[np.bool_]
     """(T',) its face mask, writable."""
     lift: NDArray[np.float64]
@@ -153,8 +155,8 @@ class Scene:
         lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick, beyond) + regions.throat
         for _ in range(_LIFTS):
             outline = outline_of(drawn_depths(vertices + lift))
-            lacking = thickness(outline, person, bald.centre, bald.px_per_mm)
-            thick = np.minimum(thick + _GROWTH * lacking, most)
+            lacking = thickness(outline, person, bald.centre, bald.px_per_mm, signed=True)
+            thick = np.clip(thick + _GROWTH * lacking, 0.0, most)
             lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick, beyond) + regions.throat
         haired = vertices + lift
         depths = drawn_depths(haired)
@@ -189,6 +191,7 @@ class Scene:
             drawn=drawn,
             kept=kept,
             rigid=_rigid(lift, regions, triangles),
+            rim=Rim.of(model, regions.drawn, lift),
             drawn_face=model.face_mask[regions.drawn],
             lift=lift,
             engine=build_engine(backend, drawn, EngineSettings()),
