@@ -284,9 +284,12 @@ def compose(triangle, barycentric, triangles, table, photo, pattern, thin, sampl
                     t = triangle[py * samples + sy, px * samples + sx]
                     if t < 0:
                         continue
-                    w0 = barycentric[py * samples + sy, px * samples + sx, 0]
-                    w1 = barycentric[py * samples + sy, px * samples + sx, 1]
-                    w2 = barycentric[py * samples + sy, px * samples + sx, 2]
+                    # Of thin triangles the weights of a pixel's middle may be of a point beside them.
+                    w0 = max(barycentric[py * samples + sy, px * samples + sx, 0], 0.0)
+                    w1 = max(barycentric[py * samples + sy, px * samples + sx, 1], 0.0)
+                    w2 = max(barycentric[py * samples + sy, px * samples + sx, 2], 0.0)
+                    total_weight = w0 + w1 + w2
+                    w0, w1, w2 = w0 / total_weight, w1 / total_weight, w2 / total_weight
                     i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
                     for k in range(COLUMNS):
                         value[k] = w0 * table[i0, k] + w1 * table[i1, k] + w2 * table[i2, k]

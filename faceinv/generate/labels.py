@@ -140,8 +140,8 @@ def labels_of(
     coordinates = np.empty((size, size, 2), np.float32)
     on_face, on_skin = np.empty((size, size), np.bool_), np.empty((size, size), np.bool_)
     vertices = renderer.to_host(one.vertices)[0] - scene.lift
-    normals = scene.rim.own_normals(renderer.to_host(one.normals)[0], vertices)
-    turned = (normals, np.ascontiguousarray(face.camera.rotation))
+    own = scene.rim.own_normals(renderer.to_host(one.normals)[0], vertices)
+    turned = (own, np.ascontiguousarray(face.camera.rotation))
     drawn = (scene.rigid, scene.kept, scene.drawn_face, scene.seen.skin, scene.triangles)
     out = (ids, weights, depths, normals, coordinates, on_face, on_skin)
     fill_labels(triangle, barycentric, cover, *drawn, *turned, depth, uv, *out)

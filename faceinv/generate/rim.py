@@ -1,4 +1,4 @@
-"""Where the head that is drawn ends or is lifted, vertices have other normals than the model's: here are the model's."""
+"""Where the head that is drawn ends or is lifted, its vertices have other normals than the model's own."""
 
 from __future__ import annotations
 
