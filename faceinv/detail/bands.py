@@ -51,8 +51,7 @@ def log_albedo_change(problem: DetailProblem, normals: NDArray[np.float32], band
         mask = whole[used]
         ratio = np.zeros((*mask.shape, 3), np.float32)
         before, after = (
-            np.maximum(sh_basis(n[item][used][mask]) @ problem.lighting[item], _DARK)
-            for n in (problem.normal, normals)
+            np.maximum(sh_basis(n[item][used][mask]) @ problem.lighting[item], _DARK) for n in (problem.normal, normals)
         )
         ratio[mask] = np.log(after / before)
         mean = MaskedMean(mask, bands.albedo / float(problem.pixel[item]))(ratio)

@@ -57,7 +57,7 @@ class MaskedMean:
 
 
 def enlarged(values: NDArray[np.float32], size: tuple[int, ...], factor: int) -> NDArray[np.float32]:
-    """Means (H, W, C) of blocks of `factor` x `factor` pixels as a picture of `size`, linear between blocks' centres."""
+    """Means (H, W, C) of blocks of `factor` x `factor` pixels as a picture of `size`, linear between centres."""
     if factor == 1:
         return values
     rows, columns = _linear(values.shape[0], size[0], factor), _linear(values.shape[1], size[1], factor)

@@ -80,10 +80,12 @@ def solve_detail(
     history: list[list[DetailStep]] = [[] for _ in range(count)]
     displacement: Any = None
     status = [DetailStatus.ITERATION_LIMIT] * count
+    solver: AbstractDetailSolver | None = None
     for level, (stage, sized) in enumerate(zip(plan, pyramid(problem, len(plan)), strict=True)):
-        if bands is not None and level == len(plan) - 1 > 0:
-            sized = _with_albedo_of(solver, displacement, sized, bands)  # noqa: PLW2901
-        solver = engine(sized)
+        if bands is not None and solver is not None and level == len(plan) - 1:
+            solver = engine(_with_albedo_of(solver, displacement, sized, bands))
+        else:
+            solver = engine(sized)
         displacement = solver.upload(None) if displacement is None else solver.prolong(displacement)
         here = solver.linearize(displacement)
         running = np.ones(count, np.bool_)
@@ -98,6 +100,7 @@ def solve_detail(
             if not running.any():
                 break
         status = [DetailStatus.ITERATION_LIMIT if on else DetailStatus.CONVERGED for on in running]
+    assert solver is not None  # a plan has levels
     if bands is not None:
         displacement = solver.upload(without_broad(problem, np.asarray(solver.to_host(displacement)), bands))
         here = solver.linearize(displacement)
