@@ -158,6 +158,18 @@ def test_hair_and_rims_count_little() -> None:
     assert not weight[~mask].any()
 
 
+def test_islands_of_skin_among_hair_count_little() -> None:
+    mask = bowl().mask
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+    fringe = (y < -5) & (np.hypot(x - 10, y + 25) > 3)
+    dark = np.where(fringe, -1.6, 0.0)[mask].astype(np.float32)[:, None] * np.ones(3, np.float32)
+    weight = np.zeros(mask.shape)
+    weight[mask] = skin_confidence(mask, dark, np.zeros(int(mask.sum()), np.float32), PIXEL)
+    middle = SIZE // 2
+    assert weight[middle - 25, middle + 10] < 0.1
+    assert weight[middle + 25, middle + 10] > 0.9
+
+
 # ---- parts
 
 
