@@ -117,7 +117,7 @@ def test_wrinkles_are_found() -> None:
 
 
 def test_albedo_found_anew_gives_relief_its_part_back() -> None:
-    """More of a wrinkle's depth is found, and of the photo's broad shades none becomes relief."""
+    """More of a wrinkle's depth is found."""
     truth = grooves()
     light = pictured(truth)
     deeper, before = (
