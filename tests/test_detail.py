@@ -13,10 +13,19 @@ from scipy.ndimage import gaussian_filter
 
 from faceinv import ConfigError, FitConfig, InputError
 from faceinv.detail import stage
+from faceinv.detail.bands import Bands, log_albedo_change, without_broad
 from faceinv.detail.coarse import CoarseFace, draw_coarse, face_extent, face_window
 from faceinv.detail.confidence import skin_confidence
 from faceinv.detail.levels import coarsened, stacked
-from faceinv.detail.prepare import ROBUST_WEIGHTS, SKIN_DIRECTION, Skin, fit_light, has_colour, robust_problem
+from faceinv.detail.prepare import (
+    ROBUST_BANDS,
+    ROBUST_WEIGHTS,
+    SKIN_DIRECTION,
+    Skin,
+    fit_light,
+    has_colour,
+    robust_problem,
+)
 from faceinv.detail.record import Detail, DetailStatus
 from faceinv.detail.smooth import MaskedMean
 from faceinv.detail.solver import LevelPlan, solve_detail
@@ -89,10 +98,12 @@ def spot() -> NDArray[np.float64]:
     return share
 
 
-def found(light: NDArray[np.float32], skin: Skin | None = None) -> NDArray[np.float32]:
+def found(
+    light: NDArray[np.float32], skin: Skin | None = None, bands: Bands | None = ROBUST_BANDS
+) -> NDArray[np.float32]:
     problem = robust_problem(bowl(), light, bowl().mask, skin or Skin(), ROBUST_WEIGHTS)
     plan = (LevelPlan(5, 40), LevelPlan(5, 40), LevelPlan(4, 30))
-    relief: NDArray[np.float32] = solve_detail(engine, problem, plan).displacement[0]
+    relief: NDArray[np.float32] = solve_detail(engine, problem, plan, bands=bands).displacement[0]
     return relief
 
 
@@ -103,6 +114,18 @@ def test_wrinkles_are_found() -> None:
     gain = (relief * wanted)[inner].sum() / (wanted**2)[inner].sum()
     assert np.corrcoef(relief[inner], wanted[inner])[0, 1] > 0.9
     assert 0.5 < gain < 1.1
+
+
+def test_albedo_found_anew_gives_relief_its_part_back() -> None:
+    """More of a wrinkle's depth is found."""
+    truth = grooves()
+    light = pictured(truth)
+    deeper, before = (
+        (relief - gaussian_filter(relief, 6)).astype(np.float64)
+        for relief in (found(light), found(light, bands=Bands(1e3, ROBUST_BANDS.relief)))
+    )
+    wanted = truth - gaussian_filter(truth, 6)
+    assert (deeper * wanted).sum() > 1.02 * (before * wanted).sum()
 
 
 def test_brown_spots_are_no_dents() -> None:
@@ -133,6 +156,18 @@ def test_hair_and_rims_count_little() -> None:
     rim = np.flatnonzero(mask[middle])[0]
     assert weight[middle, rim] < 0.2
     assert not weight[~mask].any()
+
+
+def test_islands_of_skin_among_hair_count_little() -> None:
+    mask = bowl().mask
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+    fringe = (y < -5) & (np.hypot(x - 10, y + 25) > 3)
+    dark = np.where(fringe, -1.6, 0.0)[mask].astype(np.float32)[:, None] * np.ones(3, np.float32)
+    weight = np.zeros(mask.shape)
+    weight[mask] = skin_confidence(mask, dark, np.zeros(int(mask.sum()), np.float32), PIXEL)
+    middle = SIZE // 2
+    assert weight[middle - 25, middle + 10] < 0.2
+    assert weight[middle + 25, middle + 10] > 0.9
 
 
 # ---- parts
@@ -203,15 +238,48 @@ def test_levels_keep_what_is_even_and_leave_a_rim() -> None:
     assert (1 - half.principal_point[0, 0]) * half.inverse_focal[0] == pytest.approx((2.5 - 6.0) * 0.01)
 
 
+def test_albedo_changes_by_the_mean_of_the_relief_s_shading() -> None:
+    problem = robust_problem(bowl(), pictured(grooves()), bowl().mask, Skin(), ROBUST_WEIGHTS)
+    half = coarsened(problem)
+    bands = Bands(4.0, 5.0)
+    assert not log_albedo_change(half, half.normal, bands).any()
+    relief = grooves()[::2, ::2].astype(np.float32)
+    solver = engine(half)
+    normals = np.asarray(solver.to_host(solver.normals(solver.upload(relief[None].astype(np.float64)))))
+    mask, light = half.mask[0], half.lighting[0]
+    ratio = np.zeros((*mask.shape, 3))
+    ratio[mask] = np.log((sh_basis(normals[0]) @ light) / (sh_basis(half.normal[0]) @ light))[mask]
+    sigma = 4.0 / half.pixel[0]
+    share = gaussian_filter(mask.astype(np.float64), sigma, mode="constant")
+    wanted = gaussian_filter(ratio, (sigma, sigma, 0), mode="constant") / np.maximum(share, 1e-4)[..., None]
+    got = log_albedo_change(half, normals, bands)[0]
+    assert got.shape == (SIZE, SIZE, 3)
+    blocks = got.reshape(SIZE // 2, 2, SIZE // 2, 2, 3).mean(axis=(1, 3))
+    assert np.abs(blocks - wanted)[mask].max() < 0.1 * np.abs(wanted[mask]).max()
+
+
+def test_broad_relief_is_left_out() -> None:
+    problem = robust_problem(bowl(), pictured(grooves()), bowl().mask, Skin(), ROBUST_WEIGHTS)
+    on = problem.corners[0]
+    x = np.arange(SIZE + 1) * PIXEL * np.ones((SIZE + 1, 1))
+    waves = {length: np.where(on, np.sin(2 * np.pi * x / length), 0.0) for length in (4.0, 60.0)}
+    kept = {length: without_broad(problem, wave[None], Bands(4.0, 5.0))[0] for length, wave in waves.items()}
+    inner = on & (np.hypot(*(np.mgrid[: SIZE + 1, : SIZE + 1] - SIZE / 2)) < 40)
+    assert np.allclose(kept[4.0][inner], waves[4.0][inner], atol=0.05)
+    assert np.abs(kept[60.0][inner]).max() < 0.25
+    assert not kept[4.0][~on].any()
+
+
 def test_stacked_problems_solve_as_they_do_alone() -> None:
     problems = [
         robust_problem(bowl(), pictured(grooves()), bowl().mask, Skin(), ROBUST_WEIGHTS),
         robust_problem(bowl(), pictured(-grooves()), bowl().mask, Skin(), ROBUST_WEIGHTS),
     ]
     plan = (LevelPlan(2, 10), LevelPlan(2, 10))
-    both = solve_detail(engine, stacked(problems), plan)
-    alone = solve_detail(engine, problems[0], plan)
-    assert np.array_equal(both.displacement[0], alone.displacement[0])
+    for bands in (None, ROBUST_BANDS):
+        both = solve_detail(engine, stacked(problems), plan, bands=bands)
+        alone = solve_detail(engine, problems[0], plan, bands=bands)
+        assert np.array_equal(both.displacement[0], alone.displacement[0])
 
 
 def test_the_cost_never_rises() -> None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from faceinv.detail.coarse import CoarseFace
-from faceinv.detail.prepare import PAPER_WEIGHTS, ROBUST_WEIGHTS, Skin, has_colour, paper_problem, robust_problem
+from faceinv.detail.prepare import (
+    PAPER_WEIGHTS,
+    ROBUST_BANDS,
+    ROBUST_WEIGHTS,
+    Skin,
+    has_colour,
+    paper_problem,
+    robust_problem,
+)
 from faceinv.detail.solver import solve_detail
 from faceinv.face.camera import Camera
 from faceinv.photo.color import srgb_to_linear
@@ -101,7 +109,7 @@ def find(known: KnownCoarse, engine: Engine, formulation: Formulation = "robust"
     else:
         problem = paper_problem(coarse, light, mask, known.lighting, PAPER_WEIGHTS)
     prepared = time.perf_counter()
-    solved = solve_detail(engine.detail, problem)
+    solved = solve_detail(engine.detail, problem, bands=ROBUST_BANDS if formulation == "robust" else None)
     ended = time.perf_counter()
     corners = solved.displacement[0]
     centres = (corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:] + corners[1:, 1:]) / 4

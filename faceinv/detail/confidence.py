@@ -3,6 +3,7 @@
 Hair, stubble, brows, glasses, teeth and make-up are as grey as shading is, so colour alone cannot tell them from
 relief. What tells them is their extent: their low-passed colour is not the skin's, or what is finer varies much over
 several millimetres, where a wrinkle is a line. And at the rims of the face's parts a fit is off by a millimetre or two.
+What skin is left in between, islands of some pixels among hairs, counts as little as what is around it.
 Pixels that count little get their relief from their neighbours, which is to say hardly any.
 """
 
@@ -31,6 +32,11 @@ _EXTENT: Final = 2.5
 _RIM: Final = 1.5
 """mm from the rim of the mask in which confidence rises."""
 
+_ISLAND: Final = 3.0
+"""mm, sigma: what lies within it of a pixel is around it."""
+_ALONE: Final = (0.2, 0.5)
+"""Mean confidence around a pixel between which its own begins to count."""
+
 
 def skin_confidence(
     mask: NDArray[np.bool_], albedo: NDArray[np.float32], grey: NDArray[np.float32], pixel: float
@@ -55,5 +61,9 @@ def skin_confidence(
     rough = MaskedMean(mask, _EXTENT / pixel)(square)[mask, 0] / _ROUGH**2
     even = 1 / (1 + rough**2)
     rim = np.minimum(distance_transform_edt(mask)[mask] * (pixel / _RIM), 1.0)
-    confidence: NDArray[np.float32] = (likely * even * rim**2).astype(np.float32)
+    own = likely * even * rim**2
+    square[mask, 0] = own
+    around = MaskedMean(mask, _ISLAND / pixel)(square)[mask, 0]
+    in_skin = np.clip((around - _ALONE[0]) / (_ALONE[1] - _ALONE[0]), 0, 1)
+    confidence: NDArray[np.float32] = (own * in_skin).astype(np.float32)
     return confidence

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from faceinv.detail.bands import Bands
 from faceinv.detail.confidence import skin_confidence
 from faceinv.detail.exposure import well_exposed
 from faceinv.detail.smooth import MaskedMean
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PAPER_WEIGHTS",
+    "ROBUST_BANDS",
     "ROBUST_WEIGHTS",
     "SKIN_DIRECTION",
     "Skin",
@@ -47,7 +49,7 @@ __all__ = [
 ]
 
 ROBUST_WEIGHTS: Final = DetailWeights(
-    size=0.002,
+    size=0.0005,
     curvature=0.002,
     slope=0.006,
     steep=0.01,
@@ -74,6 +76,7 @@ COLOUR_NOISE: Final = 0.025
 """sigma: across it, and of noise."""
 LOWPASS: Final = 4.0
 """mm: sigma of the Gaussian."""
+ROBUST_BANDS: Final = Bands(albedo=LOWPASS, relief=5.0)
 LIMIT: Final = 0.6
 """Of relative residuals."""
 _BLACK: Final = 2e-3

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-__all__ = ["MaskedMean"]
+__all__ = ["MaskedMean", "enlarged"]
 
 _FINE: Final = 2.0
 """px of the smaller picture that a kernel's sigma takes at least."""
@@ -40,7 +40,7 @@ class MaskedMean:
     def __call__(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Means (H, W, C) of values (H, W, C), which must be finite where the weight is 0 too."""
         blurred = self._blurred(self._weight[..., None] * values.astype(np.float32, copy=False)) / self._total
-        return self._enlarged(blurred.astype(np.float32, copy=False), self._weight.shape)
+        return enlarged(blurred.astype(np.float32, copy=False), self._weight.shape, self._factor)
 
     def _blurred(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         from scipy.ndimage import gaussian_filter1d
@@ -55,18 +55,19 @@ class MaskedMean:
             values = gaussian_filter1d(values, self._sigma, axis=axis, mode="constant", truncate=3.5)
         return values.reshape(*values.shape[:2], channels)
 
-    def _enlarged(self, values: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-        f = self._factor
-        if f == 1:
-            return values
-        rows, columns = _linear(values.shape[0], size[0], f), _linear(values.shape[1], size[1], f)
-        channels = values.shape[2]
-        tall = (rows @ values.reshape(values.shape[0], -1)).reshape(size[0], values.shape[1], channels)
-        turned = np.ascontiguousarray(tall.transpose(1, 0, 2)).reshape(values.shape[1], -1)
-        return np.asarray((columns @ turned).reshape(size[1], size[0], channels).transpose(1, 0, 2))
+
+def enlarged(values: NDArray[np.float32], size: tuple[int, ...], factor: int) -> NDArray[np.float32]:
+    """Means (H, W, C) of blocks of `factor` x `factor` pixels as a picture of `size`, linear between centres."""
+    if factor == 1:
+        return values
+    rows, columns = _linear(values.shape[0], size[0], factor), _linear(values.shape[1], size[1], factor)
+    channels = values.shape[2]
+    tall = (rows @ values.reshape(values.shape[0], -1)).reshape(size[0], values.shape[1], channels)
+    turned = np.ascontiguousarray(tall.transpose(1, 0, 2)).reshape(values.shape[1], -1)
+    return np.asarray((columns @ turned).reshape(size[1], size[0], channels).transpose(1, 0, 2))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _linear(blocks: int, pixels: int, factor: int) -> csr_array[Any, tuple[int, int]]:
     """(pixels, blocks) interpolation between the centres of blocks."""
     from scipy.sparse import csr_array

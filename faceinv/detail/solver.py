@@ -2,16 +2,18 @@
 
 At each level of a pyramid of sizes: linearise (which also gives the weights of L1 norms and of Huber's cost), take some
 steps of conjugate gradients, and test the cost. A step that does not lower an item's cost is halved, up to
-`_HALVINGS` times, else left out. The displacement stays on the engine's device all the while.
+`_HALVINGS` times, else left out. The displacement stays on the engine's device all the while, but for what the default
+does on the host in between (`faceinv.detail.bands`): before the finest size and at the end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from faceinv.detail.bands import log_albedo_change, without_broad
 from faceinv.detail.levels import pyramid
 from faceinv.detail.record import DetailStatus, DetailStep
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from faceinv.detail.bands import Bands
     from faceinv.engine.detail import AbstractDetailSolver, DetailLinearization, DetailProblem
 
 __all__ = ["PLAN", "LevelPlan", "Solved", "solve_detail"]
@@ -61,6 +64,7 @@ def solve_detail(
     plan: Sequence[LevelPlan] = PLAN,
     tolerance: float = 1e-3,
     inner_tolerance: float = 0.02,
+    bands: Bands | None = None,
 ) -> Solved:
     """Find the relief of every item.
 
@@ -70,13 +74,18 @@ def solve_detail(
         plan: what to do at each size, from the coarsest on; as many sizes as entries.
         tolerance: an item is done with a size when a step lowers its cost by less than this share.
         inner_tolerance: conjugate gradients stop where the residual has fallen to this share.
+        bands: how broad low-passed albedo is, and relief; None where the albedo is known.
     """
     count = len(problem.mask)
     history: list[list[DetailStep]] = [[] for _ in range(count)]
     displacement: Any = None
     status = [DetailStatus.ITERATION_LIMIT] * count
+    solver: AbstractDetailSolver | None = None
     for level, (stage, sized) in enumerate(zip(plan, pyramid(problem, len(plan)), strict=True)):
-        solver = engine(sized)
+        if bands is not None and solver is not None and level == len(plan) - 1:
+            solver = engine(_with_albedo_of(solver, displacement, sized, bands))
+        else:
+            solver = engine(sized)
         displacement = solver.upload(None) if displacement is None else solver.prolong(displacement)
         here = solver.linearize(displacement)
         running = np.ones(count, np.bool_)
@@ -91,6 +100,10 @@ def solve_detail(
             if not running.any():
                 break
         status = [DetailStatus.ITERATION_LIMIT if on else DetailStatus.CONVERGED for on in running]
+    assert solver is not None  # a plan has levels
+    if bands is not None:
+        displacement = solver.upload(without_broad(problem, np.asarray(solver.to_host(displacement)), bands))
+        here = solver.linearize(displacement)
     return Solved(
         np.asarray(solver.to_host(displacement), np.float32),
         np.asarray(solver.to_host(solver.normals(displacement)), np.float32),
@@ -98,6 +111,18 @@ def solve_detail(
         [tuple(steps) for steps in history],
         status,
     )
+
+
+def _with_albedo_of(
+    solver: AbstractDetailSolver, displacement: Any, problem: DetailProblem, bands: Bands
+) -> DetailProblem:
+    """A problem with the low-passed albedo that goes with the relief found at half its size."""
+    normals = np.asarray(solver.to_host(solver.normals(displacement)), np.float32)
+    change = log_albedo_change(solver.problem, normals, bands)
+    height, width = problem.size
+    # An odd last row or column is not in the half size, nor in the mask.
+    change = np.pad(change, ((0, 0), (0, height - change.shape[1]), (0, width - change.shape[2]), (0, 0)))
+    return replace(problem, target=problem.target * np.exp(change))
 
 
 def _descend(

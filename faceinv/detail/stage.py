@@ -15,7 +15,15 @@ import numpy as np
 
 from faceinv.detail.coarse import CoarseFace, draw_coarse, face_extent, face_window, rays
 from faceinv.detail.levels import stacked
-from faceinv.detail.prepare import PAPER_WEIGHTS, ROBUST_WEIGHTS, Skin, has_colour, paper_problem, robust_problem
+from faceinv.detail.prepare import (
+    PAPER_WEIGHTS,
+    ROBUST_BANDS,
+    ROBUST_WEIGHTS,
+    Skin,
+    has_colour,
+    paper_problem,
+    robust_problem,
+)
 from faceinv.detail.record import Detail, DetailMaps, DetailStatus, Formulation, Window
 from faceinv.detail.solver import solve_detail
 from faceinv.engine.detail import COST_PARTS, corners_of
@@ -123,7 +131,8 @@ def _solved(
 ) -> list[Detail]:
     if not ready:
         return []
-    solved = solve_detail(engine, stacked([each.problem for each in ready]))
+    bands = ROBUST_BANDS if formulation == "robust" else None
+    solved = solve_detail(engine, stacked([each.problem for each in ready]), bands=bands)
     details = []
     for item, each in enumerate(ready):
         window, maps = _maps(each, solved, item)
