@@ -113,8 +113,9 @@ class FitConfig:
         self_occlusion: Take account of the light that the face keeps off itself.
         normals: `smooth` or `flat`.
         assembly: How engines form J^T J: `auto`, `rows` or `vertices`.
-        hessian_step: H, the Gauss-Newton model of the energy's curvature, is summed over one in so many pixels; cost
-            and gradient are those of all, so the minimum is the same. 1 for all.
+        hessian_size: H, the Gauss-Newton model of the energy's curvature, is summed over as many pixels as the face crop
+            has at this size, spread evenly; cost and gradient are those of all, so the minimum is the same. From `size`
+            on, H is that of all, too.
         units: Of landmark distances and of `photometric_sigma`. `eyes`: distances over that of the outer eye corners,
             colours from 0 to 1. `image`: distances over the side of the face crop, colours from 0 to 1. `pixels`:
             pixels of each level, colours from 0 to 255.
@@ -157,7 +158,7 @@ class FitConfig:
     self_occlusion: bool = True
     normals: Normals = "smooth"
     assembly: Assembly = "auto"
-    hessian_step: int = 4
+    hessian_size: int = 56
     units: Units = "eyes"
     camera: CameraKind = "perspective"
     focal_length_px: float = 0.0
@@ -209,7 +210,7 @@ class FitConfig:
             albedo_field=0.0,
             self_occlusion=False,
             normals="flat",
-            hessian_step=1,
+            hessian_size=4096,
             camera="weak",
             units="pixels" if pixel_units else "image",
             detail="paper",
@@ -291,7 +292,7 @@ _RANGES = {
     "distance": (150.0, 1e6),
     "landmark_prior_factor": (1e-6, 1e9),
     "cost_tolerance": (0.0, 0.5),
-    "hessian_step": (1, 1024),
+    "hessian_size": (8, 4096),
 }
 
 

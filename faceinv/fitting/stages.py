@@ -175,7 +175,7 @@ def problem_at(config: FitConfig, model: MorphableModel, photos: Sequence[Prepar
             huber_delta=config.huber_delta * white_of(config),
         ),
         white=white_of(config),
-        hessian_step=config.hessian_step,
+        hessian_step=max(1, round((size / config.hessian_size) ** 2)),
     )
 
 
