@@ -135,7 +135,7 @@ def _at_vertices(
     lids = np.zeros(model.vertex_count, np.bool_)
     if moving:
         usable, lids = lids_when_shut(model, head.face, head.vertices)
-        trust = trust * usable * regions.skin
+        trust = np.asarray(trust * usable * regions.skin, trust.dtype)
     xy = np.where(np.isfinite(head.projected), head.projected, 0.0)[:, :2]
     colours, sure = _sampled(seen, xy, linear)
     known = np.where(lids, 0.0, trust * _ramp(sure, *_SURE).astype(np.float64))
