@@ -49,7 +49,9 @@ def read_arrays(
         *(OSError, EOFError, ValueError, TypeError, KeyError, MemoryError),
         *(RuntimeError, zipfile.BadZipFile, zlib.error, struct.error),
     ) as cause:
-        raise error(f"{what} '{path}' cannot be read as .npz ({cause}); is it complete?") from None
+        # NumPy takes what is no archive for a pickle, and advises to load it as one.
+        reason = "it is no archive of plain arrays" if "allow_pickle" in str(cause) else cause
+        raise error(f"{what} '{path}' cannot be read as .npz ({reason}); is it complete?") from None
     raise error(f"{what} '{path}' lacks {', '.join(missing)}; it is not the published file.")
 
 

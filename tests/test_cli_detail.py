@@ -250,7 +250,7 @@ def test_detail_goes_to_another_face(refined: Path, fitted: Path, tmp_path: Path
         (("--from", "{a}"), "--from and --onto belong together"),
         (("--from", "{a}", "--onto", "{b}", "{a}"), "no other results are given"),
         (("--from", "{a}", "--onto", "{b}", "--mask", "m.png"), "--mask is for finding detail"),
-        (("--from", "{b}", "--onto", "{a}"), "has no detail"),
+        (("--from", "{b}", "--onto", "{a}"), "sample.npz' has no detail"),
         (("--from", "{a}", "--onto", "{b}", "--bands", "dimples"), "'dimples'"),
         (("--from", "{a}", "--onto", "{b}", "--bands", "folds=much"), "'much'"),
         (("--from", "{a}", "--onto", "{b}", "--strength", "nan"), "finite"),

@@ -12,6 +12,7 @@ import pytest
 
 from faceinv import InputError
 from faceinv.files import read_arrays, write_arrays, write_whole
+from faceinv.run.outputs import check_folder
 
 
 def test_a_file_appears_under_its_name_with_nothing_beside_it(tmp_path: Path) -> None:
@@ -99,3 +100,20 @@ def test_arrays_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 def test_objects_are_not_written(tmp_path: Path) -> None:
     with (tmp_path / "a.npz").open("wb") as stream, pytest.raises(ValueError, match="allow_pickle"):
         write_arrays(stream, {"a": np.array([{}], object)})
+
+
+def test_a_file_of_another_kind_is_no_reason_to_load_pickles(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(InputError, match="no archive of plain arrays") as caught:
+        read_arrays(tmp_path / "a.json", "result", InputError)
+    assert "pickle" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_named_alone(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match=r"cannot write in '.*taken': it is a file\. Choose a folder"):
+        check_folder(tmp_path / "taken")
+    with pytest.raises(InputError, match=r"cannot write in '.*deeper': "):
+        check_folder(tmp_path / "taken" / "deeper")
+    check_folder(tmp_path / "new" / "er")
+    assert list((tmp_path / "new" / "er").iterdir()) == []

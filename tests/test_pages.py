@@ -206,3 +206,17 @@ def test_a_folder_page_is_sorted_by_its_headings(started: Browser, tmp_path: Pat
         seen.page.locator("#filter").fill("bett")
         assert seen.page.locator("tbody tr:visible").count() == 1
         assert seen.complaints == []
+
+
+def test_names_have_room_beside_many_links(started: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "index.html"
+    links = dict.fromkeys(("report", "overlay", "glb", "npz", "json", "normals", "depth", "displacement"), "x")
+    links |= {"dense_mesh": "x", "landmarks": "x"}
+    entries = [replace(ENTRIES[1], photo="", links=links, warnings=("A longer warning of what to mind. " * 3,))]
+    path.write_bytes(as_file(contact_page("Faces", entries, "summary.csv")))
+    with watched(started, path, width=1280) as seen:
+        name = seen.page.locator("tbody .name a")
+        assert name.evaluate("(a) => a.getClientRects().length") == 1  # on one line
+        assert seen.page.locator("tbody .status").evaluate("(cell) => cell.clientWidth") > 180
+        assert seen.page.get_by_role("link", name="dense mesh").is_visible()
+        assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -22,6 +22,7 @@ from faceinv.errors import InputError
 from faceinv.face.camera import rotation_from_euler
 from faceinv.face.expression_units import ExpressionUnits
 from faceinv.face.eyes import eye_centre
+from faceinv.face.lighting import ambient
 from faceinv.face.mesh import vertex_normals
 from faceinv.face.state import Face
 from faceinv.face.tangents import vertex_tangents
@@ -246,6 +247,15 @@ def test_an_open_mouth_is_painted_under_the_light_of_the_photo() -> None:
     assert np.quantile(teeth.mean(axis=1), 0.9) > tongue.mean() + 30
     dark = dataclasses.replace(result.face, lighting=0.3 * result.face.lighting)
     assert with_painted_mouth(result.model, dark, result.vertices, image).mean() < painted.mean()
+    # Whatever light goes with a skin of whatever colour, teeth are nearly white, and a tongue is not luminous.
+    for light in ((1.2, 0.8, 0.5), (2.8, 2.8, 2.8), (0.5, 0.6, 0.5)):
+        lit = dataclasses.replace(result.face, lighting=ambient(1.0) * np.array(light))
+        painted = with_painted_mouth(result.model, lit, result.vertices, image)
+        teeth, tongue = texels("upper_teeth", "lower_teeth"), texels("tongue")
+        crowns = np.median(teeth[teeth.mean(axis=1) > np.quantile(teeth.mean(axis=1), 0.8)], axis=0)
+        assert crowns.max() < 1.35 * crowns.min()
+        assert 150 < crowns.mean() < 252
+        assert tongue[:, 0].mean() < 205
     plain = model_of(toy())
     without = Face.mean(plain, quick_fit().camera, np.zeros((9, 3)))
     assert with_painted_mouth(plain, without, plain.mean.astype(float), image) is image

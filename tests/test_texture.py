@@ -19,6 +19,7 @@ from faceinv.face.model import MorphableModel
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 from faceinv.photo.matte import person_matte
 from faceinv.render.atlas import atlas_of
+from faceinv.render.lids import lids_when_shut, moved_by_blinks
 from faceinv.render.membrane import membrane_of
 from faceinv.render.photo_texture import PhotoTexture
 from faceinv.render.regions import regions_of
@@ -244,3 +245,33 @@ def test_a_membrane_follows_what_is_known_and_goes_on_smoothly() -> None:
     crown = (regions_of(model).scalp > 0.9) & (model.mean[:, 2] < -80)
     assert np.abs(rested[crown] - 7).max() < 0.7
     assert np.array_equal(membrane.extended(place, np.zeros(len(place))), np.zeros_like(place))
+
+
+def test_lids_that_shut_are_not_the_stretched_crease_of_open_ones() -> None:
+    result = drawn()
+    model, photo = result.model, result.photo
+    assert photo is not None
+    moved = np.linalg.norm(moved_by_blinks(model), axis=1)
+    skin = regions_of(model).skin > 0
+    lids = skin & (moved > 3.0)
+    assert lids.sum() > 40
+    # Eyes are made up: where they are open, lids and lashes are black.
+    projected = result.face.camera.project(result.vertices)[:, :2]
+    photo = photo.copy()
+    y, x = np.mgrid[: photo.shape[0], : photo.shape[1]]
+    for vertex in np.flatnonzero(lids):
+        photo[np.hypot(x - projected[vertex, 0], y - projected[vertex, 1]) < 1.5] *= 0.2
+    atlas = atlas_of(model, SIZE)
+    chosen = (atlas.at_texels(lids.astype(np.float32)) > 0.99) & (atlas.at_texels(skin.astype(np.float32)) > 0.99)
+    expected = linear_to_srgb(np.clip(result.vertex_albedo, 0, 1))[lids].mean()
+
+    def brightness(moving: bool) -> float:
+        image = texture_image(model, result.face, "photo-delit", photo, SIZE, moving=moving)
+        return float(image.reshape(-1, 3)[atlas.texels][chosen].mean()) / 255
+
+    assert brightness(False) < 0.6 * expected
+    assert brightness(True) > 0.75 * expected
+    usable, own = lids_when_shut(model, result.face, result.vertices)
+    assert (usable[moved < 0.2] == 1).all()
+    assert own[lids].all()
+    assert not own[moved < 0.2].any()

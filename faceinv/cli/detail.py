@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -175,6 +176,8 @@ def _carry(
 
     strengths = _strengths(bands)
     giver, taker = load_result(source, model), load_result(target, model)
+    if giver.detail is None:
+        raise InputError(f"'{source}' has no detail to carry. Find it first: faceinv detail {shlex.quote(str(source))}")
     if photo is not None:
         taker = taker.with_photo(photo)
         taker.check_photo()

@@ -15,7 +15,6 @@ from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.generate.canvas import Canvas, canvas_of
-from faceinv.generate.eyes import Lids
 from faceinv.generate.ground import GROUND_REACH, Ground, ground_of, person_of
 from faceinv.generate.hair import band_places, hair_band, hair_region, lifted, thickness, without_ears
 from faceinv.generate.light import soft_light
@@ -24,6 +23,7 @@ from faceinv.generate.polar import ANGLES, angle_grid, head_outline
 from faceinv.generate.regions import Regions, ramp, regions_of
 from faceinv.generate.rim import Rim
 from faceinv.generate.surface import SLACK_MM, DepthMap, Seen, depth_map, seen_by, visible_from
+from faceinv.render.lids import Lids
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -207,7 +207,7 @@ class Scene:
             outline=outline,
             rim_normals=_rim_normals(depths, triangles, normals, outline),
             neck_ring=(vertices[regions.neck_ring] - regions.pivot) @ camera.rotation.T,
-            lids=Lids.of(regions, triangles, vertices, camera.rotation),
+            lids=Lids.of(regions.lids, triangles, vertices, camera.rotation),
             mouth_depth=mouth_depth(model, regions),
             gap=gap(landmarks),
         )

@@ -25,6 +25,14 @@ __all__ = ["with_painted_mouth"]
 
 _LIGHT_SHARE: Final = {"mouth_inside": 0.5, "tongue": 0.75, "upper_teeth": 0.85, "lower_teeth": 0.85}
 """The parts that are painted, and how much of the face's light reaches them."""
+_TINT: Final = 0.25
+"""How much of the fitted light's colour is believed, of its logarithm: a photo of skin does not tell it from the
+skin's, but cameras make white things white."""
+_EXPOSED: Final = 1.1
+"""The light in a photo that is well exposed."""
+_BRIGHTNESS: Final = 0.25
+"""How much of the fitted light's brightness is believed, of its logarithm: it trades off with the skin's, too."""
+_LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722])
 
 
 def with_painted_mouth(
@@ -59,7 +67,7 @@ def with_painted_mouth(
 
 
 def _light(model: MorphableModel, face: Face, vertices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) linear: the fitted light on the part of the face that the camera sees."""
+    """(3,) linear: the light on what the camera sees of the face, between what was fitted and what is usual."""
     normals = triangle_normals(vertices, model.triangles[model.face_mask])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     normals = normals @ face.camera.rotation.T
@@ -67,5 +75,7 @@ def _light(model: MorphableModel, face: Face, vertices: NDArray[np.float64]) -> 
     light = np.median(sh_basis(seen if len(seen) else normals) @ face.lighting, axis=0)
     if model.albedo_space == "srgb":  # the fit's light is one of encoded colours
         light = srgb_to_linear(np.clip(light, 0, 1))
-    result: NDArray[np.float64] = np.maximum(light, 0.02)
+    light = np.maximum(light, 0.02)
+    luminance = float(light @ _LUMINANCE)
+    result: NDArray[np.float64] = (light / luminance) ** _TINT * luminance**_BRIGHTNESS * _EXPOSED ** (1 - _BRIGHTNESS)
     return result

@@ -22,6 +22,7 @@ import numpy as np
 
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 from faceinv.render.eye_colour import EyeColours, with_eye_colours
+from faceinv.render.lids import lids_when_shut
 from faceinv.render.membrane import membrane_of
 from faceinv.render.regions import regions_of
 from faceinv.render.seen import PosedHead, Seen, look
@@ -62,7 +63,7 @@ class PhotoTexture:
 
     @classmethod
     def of(
-        cls, head: PosedHead, photo: NDArray[np.float32], eyes: EyeColours | None = None, skin_only: bool = False
+        cls, head: PosedHead, photo: NDArray[np.float32], eyes: EyeColours | None = None, moving: bool = False
     ) -> PhotoTexture:
         """Of a head in the frame of a photo.
 
@@ -70,13 +71,12 @@ class PhotoTexture:
             head: the head.
             photo: (H, W, 3) sRGB-encoded in [0, 1].
             eyes: their colours, where the photo does not show them.
-            skin_only: whether eyes, teeth and the mouth's inside are not to be taken from the photo.
+            moving: whether eyes and mouth are to move: then eyes, teeth, the mouth's inside, and lids that would be
+                stretched are not taken from the photo.
         """
         seen = look(head, photo)
         linear = head.model.albedo_space == "linear"
-        vertices = _at_vertices(head, seen, eyes, linear)
-        if skin_only:
-            vertices[:, 2] *= regions_of(head.model).skin
+        vertices = _at_vertices(head, seen, eyes, linear, moving)
         return cls(photo, seen, vertices, linear)
 
     def at(
@@ -125,14 +125,20 @@ class PhotoTexture:
         return result
 
 
-def _at_vertices(head: PosedHead, seen: Seen, eyes: EyeColours | None, linear: bool) -> NDArray[np.float32]:
+def _at_vertices(
+    head: PosedHead, seen: Seen, eyes: EyeColours | None, linear: bool, moving: bool
+) -> NDArray[np.float32]:
     model = head.model
     regions, membrane = regions_of(model), membrane_of(model)
     facing = np.where(regions.scalp > 0.5, _ramp(head.facing, *_FACING_HAIR), _ramp(head.facing, *_FACING))
     trust = facing * seen.visible
+    lids = np.zeros(model.vertex_count, np.bool_)
+    if moving:
+        usable, lids = lids_when_shut(model, head.face, head.vertices)
+        trust = np.asarray(trust * usable * regions.skin, trust.dtype)
     xy = np.where(np.isfinite(head.projected), head.projected, 0.0)[:, :2]
     colours, sure = _sampled(seen, xy, linear)
-    known = trust * _ramp(sure, *_SURE).astype(np.float64)
+    known = np.where(lids, 0.0, trust * _ramp(sure, *_SURE).astype(np.float64))
     shading = head.shading
     # What is not seen is lit as what is: second-order light goes on wildly.
     if known.sum() > 10:

@@ -100,8 +100,8 @@ def texture_image(
         photo: (H, W, 3) sRGB-encoded in [0, 1]; needed for a texture from it.
         size: texels along each side; None for `TEXTURE_SIZE`.
         vertices: (N, 3) mm of the face, where they are known already.
-        moving: for a head whose eyes and mouth are to move: these are painted, and not as the photo shows them, which
-            is from one side and half under the lids.
+        moving: for a head whose eyes and mouth are to move: these, and lids that open eyes fold away, are painted, and
+            not as the photo shows them, which is from one side and half under the lids.
 
     Raises:
         InputError: for another texture, one of a photo that is not given, or a size out of range.
@@ -113,7 +113,7 @@ def texture_image(
         image: NDArray[np.uint8] = atlas.picture(colours.astype(np.uint8))
         return image
     head = _head(model, face, vertices)
-    made = PhotoTexture.of(head, photo, eye_colours(model, face, photo), skin_only=moving)
+    made = PhotoTexture.of(head, photo, eye_colours(model, face, photo), moving=moving)
     mirrored = model.mirror[atlas.corners]
     image = atlas.picture(made.at(atlas.corners, mirrored, atlas.weights, texture == "photo", _reduction(head, atlas)))
     return image

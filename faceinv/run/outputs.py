@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -288,9 +289,13 @@ def check_folder(folder: Path) -> None:
     Raises:
         InputError: when they cannot.
     """
-    with write_whole(folder / ".faceinv-check") as probe:
-        probe.touch()
-    (folder / ".faceinv-check").unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror or error
+        raise InputError(f"cannot write in '{folder}': {reason}. Choose a folder that can be written.") from None
 
 
 def check_model(model: MorphableModel, source: str, options: FitOptions) -> None:

@@ -49,7 +49,7 @@ def contact_page(title: str, entries: Sequence[Entry], table: str) -> str:
         (
             entry,
             link_to(entry.photo) if entry.photo else "",
-            [(_SHOWN.get(kind, kind), link_to(path)) for kind, path in _in_order(entry.links)],
+            [(_SHOWN.get(kind, kind.replace("_", " ")), link_to(path)) for kind, path in _in_order(entry.links)],
         )
         for entry in ordered
     ]

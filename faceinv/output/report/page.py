@@ -120,7 +120,7 @@ def report_page(content: ReportContent) -> str:
         plot=convergence(content.steps),
         longest=max(content.seconds.values(), default=1.0) or 1.0,
         parameters=_parameters(content),
-        files=[(name, link_to(file)) for name, file in content.files.items()],
+        files=[(name.replace("_", " "), link_to(file)) for name, file in content.files.items()],
         gradient=", ".join(f"rgb({' '.join(str(round(255 * value)) for value in colour)})" for colour in HEAT),
         residual_range=f"{RESIDUAL_RANGE:g}",
         three=_packed_three(),

@@ -13,6 +13,7 @@ from PIL import Image
 from faceinv.face.landmarks68 import CURVES
 from faceinv.output.panels import MARGIN, RESIDUAL_RANGE, Panels, draw_panels, to_picture
 from faceinv.photo.crop import FaceCrop
+from faceinv.render.inner_parts import with_painted_mouth
 from faceinv.render.texture import texture_image
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def draw_skin(content: ReportContent) -> str:
     # A model with eyes and teeth of its own moves them, and wants them whole.
     model, moving = content.model, bool(content.model.part_names)
     skin = texture_image(model, content.face, "photo", content.photo, _TEXTURE, content.vertices, moving=moving)
+    if moving:
+        skin = with_painted_mouth(model, content.face, content.vertices, skin)
     return _jpeg(Image.fromarray(skin))
 
 
