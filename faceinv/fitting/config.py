@@ -113,9 +113,9 @@ class FitConfig:
         self_occlusion: Take account of the light that the face keeps off itself.
         normals: `smooth` or `flat`.
         assembly: How engines form J^T J: `auto`, `rows` or `vertices`.
-        hessian_size: H, the Gauss-Newton model of the energy's curvature, is summed over as many pixels as the face crop
-            has at this size, spread evenly; cost and gradient are those of all, so the minimum is the same. From `size`
-            on, H is that of all, too.
+        hessian_size: H, the Gauss-Newton model of the energy's curvature, is summed over as many pixels as the face
+            crop has at this size, spread evenly; cost and gradient are those of all, so the minimum is the same. From
+            `size` on, H is that of all, too.
         units: Of landmark distances and of `photometric_sigma`. `eyes`: distances over that of the outer eye corners,
             colours from 0 to 1. `image`: distances over the side of the face crop, colours from 0 to 1. `pixels`:
             pixels of each level, colours from 0 to 255.
