@@ -99,7 +99,9 @@ def fit_folder(python: str, photo: Path, count: int) -> float:
             if number % 2:
                 version = version.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             version.save(photos / f"{number:03d}.jpg", quality=92)
-        command = [python, "-m", "faceinv", "fit", str(photos), "-o", str(Path(name) / "out"), "--quiet"]
+        # Releases before 0.2 cannot be started as a module.
+        program = [python, "-c", "from faceinv.cli import main; main()"]
+        command = [*program, "fit", str(photos), "-o", str(Path(name) / "out"), "--quiet"]
         begin = time.perf_counter()
         subprocess.run(command, check=True, env=_environment(python), cwd=name)
         return count / (time.perf_counter() - begin)
