@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from quick import quick_fit, sample
+from quick import quick_fit
 
-import faceinv
 from faceinv.engine.registry import available_engines
 from faceinv.errors import ConfigError, InputError
 from faceinv.face.camera import euler_angles, rotation_from_euler
@@ -32,14 +33,44 @@ from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 from faceinv.photo.resample import crop_square
 from faceinv.render.scene import draw_faces
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from faceinv.face.expression_units import ExpressionUnits
+    from faceinv.fitting.result import FitResult
+    from faceinv.generate.labels import Labels
+    from faceinv.generate.picture import Picture
+    from faceinv.generate.variants import Kind
+
 SIZE = 72
 PLAIN = VariantConfig(samples=1)
 
 
 @cache
-def result() -> faceinv.FitResult:
+def result() -> FitResult:
     """A rough fit of the packaged photo."""
-    return quick_fit()
+    fit: FitResult = quick_fit()
+    return fit
+
+
+@cache
+def photo() -> NDArray[np.float64]:
+    """(H, W, 3) the packaged photo, linear."""
+    pixels = result().photo
+    assert pixels is not None
+    return srgb_to_linear(pixels.astype(np.float64))
+
+
+@cache
+def units() -> ExpressionUnits:
+    named = result().model.expression_units
+    assert named is not None
+    return named
+
+
+def make(count: int = 1, kind: Kind = "coarse", seed: int = 11, size: int = 48, **others: Any) -> Variants:
+    """Variants of the packaged photo."""
+    return Variants([result()], kind, count, size, seed, **{"config": PLAIN, **others})
 
 
 @cache
@@ -47,11 +78,11 @@ def scene() -> Scene:
     return Scene.of(result(), SIZE / 290)
 
 
-def draw(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, **units: float) -> tuple:
+def draw(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, **strengths: float) -> tuple[Picture, Labels]:
     """A picture of the packaged photo's person, and its labels."""
     made = replace(own_draw(result()), yaw=yaw, pitch=pitch, roll=roll, tilt=0.0, distance=np.inf)
-    if units:
-        made = replace(made, expression=result().model.expression_units.coefficients(units))
+    if strengths:
+        made = replace(made, expression=units().coefficients(strengths))
     face, turn = posed_face(result(), made, SIZE)
     picture = draw_pictures(scene(), [face], SIZE, 1, [turn])[0]
     return picture, picture.labels()
@@ -64,8 +95,8 @@ def test_in_its_own_view_a_variant_is_the_photo() -> None:
     face = replace(fit.face, camera=fit.camera.moved(zoom, offset))
     picture = draw_pictures(Scene.of(fit, size / 290), [face], size)[0]
     corner = -(0.5 + offset) / zoom + 0.5
-    photo, on_photo = crop_square(srgb_to_linear(fit.photo), corner[0], corner[1], size / zoom, size)
-    apart = np.abs(linear_to_srgb(np.clip(picture.linear, 0, 1)) - linear_to_srgb(np.clip(photo, 0, 1))).mean(axis=2)
+    expected, on_photo = crop_square(photo(), corner[0], corner[1], size / zoom, size)
+    apart = np.abs(linear_to_srgb(np.clip(picture.linear, 0, 1)) - linear_to_srgb(np.clip(expected, 0, 1))).mean(axis=2)
     assert on_photo.mean() > 0.95
     assert apart[on_photo].mean() < 0.012
     assert apart[picture.labels().face_mask].mean() < 0.012
@@ -88,9 +119,8 @@ def test_every_pixel_of_any_pose_shows_something() -> None:
 
 def test_what_hides_behind_the_head_closes_when_it_turns() -> None:
     picture, _ = draw(yaw=70)
-    photo = srgb_to_linear(result().photo)
     # Bright ground around the head of the packaged photo: where the head is no more there is ground, not hair or skin.
-    ground = np.median(photo[:60, 330:400].reshape(-1, 3), axis=0)
+    ground = np.median(photo()[:60, 330:400].reshape(-1, 3), axis=0)
     beside = picture.linear[: SIZE // 4, -SIZE // 8 :][picture.cover[: SIZE // 4, -SIZE // 8 :] == 0]
     assert len(beside) > 20
     assert np.abs(linear_to_srgb(beside.astype(float)) - linear_to_srgb(ground)).mean() < 0.2
@@ -111,8 +141,7 @@ def test_labels_draw_the_same_triangles_again() -> None:
 
 
 def test_a_face_drawn_from_labels_alone_looks_like_the_variant() -> None:
-    variants = Variants([result()], count=3, size=SIZE, seed=3, config=replace(PLAIN, yaw=40.0))
-    for variant in variants:
+    for variant in make(3, seed=3, size=SIZE, config=replace(PLAIN, yaw=40.0)):
         again = draw_faces(result().model, [variant.labels.face], (SIZE, SIZE))[0]
         mask = variant.labels.skin_mask & (again.triangle >= 0)
         seen, drawn = variant.image[mask] / 255.0, again.srgb[mask]
@@ -206,27 +235,26 @@ def test_light_from_the_side_darkens_the_other_one() -> None:
 
 
 def test_any_one_sample_can_be_made_again() -> None:
-    settings = {"count": 5, "size": 48, "seed": 11, "config": PLAIN}
-    variants = Variants([result()], **settings, batch=3)
+    variants = make(5, batch=3)
     made = list(variants)
     assert len(made) == len(variants) == 5
-    again = Variants([result()], **settings, batch=2).sample(0, 4)
+    again = make(5, batch=2).sample(0, 4)
     assert np.array_equal(again.image, made[4].image)
     assert np.array_equal(again.labels.vector, made[4].labels.vector)
     assert np.array_equal(again.labels.depth, made[4].labels.depth, equal_nan=True)
-    other = Variants([result()], **{**settings, "seed": 12}).sample(0, 4)
-    assert not np.array_equal(other.image, made[4].image)
+    assert not np.array_equal(make(5, seed=12).sample(0, 4).image, made[4].image)
     assert made[4].photo == photo_key(result())
 
 
 def test_pairs_differ_by_small_steps_and_know_the_first_frame() -> None:
-    variants = Variants([result()], "pairs", 2, 48, seed=2, config=PLAIN)
+    variants = make(2, "pairs", seed=2)
     made = list(variants)
     assert [(v.index, v.frame) for v in made] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    first, second = variants.sample(0, 1)
+    first, second = variants.sample(0, 1), variants.sample(0, 1, 1)
     assert np.array_equal(first.image, made[2].image)
     assert np.array_equal(second.image, made[3].image)
     expected = first.labels.pncc(result().model)
+    assert second.previous_pncc is not None
     assert np.array_equal(second.previous_pncc, expected)
     assert first.previous_pncc is None
     assert 0 < abs(second.draw.yaw - first.draw.yaw) < 5 * PLAIN.step_yaw
@@ -256,10 +284,9 @@ def test_draws_follow_the_stated_distributions() -> None:
     for name, share in (("prior", 0.35), ("b", 0.25), ("units", 0.3), ("photo", 0.1)):
         assert sources.count(name) / 800 == pytest.approx(share, abs=0.05)
     assert np.mean([np.isinf(one.distance) for one in draws]) == pytest.approx(config.weak, abs=0.05)
-    names = fit.model.expression_units
     for one in draws[:100]:
         if one.expression_source == "prior":
-            assert min(names.values(one.expression).values()) > -0.15
+            assert min(units().values(one.expression).values()) > -0.15
 
 
 def test_drawn_lights_leave_no_side_dark() -> None:
@@ -301,8 +328,10 @@ def test_fine_variants_have_another_faces_detail() -> None:
     mask = variant.labels.face_mask
     assert variant.draw.relief_source == photo_key(fit)
     assert np.array_equal(mask, plain.labels.face_mask)
-    assert np.isnan(variant.labels.displacement[~mask]).all()
-    assert np.abs(variant.labels.displacement[mask]).max() > 0.01
+    displacement = variant.labels.displacement
+    assert displacement is not None
+    assert np.isnan(displacement[~mask]).all()
+    assert np.abs(displacement[mask]).max() > 0.01
     assert np.abs(variant.labels.normal - plain.labels.normal)[mask].max() > 0.05
     assert np.array_equal(variant.image[~mask], plain.image[~mask])
 
@@ -311,10 +340,7 @@ def test_fine_variants_have_another_faces_detail() -> None:
 def test_engines_draw_the_same_variants(engine: str) -> None:
     if not next(status for status in available_engines() if status.name == engine).installed:
         pytest.skip(f"engine '{engine}' is not installed")
-    settings = {"count": 2, "size": 48, "seed": 5, "config": PLAIN}
-    ours = list(Variants([result()], **settings))
-    theirs = list(Variants([result()], **settings, backend=engine))
-    for one, two in zip(ours, theirs, strict=True):
+    for one, two in zip(make(2, seed=5), make(2, seed=5, backend=engine), strict=True):
         assert np.array_equal(one.labels.triangle, two.labels.triangle)
         assert np.allclose(one.labels.depth, two.labels.depth, atol=1e-4, equal_nan=True)
         assert np.allclose(one.labels.landmarks, two.labels.landmarks, atol=1e-6)
@@ -323,13 +349,14 @@ def test_engines_draw_the_same_variants(engine: str) -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     fit = result()
-    for settings, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"kind": "rough"}, "expected one of coarse, fine, pairs"),
         ({"count": 0}, "count is 0"),
         ({"size": 7}, "size is 7"),
         ({"seed": -1}, "seed is -1"),
         ({"kind": "fine"}, "with_detail"),
-    ):
+    )
+    for settings, message in cases:
         with pytest.raises(InputError, match=message):
             Variants([fit], **settings)
     with pytest.raises(InputError, match="one fit at least"):
@@ -358,7 +385,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], message:
         VariantConfig.of(settings)
 
 
-def test_settings_come_from_a_file(tmp_path) -> None:
+def test_settings_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "variants.toml"
     path.write_text("yaw = 45.0\nspan = [260.0, 300.0]\n")
     assert VariantConfig.from_toml(path) == VariantConfig(yaw=45.0, span=(260.0, 300.0))
@@ -401,13 +428,13 @@ def test_values_spread_over_the_mesh_from_where_they_are_known() -> None:
 
 
 def test_a_scene_takes_photos_of_heads_that_are_cut_off() -> None:
-    photo = np.asarray(faceinv.fit(sample(), config=faceinv.FitConfig(size=64, levels=1, iterations=4)).photo)
-    fit = result()
+    fit, pixels = result(), result().photo
+    assert pixels is not None
     top = int(fit.landmarks2d[:, 1].min()) - 5
     cut = replace(
         fit,
-        photo=photo[top:],
-        image_size=(photo.shape[1], photo.shape[0] - top),
+        photo=pixels[top:],
+        image_size=(pixels.shape[1], pixels.shape[0] - top),
         face=replace(fit.face, camera=fit.camera.moved(1.0, (0.0, -float(top)))),
     )
     face, turn = posed_face(cut, replace(own_draw(cut), yaw=-50.0), SIZE)

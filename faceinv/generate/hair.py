@@ -179,7 +179,7 @@ def lifted(
     at_outline = ramp(across / (80 * regions.unit), 0.2, 0.8)
     amount = at_outline * at_directions(thick, upper) + (1 - at_outline) * back
     # At the nape hair lies close to the neck.
-    falls = ramp((vertices - regions.pivot)[:, 1] / regions.unit, -70.0, -20.0)
+    falls = ramp((vertices - regions.pivot)[:, 1] / regions.unit, -50.0, 5.0)
     # Hair in front stands up from its roots, not out.
     falls *= 1 - 0.85 * ramp((vertices - regions.pivot)[:, 2] / regions.unit, 25.0, 70.0)
     bare = (hairy == 0) & regions.ear

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.sparse import coo_array
 
-from faceinv.face.landmarks68 import CHIN, EYES, INNER_LIPS, OUTER_EYES
+from faceinv.face.landmarks68 import CHIN, EYES, OUTER_EYES
 
 if TYPE_CHECKING:
     from typing import Any
@@ -80,8 +80,6 @@ class Regions:
     from_eyes: NDArray[np.float64]
     """mm from the rims of the eyes."""
     lids: NDArray[np.bool_]
-    lips: NDArray[np.bool_]
-    """Skin near the mouth's opening."""
     lifts: NDArray[np.bool_]
     """What hair or ears of a photo may move: neither face nor anything inside."""
     drawn: NDArray[np.bool_]
@@ -138,7 +136,6 @@ def _regions(model: MorphableModel) -> Regions:
     rims = np.concatenate([_outline(landmarks[part]) for part in EYES])
     from_eyes = _distance(surface, rims) / unit
     lids = ~inner & (from_eyes < _LID_REACH)
-    lips = ~inner & (_distance(surface, landmarks[INNER_LIPS]) < 12 * unit)
     beside = outside & (np.abs(from_ear[:, 0]) > width / unit - 26)
     beside &= (from_ear[:, 1] > -48) & (from_ear[:, 1] < 60) & (from_ear[:, 2] > -45) & (from_ear[:, 2] < 45)
     temple = face & (np.abs(from_ear[:, 0]) > width / unit - 24) & (from_ear[:, 1] > -28)
@@ -161,7 +158,6 @@ def _regions(model: MorphableModel) -> Regions:
         throat=deep[:, None] * upward,
         from_eyes=from_eyes,
         lids=lids,
-        lips=lips,
         lifts=outside,
         drawn=np.asarray(drawn),
     )

@@ -106,14 +106,10 @@ class Seen:
     """(N,) how far the photo is to be believed whatever the new view."""
     light: NDArray[np.float64]
     """(N, 3) under which the photo shows it."""
-    colour: NDArray[np.float64]
-    """(N, 3) linear RGB of the photo."""
     reflectance: NDArray[np.float64]
     """(N, 3) for what the photo does not show: the photo's colours without their light, continued."""
     skin: NDArray[np.float64]
     """(N,) from 0 to 1: whether what is carried there is skin, and no hair, glasses or beard."""
-    rim: NDArray[np.float64]
-    """(N,) mm inside of the outline, or behind the edge of what is before it."""
 
 
 def seen_by(
@@ -207,7 +203,7 @@ def seen_by(
     reflectance[regions.mouth] = albedo[regions.mouth]
     reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
     shown = np.maximum(trust, nearly * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
-    return Seen(xy, facing, visible, shown, trust, light, colour, reflectance, 1 - odd * trust, rim)
+    return Seen(xy, facing, visible, shown, trust, light, reflectance, 1 - odd * trust)
 
 
 def visible_from(

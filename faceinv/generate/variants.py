@@ -159,22 +159,24 @@ class Variants:
             for start in range(0, self.count, self.batch):
                 yield from self._make(photo, range(start, min(start + self.batch, self.count)))
 
-    def sample(self, photo: int, index: int) -> Variant | tuple[Variant, Variant]:
-        """One variant again, or one pair: the same as `__iter__` gives, bit for bit.
+    def sample(self, photo: int, index: int, frame: int = 0) -> Variant:
+        """One variant again: the same as `__iter__` gives, bit for bit.
 
         Args:
             photo: which result.
             index: which of its variants.
+            frame: of kind `pairs`, 0 for the first frame, 1 for its neighbour.
 
         Raises:
-            InputError: for numbers that are none of a result or a variant.
+            InputError: for numbers that are none of a result, a variant or a frame.
         """
-        if not 0 <= photo < len(self.results) or not 0 <= index < self.count:
+        frames = 2 if self.kind == "pairs" else 1
+        if not 0 <= photo < len(self.results) or not 0 <= index < self.count or not 0 <= frame < frames:
             raise InputError(
-                f"there is no variant {index} of photo {photo}; there are {len(self.results)} photos of {self.count}."
+                f"there is no variant {index} of photo {photo}, frame {frame}; there are {len(self.results)} photos of "
+                f"{self.count} variants, of {frames} each."
             )
-        made = list(self._make(photo, range(index, index + 1)))
-        return (made[0], made[1]) if self.kind == "pairs" else made[0]
+        return list(self._make(photo, range(index, index + 1)))[frame]
 
     def scene(self, photo: int) -> Scene:
         """What is made once for a photo; the last one is kept."""
