@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
+from dataclasses import dataclass
 from typing import Any, Final
 
 from faceinv.errors import InputError
 from faceinv.version import __version__
 
-__all__ = ["ClusterError", "ClusterExecutor", "connect"]
+__all__ = ["Cluster", "ClusterError", "ClusterExecutor", "connect"]
 
 _SECONDS: Final = 20
 """Until a scheduler that does not answer, or has no workers, is given up."""
@@ -29,8 +30,21 @@ class _LostWorkerError(BrokenExecutor):
     """The worker that had a task died."""
 
 
-def connect(address: str) -> Callable[[int, int], ClusterExecutor]:
-    """What makes executors of the cluster at an address, after seeing that it can be used.
+@dataclass(frozen=True)
+class Cluster:
+    """A scheduler that can be used."""
+
+    address: str
+    workers: int
+    """How many it has now."""
+
+    def make(self, workers: int, threads: int) -> ClusterExecutor:
+        """An executor (`faceinv.run.executors.MakeExecutor`); which workers take part the scheduler decides."""
+        return ClusterExecutor(self.address)
+
+
+def connect(address: str) -> Cluster:
+    """The cluster at an address, after seeing that it can be used.
 
     Args:
         address: of the scheduler, such as `tcp://127.0.0.1:8786`.
@@ -39,12 +53,8 @@ def connect(address: str) -> Callable[[int, int], ClusterExecutor]:
         ClusterError: when distributed is not installed, the scheduler cannot be reached or has no workers, or these
             have another version of faceinv or several threads.
     """
-    ClusterExecutor(address).shutdown()
-
-    def make(workers: int, threads: int) -> ClusterExecutor:
-        return ClusterExecutor(address)
-
-    return make
+    with ClusterExecutor(address) as executor:
+        return Cluster(address, executor.workers)
 
 
 class ClusterExecutor(Executor):
