@@ -15,6 +15,8 @@ from faceinv.errors import InputError
 from faceinv.files import refuse_url
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from faceinv.cli.console import Reporter
     from faceinv.dataset.ledger import Ledger
     from faceinv.dataset.work import Shared
@@ -136,7 +138,7 @@ class _Progress(Watcher):
     def __init__(self, report: Reporter, pictures: int) -> None:
         self._report = report
         self._pictures = pictures
-        self._tasks: dict[str, tuple[int, float, int]] = {}
+        self._tasks: dict[str, tuple[TaskID, float, int]] = {}
 
     def found(self, photos: int) -> None:
         """See `Watcher.found`."""

@@ -18,12 +18,14 @@ class Archive:
     """Writes an archive to a stream; the end is written when the block ends well."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)
 
     def __enter__(self) -> Archive:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         if kind is None:
             self._tar.close()
 
@@ -53,6 +55,6 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
                 stream = tar.extractfile(member)
                 if stream is not None:
                     yield member.name, stream.read()
-                tar.members = []  # which would grow with each
+                tar.members = []  # type: ignore[attr-defined]  # which would grow with each
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"'{path}' cannot be read ({error}); it is damaged. Delete it and run again.") from None

@@ -23,7 +23,8 @@ from faceinv.dataset.ledger import Ledger, Source
 from faceinv.dataset.settings import DatasetSettings
 from faceinv.dataset.shards import join_index, need_pyarrow, write_shard
 from faceinv.dataset.sources import find_sources
-from faceinv.dataset.work import DIED, Outcome as Step, Shared, draw, fitted, prepare, save_donors
+from faceinv.dataset.work import DIED, Shared, draw, fitted, prepare, save_donors
+from faceinv.dataset.work import Outcome as Step
 from faceinv.errors import InputError
 from faceinv.run.executors import MakeExecutor, ProcessPool, plan
 from faceinv.run.tasks import run_tasks
@@ -113,9 +114,7 @@ def make_dataset(
     if card["complete"]:
         counts = card["counts"]
         return Outcome(places.folder, counts["photos"], counts["failed"], counts["pictures"], True)
-    shared = Shared(
-        places, settings, fingerprint, None if photos is None else photos.absolute(), uuid.uuid4().hex[:12]
-    )
+    shared = Shared(places, settings, fingerprint, None if photos is None else photos.absolute(), uuid.uuid4().hex[:12])
     ledger = Ledger(places.ledger)
     try:
         shutil.rmtree(places.work / "tries", ignore_errors=True)
@@ -245,5 +244,3 @@ def _lot(seed: int, number: int, key: str) -> bytes:
 
 def _died(source: Source) -> Step:
     return Step(DIED)
-
-

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from faceinv.dataset.files import OutputError
 from faceinv.errors import InputError
@@ -188,7 +188,7 @@ class Ledger:
         """In the shards that are done."""
         return self._number("select coalesce(sum(pictures), 0) from shards")
 
-    def _rows(self, query: str, *values: object) -> list[tuple[int, ...] | tuple[object, ...]]:  # type: ignore[type-arg]
+    def _rows(self, query: str, *values: object) -> list[Any]:
         with self._faults():
             return self._base.execute(query, values).fetchall()
 

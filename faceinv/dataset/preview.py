@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from faceinv.detail.relief_map import ReliefMap
     from faceinv.fitting.result import FitResult
     from faceinv.generate.variants import Variant
 
@@ -72,10 +71,11 @@ def contact_sheet(shared: Shared, results: list[FitResult]) -> Image.Image:
     settings = shared.settings
     count = min(_VARIANTS, settings.variants)
     wide = count + 1 if settings.kind != "pairs" else 2 * count + 1
-    reliefs: dict[str, ReliefMap] | None = None
     with_detail = [result for result in results if result.detail is not None and result.detail.status.success]
     if settings.kind == "fine" and not with_detail:
-        raise InputError("variants of kind 'fine' take the detail of other faces, and none of the first photos has one.")
+        raise InputError(
+            "variants of kind 'fine' take the detail of other faces, and none of the first photos has one."
+        )
     donors = Donors.of(results)
     rows: list[NDArray[np.uint8]] = []
     blank = np.full((settings.size, settings.size, 3), _PAPER, np.uint8)
@@ -89,14 +89,12 @@ def contact_sheet(shared: Shared, results: list[FitResult]) -> Image.Image:
             settings.seed,
             settings.draw,
             donors=donors,
-            reliefs=reliefs,
             backend=settings.backend,
         )
         made = list(islice(variants, wide - 1))
         rows.append(_row([_photo(result, settings.size), *(_marked(one) for one in made)]))
         rows.append(_row([blank, *(_depth(one.labels.depth) for one in made)]))
-        normals = [_bytes(np.where(one.labels.normal.any(axis=2, keepdims=True), clay(one.labels.normal), 1.0)) for one in made]
-        rows.append(_row([blank, *normals]))
+        rows.append(_row([blank, *(_normals(one.labels.normal) for one in made)]))
     return Image.fromarray(np.concatenate(rows))
 
 
@@ -124,11 +122,17 @@ def _depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
     return _bytes(np.repeat(grey[..., None], 3, axis=2))
 
 
+def _normals(normal: NDArray[np.float32]) -> NDArray[np.uint8]:
+    shown = normal.any(axis=2, keepdims=True)
+    return _bytes(np.where(shown, clay(normal.astype(np.float64)), 1.0))
+
+
 def _row(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return np.concatenate([np.pad(one, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=_PAPER) for one in pictures], axis=1)
+    return np.concatenate(
+        [np.pad(one, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=_PAPER) for one in pictures], axis=1
+    )
 
 
 def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
-
-
+    rounded: NDArray[np.uint8] = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+    return rounded

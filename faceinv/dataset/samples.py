@@ -153,4 +153,3 @@ def _record(variant: Variant, name: str) -> dict[str, Any]:
 
 def _list(values: Any) -> list[float]:
     return [float(value) for value in np.asarray(values, np.float64).ravel()]
-

@@ -112,9 +112,8 @@ class DatasetSettings:
             unknown = sorted(set(own) - known)
             if unknown:
                 raise ConfigError(f"unknown key '{unknown[0]}' in [dataset]; known are {', '.join(sorted(known))}.")
-            parts = {"draw": VariantConfig.of(table), "fit": FitConfig.of(fit)}
             given = {name: value for name, value in options.items() if value is not None}
-            return cls(**{**own, **given}, **parts)
+            return cls(**{**own, **given, "draw": VariantConfig.of(table), "fit": FitConfig.of(fit)})
         except ConfigError as error:
             raise ConfigError(f"'{path}': {error}" if path is not None else str(error)) from None
 

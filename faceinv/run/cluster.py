@@ -7,7 +7,6 @@ it an address that only these machines reach. This process opens no port to othe
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
@@ -96,9 +95,9 @@ class ClusterExecutor(Executor):
                 except Exception as error:
                     given.set_exception(self._lost(error))
             elif future.status == "error":
-                error = future.exception(timeout=60)
-                killed = isinstance(error, KilledWorker)
-                given.set_exception(_LostWorkerError(str(error)) if killed else error)
+                fault = future.exception(timeout=60)
+                killed = isinstance(fault, KilledWorker)
+                given.set_exception(_LostWorkerError(str(fault)) if killed else fault)
             else:
                 given.set_exception(self._lost(RuntimeError(f"the task was {future.status}")))
 
@@ -111,8 +110,8 @@ class ClusterExecutor(Executor):
 
     def _lost(self, error: BaseException) -> ClusterError:
         return ClusterError(
-            f"the scheduler at '{self._address}' was lost ({error}). What was finished is kept: start the scheduler and "
-            "run the same command again."
+            f"the scheduler at '{self._address}' was lost ({error}). What was finished is kept: start the scheduler "
+            "and run the same command again."
         )
 
 
@@ -127,9 +126,10 @@ def _client(address: str) -> Any:
 
     # Its messages on a connection that cannot be had are ours to give.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    make: Any = Client
     try:
-        return Client(address, timeout=_SECONDS / 2, set_as_default=False)
-    except (OSError, ValueError, TypeError, asyncio.TimeoutError) as error:
+        return make(address, timeout=_SECONDS / 2, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(
             f"no scheduler answers at '{address}': {reason} Start one with 'dask scheduler', and give the address that "
@@ -140,7 +140,7 @@ def _client(address: str) -> Any:
 def _checked_workers(client: Any, address: str) -> int:
     try:
         client.wait_for_workers(1, timeout=_SECONDS)
-    except (TimeoutError, asyncio.TimeoutError):
+    except TimeoutError:
         raise ClusterError(
             f"the scheduler at '{address}' has no workers after {_SECONDS} s. Start some: dask worker {address} "
             "--nthreads 1."
