@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from faceinv.dataset.shards import Summary
     from faceinv.face.model import MorphableModel
 
-__all__ = ["begin_card", "finish_card", "read_card"]
+__all__ = ["begun_card", "finish_card", "read_card", "write_card"]
 
 _FORMAT: Final = 1
 _TERMS: Final = {
@@ -34,8 +34,8 @@ _TERMS: Final = {
 }
 
 
-def begin_card(places: Places, settings: DatasetSettings, model: MorphableModel, inputs: list[str]) -> dict[str, Any]:
-    """The card of a run that begins; where there is one, see that it is of the same settings.
+def begun_card(places: Places, settings: DatasetSettings, model: MorphableModel, inputs: list[str]) -> dict[str, Any]:
+    """The card of a run that begins, not written yet; where there is one, see that it is of the same settings.
 
     Args:
         places: the data set.
@@ -48,7 +48,6 @@ def begin_card(places: Places, settings: DatasetSettings, model: MorphableModel,
 
     Raises:
         InputError: when the folder has a data set of other settings.
-        OutputError: when it cannot be written.
     """
     made = {
         "inputs": inputs,
@@ -66,12 +65,11 @@ def begin_card(places: Places, settings: DatasetSettings, model: MorphableModel,
     }
     earlier = read_card(places)
     if earlier is None:
-        if places.index.exists() or places.ledger.exists():
+        if places.index.exists():
             raise InputError(
                 f"'{places.folder}' holds a data set without its '{places.card.name}'. Choose another --output, or "
                 "delete that folder."
             )
-        _write(places, card)
         return card
     known = _flat(earlier.get("settings"))
     wanted = _flat(made)
@@ -94,7 +92,7 @@ def finish_card(places: Places, card: dict[str, Any], summary: Summary) -> None:
     counts = {name: getattr(summary, name) for name in ("pictures", "photos", "failed", "shards")}
     ranges = {name: {"least": low, "mean": mean, "most": high} for name, (low, mean, high) in summary.ranges.items()}
     sources = {name: dict(sorted(values.items())) for name, values in sorted(summary.sources.items())}
-    _write(places, {**card, "complete": True, "counts": counts, "ranges": ranges, "sources": sources})
+    write_card(places, {**card, "complete": True, "counts": counts, "ranges": ranges, "sources": sources})
 
 
 def read_card(places: Places) -> dict[str, Any] | None:
@@ -114,7 +112,12 @@ def read_card(places: Places) -> dict[str, Any] | None:
     return card
 
 
-def _write(places: Places, card: dict[str, Any]) -> None:
+def write_card(places: Places, card: dict[str, Any]) -> None:
+    """Write a card, whole or not at all.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
     with written(places.card) as stream:
         stream.write((json.dumps(card, indent=1, allow_nan=False) + "\n").encode("utf-8"))
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from faceinv.dataset.card import begin_card, finish_card
+from faceinv.dataset.card import begun_card, finish_card, write_card
 from faceinv.dataset.files import Places
 from faceinv.dataset.ledger import Ledger, Source
 from faceinv.dataset.settings import DatasetSettings
@@ -27,7 +27,7 @@ from faceinv.dataset.work import DIED, Shared, draw, fitted, prepare, save_donor
 from faceinv.dataset.work import Outcome as Step
 from faceinv.errors import InputError
 from faceinv.run.executors import MakeExecutor, ProcessPool, plan
-from faceinv.run.tasks import run_tasks
+from faceinv.run.tasks import Crew
 
 __all__ = ["Outcome", "Watcher", "make_dataset"]
 
@@ -110,24 +110,28 @@ def make_dataset(
     share = plan(1 << 62, fitter.engine.batch_size, workers)
     fingerprint = model.fingerprint
     fitter.engine.close()
-    card = begin_card(places, settings, model, [one.name or str(one) for one in paths])
+    card = begun_card(places, settings, model, [one.name or str(one) for one in paths])
     if card["complete"]:
         counts = card["counts"]
         return Outcome(places.folder, counts["photos"], counts["failed"], counts["pictures"], True)
     shared = Shared(places, settings, fingerprint, None if photos is None else photos.absolute(), uuid.uuid4().hex[:12])
+    if not places.card.exists():
+        _find(places, paths)
+        write_card(places, card)
     ledger = Ledger(places.ledger)
     try:
-        shutil.rmtree(places.work / "tries", ignore_errors=True)
         if not ledger.total:
             ledger.fill(find_sources(paths, places.folder))
+        shutil.rmtree(places.work / "tries", ignore_errors=True)
         ledger.forget_failures(results=True)
         watcher.found(ledger.total)
-        run = _Run(shared, ledger, watcher, share.workers, share.threads, make or ProcessPool, sheets)
         if before is not None:
             before(shared, ledger)
-        run.prepare()
-        run.lend()
-        run.draw()
+        with Crew(share.workers, share.threads, make or ProcessPool) as crew:
+            run = _Run(shared, ledger, watcher, crew, sheets)
+            run.prepare()
+            run.lend()
+            run.draw()
         summary = join_index(places, run.shards)
         finish_card(places, card, summary)
     finally:
@@ -136,21 +140,26 @@ def make_dataset(
     return Outcome(places.folder, summary.photos, summary.failed, summary.pictures)
 
 
+def _find(places: Places, paths: Sequence[Path]) -> None:
+    """Note all photos; where something that was given cannot be one, nothing is left."""
+    existed = places.folder.exists()
+    shutil.rmtree(places.work, ignore_errors=True)  # of a run that was stopped before it had found all
+    try:
+        ledger = Ledger(places.ledger)
+        try:
+            ledger.fill(find_sources(paths, places.folder))
+        finally:
+            ledger.close()
+    except BaseException:
+        shutil.rmtree(places.work if existed else places.folder, ignore_errors=True)
+        raise
+
+
 class _Run:
     """The steps of a run."""
 
-    def __init__(
-        self,
-        shared: Shared,
-        ledger: Ledger,
-        watcher: Watcher,
-        workers: int,
-        threads: int,
-        make: MakeExecutor,
-        sheets: bool,
-    ) -> None:
-        self._shared, self._ledger, self._watcher = shared, ledger, watcher
-        self._workers, self._threads, self._make = workers, threads, make
+    def __init__(self, shared: Shared, ledger: Ledger, watcher: Watcher, crew: Crew, sheets: bool) -> None:
+        self._shared, self._ledger, self._watcher, self._crew = shared, ledger, watcher, crew
         self._sheets = sheets
         self._total = ledger.total
         self._per_shard = shared.settings.photos_per_shard
@@ -205,7 +214,7 @@ class _Run:
 
     def _tasks(self, step: str, sources: Iterator[Source]) -> Iterator[tuple[Source, Step]]:
         work = partial(prepare if step == "prepare" else draw, self._shared)
-        return run_tasks(sources, work, _died, self._workers, self._threads, self._make)
+        return self._crew.run(sources, work, _died)
 
     def _finish(self, number: int) -> None:
         """Write a shard if its photos are done."""

@@ -32,7 +32,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
     with ExitStack() as stack:
         try:
             temporary = stack.enter_context(write_whole(path))
-            stream = stack.enter_context(temporary.open("wb"))
+            stream = stack.enter_context(_opened(temporary))
         except (InputError, OSError) as error:
             raise OutputError(str(error)) from None
         yield cast("IO[bytes]", _Checked(stream, path))
@@ -40,6 +40,10 @@ def written(path: Path) -> Iterator[IO[bytes]]:
             stack.close()
         except (InputError, OSError) as error:
             raise OutputError(str(error)) from None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return path.open("wb")
 
 
 class _Checked(io.RawIOBase):

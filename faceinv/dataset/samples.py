@@ -56,7 +56,7 @@ def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         for name, array in arrays.items():
             one = io.BytesIO()
-            np.lib.format.write_array(one, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(one, np.asarray(array, order="C"), allow_pickle=False)
             information = zipfile.ZipInfo(f"{name}.npy", _TIME)
             information.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(information, one.getvalue(), compresslevel=_LEVEL)

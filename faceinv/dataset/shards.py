@@ -54,8 +54,8 @@ def need_pyarrow() -> None:
     """
     try:
         import pyarrow  # noqa: F401
-    except ImportError:
-        raise InputError("data sets need pyarrow, which is not installed: pip install 'faceinv[dataset]'.") from None
+    except ImportError as error:
+        raise InputError(f"data sets need pyarrow ({error}): pip install 'faceinv[dataset]'.") from None
 
 
 def write_shard(places: Places, number: int, photos: list[tuple[int, str, str | None]]) -> int:

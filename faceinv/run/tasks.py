@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from faceinv.run.executors import MakeExecutor
 
-__all__ = ["InlineExecutor", "run_tasks"]
+__all__ = ["Crew", "InlineExecutor"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,46 +22,60 @@ _AHEAD: Final = 2
 """Tasks that are handed over for each worker: one is worked on, one waits, so that no worker does."""
 
 
-def run_tasks(
-    tasks: Iterable[T],
-    work: Callable[[T], R],
-    died: Callable[[T], R],
-    workers: int,
-    threads: int,
-    make: MakeExecutor,
-) -> Iterator[tuple[T, R]]:
-    """What tasks give, in the order in which they end.
-
-    Tasks that were under way when a worker died are tried once more, one at a time.
+class Crew:
+    """Workers that do tasks. They start with the first task, and stay until they are dismissed.
 
     Args:
-        tasks: taken as they are needed.
-        work: what a worker does; it and the tasks are pickled.
-        died: what a task gives that ends its worker when it is alone, too.
         workers: how many.
         threads: of each.
         make: makes executors.
-
-    Raises:
-        what `work` raises, after the tasks that are under way.
     """
-    queue = iter(tasks)
-    flying: dict[Future[R], T] = {}
-    suspects: deque[T] = deque()
-    pool = make(workers, threads)
-    try:
+
+    def __init__(self, workers: int, threads: int, make: MakeExecutor) -> None:
+        self._workers, self._threads, self._make = workers, threads, make
+        self._pool: Executor | None = None
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """End the workers; what is under way is finished first."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def run(self, tasks: Iterable[T], work: Callable[[T], R], died: Callable[[T], R]) -> Iterator[tuple[T, R]]:
+        """What tasks give, in the order in which they end.
+
+        Tasks that were under way when a worker died are tried once more, one at a time, so that it is known which one
+        is at fault.
+
+        Args:
+            tasks: taken as they are needed.
+            work: what a worker does; it and the tasks are pickled.
+            died: what a task gives that ends its worker when it is alone, too.
+
+        Raises:
+            what `work` raises.
+        """
+        queue = iter(tasks)
+        flying: dict[Future[R], T] = {}
+        suspects: deque[T] = deque()
         while True:
-            lost: list[T] = []
-            try:
-                for task in _next(queue, _AHEAD * workers - len(flying)):
-                    lost = [task]
-                    flying[pool.submit(work, task)] = task
-                    lost = []
-            except BrokenExecutor:
-                suspects.extend(lost)
+            for task in _next(queue, _AHEAD * self._workers - len(flying)):
+                try:
+                    flying[self._submit(work, task, self._workers)] = task
+                except BrokenExecutor:
+                    suspects.append(task)
+                    break
             if not flying and not suspects:
                 return
-            for future in _done(flying):
+            # Where a worker died nothing else is under way when suspects are tried.
+            until = ALL_COMPLETED if suspects else FIRST_COMPLETED
+            for future in wait(flying, return_when=until).done:
                 task = flying.pop(future)
                 try:
                     result = future.result()
@@ -69,28 +83,20 @@ def run_tasks(
                     suspects.append(task)
                 else:
                     yield task, result
-            if suspects:
-                for future in list(flying):  # nothing else is to be blamed for what happens next
-                    task = flying.pop(future)
-                    try:
-                        result = future.result()
-                    except BrokenExecutor:
-                        suspects.append(task)
-                    else:
-                        yield task, result
-                while suspects:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    pool = make(1, threads)
-                    task = suspects.popleft()
-                    try:
-                        result = pool.submit(work, task).result()
-                    except BrokenExecutor:
-                        result = died(task)
-                    yield task, result
-                pool.shutdown(wait=True, cancel_futures=True)
-                pool = make(workers, threads)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            while suspects and not flying:
+                self.dismiss()
+                task = suspects.popleft()
+                try:
+                    result = self._submit(work, task, 1).result()
+                except BrokenExecutor:
+                    result = died(task)
+                yield task, result
+                self.dismiss()
+
+    def _submit(self, work: Callable[[T], R], task: T, workers: int) -> Future[R]:
+        if self._pool is None:
+            self._pool = self._make(workers, self._threads)
+        return self._pool.submit(work, task)
 
 
 def _next(queue: Iterator[T], count: int) -> Iterator[T]:
@@ -99,10 +105,6 @@ def _next(queue: Iterator[T], count: int) -> Iterator[T]:
             yield next(queue)
         except StopIteration:
             return
-
-
-def _done(flying: dict[Future[Any], Any]) -> set[Future[Any]]:
-    return wait(flying, return_when=FIRST_COMPLETED).done if flying else set()
 
 
 class InlineExecutor(Executor):
