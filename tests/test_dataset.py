@@ -6,6 +6,8 @@ import errno
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -361,3 +363,26 @@ def test_torch_reads_any_picture(made: Path) -> None:
         Dataset(made.parent)
     with pytest.raises(IndexError):
         data[6]
+
+
+def test_the_example_reads_a_data_set_in_two_ways(made: Path) -> None:
+    for name in ("torch", "webdataset"):
+        pytest.importorskip(name)
+    example = Path(__file__).parents[1] / "examples" / "dataset_loaders.py"
+    done = subprocess.run([sys.executable, str(example), str(made), "2"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    by_number, by_shard = done.stdout.splitlines()
+    assert by_number == by_shard.replace("by shard", "by number")
+    assert "6 pictures" in by_number
+
+
+def test_webdataset_reads_the_shards(made: Path) -> None:
+    tariterators = pytest.importorskip("webdataset.tariterators")
+    samples: list[dict[str, Any]] = []
+    for path in sorted((made / "shards").glob("*.tar")):
+        with path.open("rb") as stream:  # it would leave the file open
+            files = ({**one, "__url__": path.name} for one in tariterators.tar_file_iterator(stream))
+            samples.extend(tariterators.group_by_keys(files))
+    assert [one["__key__"] for one in samples] == [f"{p:09d}_{i:05d}" for p in range(3) for i in range(2)]
+    assert all(len(json.loads(one["json"])["landmarks"]) == 136 for one in samples)
+    assert all({"jpg", "json", "npz"} <= set(one) for one in samples)

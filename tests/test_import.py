@@ -23,6 +23,8 @@ HEAVY = (
     "typer",
     "rich",
     "h5py",
+    "pyarrow",
+    "distributed",
 )
 
 

@@ -205,9 +205,7 @@ def fit(
                 "--landmarks, --mask and --face all are for photos given one by one; a folder's landmarks are taken "
                 "from .pts files beside its photos."
             )
-        status = _fit_folder(
-            folders[0], output, options, workers, overwrite, retry, quiet, json_lines, scheduler
-        )
+        status = _fit_folder(folders[0], output, options, workers, overwrite, retry, quiet, json_lines, scheduler)
     elif scheduler is not None:
         raise InputError("--scheduler is for a folder of photos; photos given one by one are fitted here.")
     else:
