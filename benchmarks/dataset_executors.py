@@ -42,7 +42,8 @@ def one(kind: str, photos: Path, out: Path, variants: int, workers: int) -> None
 
         from faceinv.run.cluster import connect
 
-        with LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        local: Any = LocalCluster
+        with local(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
             found = connect(cluster.scheduler_address)
             make_dataset([photos], out, settings, workers=workers, make=found.make)
     seconds = time.perf_counter() - start

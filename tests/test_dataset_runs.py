@@ -108,7 +108,8 @@ def test_a_photo_that_kills_its_worker_is_tried_twice_and_listed(place: Path, tm
 
 def test_workers_that_die_do_not_change_the_bytes(place: Path, tmp_path: Path) -> None:
     """As when another program, or the system, ends one."""
-    out, killed = tmp_path / "out", []
+    out = tmp_path / "out"
+    killed: list[int] = []
 
     class Killer(Watcher):
         pool: Any = None
@@ -121,8 +122,8 @@ def test_workers_that_die_do_not_change_the_bytes(place: Path, tmp_path: Path) -
     killer = Killer()
 
     def make(workers: int, threads: int) -> ProcessPool:
-        killer.pool = ProcessPool(workers, threads)
-        return killer.pool
+        pool = killer.pool = ProcessPool(workers, threads)
+        return pool
 
     make_dataset([place / "photos"], out, settings(place), workers=2, make=make, watcher=killer)
     assert killed
