@@ -21,8 +21,10 @@ from quick import CONFIG, quick_fit, sample
 from small_photos import SMALL_TOML, contents, make_photos
 
 import faceinv
-from faceinv.dataset import DatasetSettings, make_dataset
+from faceinv.dataset import DatasetSettings, Watcher, make_dataset, work
 from faceinv.dataset.archive import members
+from faceinv.dataset.files import Places
+from faceinv.dataset.ledger import Source
 from faceinv.dataset.samples import npz_bytes
 from faceinv.errors import ConfigError, InputError
 from faceinv.face.camera import Camera, euler_angles
@@ -231,6 +233,29 @@ def test_results_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "gone" / "face.jpg").rename(tmp_path / "elsewhere" / "face.jpg")
     moved = command(tmp_path / "out-moved", tmp_path / "gone", "--photos", tmp_path / "elsewhere")
     assert moved.status == 0, moved.text
+
+
+def test_workers_of_another_version_end_the_run(tmp_path: Path) -> None:
+    shared = work.Shared(Places(tmp_path), small(), quick_fit().model.fingerprint, version="0.0.9")
+    source = Source(0, "a.jpg", sample(), None, False)
+    with pytest.raises(InputError, match=r"a worker has faceinv .*, and the run was started by 0\.0\.9"):
+        work.draw(shared, source)
+
+
+def test_a_result_whose_photo_changes_later_is_listed(tmp_path: Path) -> None:
+    results, out = tmp_path / "results", tmp_path / "out"
+    for name in "abc":
+        save_result(results, name)
+
+    class Changing(Watcher):
+        def step(self, name: str, done: int, failed: int, total: int) -> None:
+            if (name, done) == ("drawing", 1):
+                (results / "c.jpg").unlink()
+
+    first = make_dataset([results], out, small(variants=1), workers=1, make=InlineExecutor, watcher=Changing())
+    assert (first.failed, first.pictures) == (1, 2)
+    rows = pq.read_table(out / "index.parquet").to_pylist()
+    assert "the photo 'c.jpg' of result" in rows[2]["reason"]
 
 
 def test_one_output_folder_holds_one_data_set(made: Path, tmp_path: Path) -> None:

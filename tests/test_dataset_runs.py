@@ -84,6 +84,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes(step: str, pl
 
     counting = Counting()
     before = len(parts(out))
+    (out / "shards").mkdir(exist_ok=True)
+    (out / "shards" / ".000001.x0x0.tar").write_bytes(b"as of a process that was killed while it wrote")
     time.sleep(0.5)  # its workers end with it
     make_dataset([place / "photos"], out, settings(place), make=InlineExecutor, watcher=counting)
     assert contents(out) == contents(place / "expected")

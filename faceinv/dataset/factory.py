@@ -113,6 +113,7 @@ def make_dataset(
     card = begun_card(places, settings, model, [one.name or str(one) for one in paths])
     if card["complete"]:
         counts = card["counts"]
+        shutil.rmtree(places.work, ignore_errors=True)
         return Outcome(places.folder, counts["photos"], counts["failed"], counts["pictures"], True)
     shared = Shared(places, settings, fingerprint, None if photos is None else photos.absolute(), uuid.uuid4().hex[:12])
     if not places.card.exists():
@@ -133,6 +134,7 @@ def make_dataset(
             run.lend()
             run.draw()
         summary = join_index(places, run.shards)
+        places.clean()
         finish_card(places, card, summary)
     finally:
         ledger.close()
@@ -172,17 +174,20 @@ class _Run:
             InputError: for results that cannot, or when no photo can.
         """
         ledger = self._ledger
+        done, failed = ledger.count("prepared"), ledger.count("failed")
         for source, outcome in self._tasks("prepare", ledger.pending("prepared")):
             if outcome.error is None:
                 ledger.prepared(source.number, outcome.key, outcome.detail)
+                done += 1
             else:
                 ledger.failed(source.number, outcome.error)
                 self._watcher.failure(source.name, outcome.error)
-            self._watcher.step("fitting", ledger.count("prepared"), ledger.count("failed"), self._total)
+                failed += 1
+            self._watcher.step("fitting", done, failed, self._total)
         wrong = ledger.first_failures(3, results=True)
         if wrong:
             raise InputError("results cannot be used. " + " ".join(reason for _, reason in wrong))
-        if not ledger.count("prepared"):
+        if not done:
             reasons = " ".join(f"'{name}': {reason}" for name, reason in ledger.first_failures(3, results=False))
             raise InputError(f"none of {self._total} photos can be used. {reasons}")
 
@@ -201,15 +206,18 @@ class _Run:
     def draw(self) -> None:
         """Draw all photos, and write each shard when its photos are done."""
         ledger, watcher = self._ledger, self._watcher
+        done, failed = ledger.count("drawn"), ledger.count("failed")
         for number in range(self.shards):  # what an earlier run drew and did not join, or whose photos all failed
             self._finish(number)
         for source, outcome in self._tasks("draw", ledger.pending("drawn")):
             if outcome.error is None:
                 ledger.drawn(source.number)
+                done += 1
             else:
                 ledger.failed(source.number, outcome.error)
                 watcher.failure(source.name, outcome.error)
-            watcher.step("drawing", ledger.count("drawn"), ledger.count("failed"), self._total)
+                failed += 1
+            watcher.step("drawing", done, failed, self._total)
             self._finish(source.number // self._per_shard)
 
     def _tasks(self, step: str, sources: Iterator[Source]) -> Iterator[tuple[Source, Step]]:

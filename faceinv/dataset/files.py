@@ -122,6 +122,13 @@ class Places:
         """The page of a shard."""
         return self.folder / "sheets" / f"{number:06d}.html"
 
+    def clean(self) -> None:
+        """Remove what a process that was killed had begun to write."""
+        for folder in (self.folder, self.folder / "shards", self.folder / "sheets"):
+            for pattern in (".*.tar", ".*.html", ".*.parquet", ".*.json", ".*.png"):
+                for path in folder.glob(pattern):
+                    path.unlink(missing_ok=True)
+
     def shard_index(self, number: int) -> Path:
         """A shard's part of the index."""
         return self.work / "index" / f"{number:06d}.parquet"

@@ -171,18 +171,22 @@ class Ledger:
         return Source(number, os.fsdecode(name), Path(os.fsdecode(path)), marks, bool(result))
 
     def count(self, what: str) -> int:
-        """How many photos are `prepared`, `drawn` or `failed`."""
+        """How many photos are `prepared`, `drawn` or `failed`; all are looked at."""
         condition = "reason is not null" if what == "failed" else f"{what} = 1 and reason is null"
         return self._number(f"select count(*) from photos where {condition}")
 
     def first_failures(self, count: int, results: bool) -> list[tuple[str, str]]:
-        """(name, reason) of the first failed photos or results."""
-        query = f"select name, reason from photos where reason is not null and result = ? order by number limit {count}"
+        """(name, reason) of the first photos or results that could not be prepared."""
+        query = (
+            "select name, reason from photos where reason is not null and prepared = 0 and result = ? "
+            f"order by number limit {count}"
+        )
         return [(os.fsdecode(name), reason) for name, reason in self._rows(query, int(results))]
 
     def forget_failures(self, results: bool) -> None:
-        """Let failed photos or results be tried again."""
-        self._do("update photos set reason = null where reason is not null and result = ?", int(results))
+        """Let photos or results that could not be prepared be tried again."""
+        query = "update photos set reason = null where reason is not null and prepared = 0 and result = ?"
+        self._do(query, int(results))
 
     def pictures(self) -> int:
         """In the shards that are done."""
