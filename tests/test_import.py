@@ -24,6 +24,8 @@ HEAVY = (
     "rich",
     "h5py",
     "jinja2",
+    "pyarrow",
+    "distributed",
 )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `faceinv demo`, `fit`, `detail`, `view`, `overlay`, `engines`, `compare`, `models`.
+"""The command line: `faceinv demo`, `fit`, `detail`, `dataset`, `view`, `overlay`, `engines`, `compare`, `models`.
 
 Exit status: 0 done, 1 some fits failed, 2 input or options that cannot be used, 130 interrupted, 141 nobody reads on.
 """
@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from faceinv.cli.compare import compare
 from faceinv.cli.console import CLOSED_PIPE, ClosedPipeError, accept_any_text, print_error, silence
+from faceinv.cli.dataset import dataset
 from faceinv.cli.demo import demo
 from faceinv.cli.detail import detail
 from faceinv.cli.engines import engines
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(fit)
 app.command()(detail)
+app.command()(dataset)
 app.command()(view)
 app.command()(overlay)
 app.command()(engines)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from faceinv.cli.console import Reporter
     from faceinv.fitting.fitter import Fitter
     from faceinv.fitting.result import FitResult
+    from faceinv.run.executors import MakeExecutor
 
 __all__ = ["fit", "fit_images"]
 
@@ -160,6 +161,12 @@ def fit(
     workers: Annotated[
         int | None, typer.Option(help="Processes for a folder; by default one for each core.", metavar="N", min=1)
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="For a folder: of Dask distributed, whose workers do the work: tcp://HOST:PORT.", metavar="ADDRESS"
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="For a folder: do finished images again.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="For a folder: try again what failed.")] = False,
     json_lines: Annotated[
@@ -210,7 +217,9 @@ def fit(
                 "--landmarks, --mask and --face all are for photos given one by one; a folder's landmarks are taken "
                 "from .pts files beside its photos."
             )
-        status = _fit_folder(folders[0], output, options, workers, overwrite, retry, quiet, json_lines)
+        status = _fit_folder(folders[0], output, options, workers, overwrite, retry, quiet, json_lines, scheduler)
+    elif scheduler is not None:
+        raise InputError("--scheduler is for a folder of photos; photos given one by one are fitted here.")
     else:
         status = fit_images(
             paths,
@@ -336,6 +345,7 @@ def _fit_folder(
     retry: bool,
     quiet: bool,
     machine: bool,
+    scheduler: str | None = None,
 ) -> int:
     """Fit all photos of a folder; the exit status is 0 all are fitted, 1 some failed, 2 all failed.
 
@@ -345,6 +355,14 @@ def _fit_folder(
     from faceinv.cli.console import reporter
     from faceinv.run.folder import fit_folder
 
+    make: MakeExecutor | None = None
+    if scheduler is not None:
+        from faceinv.run.cluster import connect
+
+        cluster = connect(scheduler)
+        # Workers start elsewhere: paths must not depend on where this process is.
+        folder, output = folder.absolute(), output.absolute()
+        make, workers = cluster.make, workers or cluster.workers
     with reporter(quiet, machine=machine) as report:
         outcome = fit_folder(
             folder,
@@ -354,6 +372,7 @@ def _fit_folder(
             overwrite=overwrite,
             retry=retry,
             listener=_FolderReport(report),
+            make=make,
         )
         total, failed, summary = len(outcome.inventory.jobs), outcome.failed, outcome.summary
         skipped = outcome.inventory.skipped()

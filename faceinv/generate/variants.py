@@ -137,14 +137,13 @@ class Variants:
         self.keys = tuple(photo_key(result) for result in self.results)
         self.donors = donors if donors is not None else Donors.of(self.results, self.keys)
         self._scene: tuple[int, Scene] | None = None
-        self._reliefs = dict(reliefs or {})
+        self._reliefs = reliefs or {}
         self._lent: dict[str, ReliefMap] = {}
-        if kind == "fine" and reliefs is None:
-            # Made when it is needed: a relief takes some time and room.
-            self._with_detail = {k: r for k, r in zip(self.keys, self.results, strict=True) if r.detail is not None}
-        else:
-            self._with_detail = {}
-        if kind == "fine" and not (self._reliefs or self._with_detail):
+        # Reliefs are made when they are needed: each takes some time and room.
+        detailed = (pair for pair in zip(self.keys, self.results, strict=True) if pair[1].detail is not None)
+        self._with_detail = dict(detailed) if kind == "fine" else {}
+        self._lenders = list(self._with_detail if reliefs is None else reliefs)
+        if kind == "fine" and not self._lenders:
             raise InputError(
                 "variants of kind 'fine' take the detail of other faces, and none of the results has one. Use "
                 "result.with_detail() first, or give reliefs."
@@ -191,7 +190,7 @@ class Variants:
         stream = random_stream(self.seed, self.keys[photo], index)
         draw = draw_variant(stream, self.results[photo], self.config, self.donors, self.keys[photo])
         if self.kind == "fine":
-            return [draw_relief(stream, draw, self.config, [*self._reliefs, *self._with_detail], self.keys[photo])]
+            return [draw_relief(stream, draw, self.config, self._lenders, self.keys[photo])]
         if self.kind == "coarse":
             return [draw]
         return [draw, draw_neighbour(stream, draw, self.config)]

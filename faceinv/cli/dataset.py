@@ -1,0 +1,168 @@
+"""`faceinv dataset`: training data from photos or results."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from faceinv.dataset.factory import Outcome, Watcher, make_dataset
+from faceinv.dataset.settings import DatasetSettings
+from faceinv.errors import InputError
+from faceinv.files import refuse_url
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from faceinv.cli.console import Reporter
+    from faceinv.dataset.ledger import Ledger
+    from faceinv.dataset.work import Shared
+    from faceinv.run.executors import MakeExecutor
+
+__all__ = ["dataset"]
+
+
+class _Kind(StrEnum):
+    COARSE = "coarse"
+    FINE = "fine"
+    PAIRS = "pairs"
+
+
+def dataset(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Photos, results (.npz) of `faceinv fit`, or folders of them.", metavar="PHOTOS_OR_RESULTS..."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the data set.", metavar="OUT")],
+    kind: Annotated[
+        _Kind | None,
+        typer.Option(
+            help="Other poses, expressions, lights and cameras (coarse, unless the settings say otherwise); these with "
+            "other faces' details (fine); frames with a neighbour (pairs)."
+        ),
+    ] = None,
+    variants: Annotated[int | None, typer.Option(help="Of each photo; 30 by default.", metavar="N")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels along each side; 224 by default.", metavar="PX")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all that is drawn; 0 by default.", metavar="N")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The face model, of the results too.", metavar="NAME_OR_PATH")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="The engine: engine[:device][:dtype]; numpy by default.", metavar="STR")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Distributions, and tables [dataset] and [fit]; options here win.", metavar="FILE.toml"),
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Where the photos of results are, if they moved.", metavar="DIR")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; by default one for each core, or one for a GPU.", metavar="N", min=1)
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Of Dask distributed, whose workers do the work: tcp://HOST:PORT.", metavar="ADDRESS"),
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="First write preview.png: some photos and variants, with their labels.")
+    ] = False,
+    sheets: Annotated[bool, typer.Option("--sheets", help="Write an HTML page for each shard.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Make training data: variants of photos, with all that is known of them.
+
+    Photos are fitted first. OUT gets shards/*.tar (WebDataset: an image, a JSON and an .npz for each picture),
+    index.parquet (a row for each picture, and for each photo that failed, with the reason) and dataset.json (what it is
+    and who may use it). The same command goes on with a run that was stopped.
+    """
+    from faceinv.cli.console import reporter
+
+    if photos is not None and not photos.is_dir():
+        raise InputError(f"--photos '{photos}' is no folder.")
+    settings = DatasetSettings.read(
+        config,
+        kind=None if kind is None else kind.value,
+        variants=variants,
+        size=size,
+        seed=seed,
+        model=model,
+        backend=backend,
+    )
+    make: MakeExecutor | None = None
+    if scheduler is not None:
+        from faceinv.run.cluster import connect
+
+        cluster = connect(scheduler)
+        make, workers = cluster.make, workers or cluster.workers
+    with reporter(quiet) as report:
+
+        def before(shared: Shared, ledger: Ledger) -> None:
+            from faceinv.dataset.preview import write_preview
+
+            report.note(f"To look at first: {write_preview(shared, ledger)}")
+
+        outcome = make_dataset(
+            [refuse_url(name, "photo or result") for name in inputs],
+            output,
+            settings,
+            photos=photos,
+            workers=workers,
+            make=make,
+            sheets=sheets,
+            watcher=_Progress(report, settings.pictures),
+            before=before if preview else None,
+        )
+        _say(report, outcome)
+    if outcome.failed and not outcome.earlier:
+        raise typer.Exit(1 if outcome.pictures else 2)
+
+
+def _say(report: Reporter, outcome: Outcome) -> None:
+    if outcome.earlier:
+        report.note(f"'{outcome.folder}' is complete since an earlier run; nothing was done.")
+    good = outcome.photos - outcome.failed
+    report.result(f"{outcome.pictures} pictures of {good} photos -> {outcome.folder}")
+    if outcome.failed:
+        report.error(f"{outcome.failed} of {outcome.photos} photos failed; index.parquet says why.")
+
+
+class _Progress(Watcher):
+    """Bars with the rate, and lines for shards and failures."""
+
+    def __init__(self, report: Reporter, pictures: int) -> None:
+        self._report = report
+        self._pictures = pictures
+        self._tasks: dict[str, tuple[TaskID, float, int]] = {}
+
+    def found(self, photos: int) -> None:
+        """See `Watcher.found`."""
+        self._report.note(f"{photos} photos, {self._pictures} pictures of each.")
+
+    def step(self, name: str, done: int, failed: int, total: int) -> None:
+        """See `Watcher.step`."""
+        bars = self._report.progress
+        if bars is None:
+            return
+        ended = done + failed
+        if name not in self._tasks:
+            self._tasks[name] = (bars.add_task(name, total=total), time.monotonic(), ended)
+        task, since, first = self._tasks[name]
+        rate = (ended - first) * (self._pictures if name == "drawing" else 1) / max(time.monotonic() - since, 1e-3)
+        unit = "pictures" if name == "drawing" else "photos"
+        lost = f", {failed} failed" if failed else ""
+        bars.update(task, completed=ended, description=f"{name} ({rate:.1f} {unit}/s{lost})", visible=ended < total)
+
+    def failure(self, name: str, reason: str) -> None:
+        """See `Watcher.failure`."""
+        self._report.error(reason if name in reason else f"'{name}': {reason}")
+
+    def shard(self, path: Path, pictures: int, failed: int) -> None:
+        """See `Watcher.shard`."""
+        lost = f", {failed} photos failed" if failed else ""
+        self._report.note(f"{path.parent.name}/{path.name}: {pictures} pictures{lost}")
