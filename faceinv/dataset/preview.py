@@ -124,7 +124,7 @@ def _depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _normals(normal: NDArray[np.float32]) -> NDArray[np.uint8]:
     shown = normal.any(axis=2, keepdims=True)
-    return _bytes(np.where(shown, clay(normal.astype(np.float64)), 1.0))
+    return _bytes(np.where(shown, clay(normal.reshape(-1, 3).astype(np.float64)).reshape(normal.shape), 1.0))
 
 
 def _row(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
