@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import entry_point
 import pytest
-from quick import quick_fit, sample
+from quick import CONFIG, sample
 
 import faceinv
+from faceinv.run.warmup import compile_kernels
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +31,7 @@ def cuda_on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bool]:
 @pytest.fixture(scope="session")
 def kernels() -> None:
     """The `numpy` engine's kernels are compiled in this process, so that no command waits for them, or says so."""
-    quick_fit().overlay()
+    compile_kernels(faceinv.Fitter(config=CONFIG), lambda done, total: None)
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,12 @@ class ForgivingCache(FunctionCache):  # type: ignore[misc]
                 f"each process. {_REMEDY}"
             )
 
+    def holds_some(self) -> bool:
+        """Whether the kernel is kept, compiled of the source as it is now, for arguments of some types."""
+        with suppress(Exception):  # as above
+            return bool(self._cache_file._load_index())
+        return False
+
 
 @cache
 def _can_keep() -> bool:

@@ -7,7 +7,6 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
@@ -136,21 +135,5 @@ def _kernels_of(module: str) -> Iterator[Any]:
 
 def _cached(kernel: Any) -> bool:
     """Whether a kernel is compiled, in this process or on disk."""
-    return bool(kernel.signatures) or _on_disk(kernel)
-
-
-def _on_disk(kernel: Any) -> bool:
-    # Numba names an index by module, function and line, and uses it while the source file stays as it was.
-    code, folder = kernel.py_func.__code__, kernel.stats.cache_path
-    if folder is None:
-        return False
-    source = Path(code.co_filename)
-    name = f"{source.stem}.{kernel.py_func.__qualname__}-{code.co_firstlineno}.*.nbi"
-    return any(_is_newer(path, source) for path in Path(folder).glob(name))
-
-
-def _is_newer(index: Path, source: Path) -> bool:
-    try:
-        return index.stat().st_mtime >= source.stat().st_mtime
-    except OSError:
-        return False
+    # Kernels that are not kept have a cache of another kind.
+    return bool(kernel.signatures) or getattr(kernel._cache, "holds_some", lambda: False)()
