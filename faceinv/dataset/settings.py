@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from faceinv.configuration import read_toml
 from faceinv.errors import ConfigError
 from faceinv.fitting.config import FitConfig
 from faceinv.generate.config import VariantConfig
@@ -95,14 +95,7 @@ class DatasetSettings:
         Raises:
             ConfigError: when the file cannot be read or holds unknown keys, or a value is out of range.
         """
-        table: dict[str, Any] = {}
-        if path is not None:
-            try:
-                table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-            except OSError as error:
-                raise ConfigError(f"cannot read the configuration '{path}': {error.strerror or error}.") from None
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-                raise ConfigError(f"'{path}' is not valid TOML: {error}.") from None
+        table = {} if path is None else read_toml(path)
         own, fit = table.pop("dataset", {}), table.pop("fit", {})
         known = {one.name for one in dataclasses.fields(cls)} - {"draw", "fit"}
         try:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+from faceinv.configuration import read_toml, refuse_unknown
 from faceinv.detail.record import FORMULATIONS, Formulation
 from faceinv.engine.records import Assembly, Normals
 from faceinv.errors import ConfigError
@@ -239,12 +238,7 @@ class FitConfig:
         Raises:
             ConfigError: when the file cannot be read or holds unknown keys or values out of range.
         """
-        try:
-            table = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
-        except OSError as error:
-            raise ConfigError(f"cannot read the configuration '{path}': {error.strerror or error}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"'{path}' is not valid TOML: {error}.") from None
+        table = read_toml(path)
         try:
             return cls.from_dict(table)
         except ConfigError as error:
@@ -258,12 +252,7 @@ class FitConfig:
             ConfigError: for unknown keys or values out of range.
         """
         _refuse_old_names(table)
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in table:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, 1)
-                hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
-                raise ConfigError(f"unknown configuration key '{key}'; {hint}")
+        refuse_unknown(table, [field.name for field in dataclasses.fields(cls)])
         return cls(**table)
 
 

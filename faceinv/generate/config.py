@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from faceinv.configuration import read_toml, refuse_unknown
 from faceinv.errors import ConfigError
 
 __all__ = ["VariantConfig"]
@@ -116,12 +115,7 @@ class VariantConfig:
         if config is None or isinstance(config, VariantConfig):
             return config or cls()
         if isinstance(config, Mapping):
-            known = [field.name for field in dataclasses.fields(cls)]
-            for key in config:
-                if key not in known:
-                    close = difflib.get_close_matches(key, known, 1)
-                    hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
-                    raise ConfigError(f"unknown configuration key '{key}'; {hint}")
+            refuse_unknown(config, [field.name for field in dataclasses.fields(cls)])
             return cls(**config)
         raise ConfigError(
             f"config is {type(config).__name__} {config!r}; expected a VariantConfig, a mapping of its fields, or None."
@@ -134,12 +128,7 @@ class VariantConfig:
         Raises:
             ConfigError: when the file cannot be read or holds unknown keys or values out of range.
         """
-        try:
-            table = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
-        except OSError as error:
-            raise ConfigError(f"cannot read the configuration '{path}': {error.strerror or error}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"'{path}' is not valid TOML: {error}.") from None
+        table = read_toml(path)
         try:
             return cls.of(table)
         except ConfigError as error:
