@@ -386,6 +386,23 @@ def sheet(views: Views, columns: int = 8, zoom: int = 3) -> Image.Image:
     return picture
 
 
+def table(record: dict[str, Any]) -> str:
+    """Markdown: errors of landmarks (%) and pose (degrees) of each training, means over seeds."""
+    names = list(dict.fromkeys(run["trained_on"] for run in record["runs"]))
+    lines = ["| held back | yaw | photos | " + " | ".join(names) + " |", "| --- " * (3 + len(names)) + "|"]
+    for test in record["held_back"]:
+        every = [run["errors"][test] for run in record["runs"]]
+        for turn in ("all", *every[0]["by_yaw"]):
+            chosen = [one if turn == "all" else one["by_yaw"][turn] for one in every]
+            cells = []
+            for name in names:
+                own = [one for one, run in zip(chosen, record["runs"], strict=True) if run["trained_on"] == name]
+                means = (sum(one[key] for one in own) / len(own) for key in ("landmarks", "pose"))
+                cells.append("{:.1f} %, {:.1f}°".format(*means))
+            lines.append(f"| {test} | {turn} | {chosen[0]['photos']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Train, test, and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -443,6 +460,7 @@ def main() -> None:
             record["runs"].append(run)
             for test, found in errors.items():
                 print(f"{name}, seed {seed}, on {test}: landmarks {found['landmarks']} %, pose {found['pose']} degrees")
+    print(table(record))
     (options.output / "train_pose.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
