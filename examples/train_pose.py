@@ -1,7 +1,7 @@
 """Does a network learn from variants? Train a small one on photos as they are, on photos that are turned, shifted,
 mirrored and coloured as is usual, and on variants of the same photos, and measure all on photos of other people.
 
-Run: python examples/train_pose.py OUT --photos DIR... --held-back DIR... [--variants 20] [--steps 2400] [--seeds 0 1]
+Run: python examples/train_pose.py OUT --photos DIR... --held-back DIR... [--variants 20] [--steps 6000] [--seeds 0 1]
 
 Fits of the photos are the labels. Without --photos the packaged one is used. OUT/train_pose.json has the errors;
 OUT/*.png show what the networks see, with the labels drawn in: look at them first. Variants are made here, or read from
@@ -411,7 +411,7 @@ def main() -> None:
     parser.add_argument("--held-back", type=Path, nargs="+", required=True, help="photos of other people, or folders")
     parser.add_argument("--dataset", type=Path, help="of the same photos, by `faceinv dataset`; else variants are made")
     parser.add_argument("--variants", type=int, default=20, help="of each photo (default %(default)s)")
-    parser.add_argument("--steps", type=int, default=2400, help="batches of training (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=6000, help="batches of training (default %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--width", type=int, default=16, help="of the network (default %(default)s)")
     options = parser.parse_args()
