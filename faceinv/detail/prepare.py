@@ -18,17 +18,16 @@ all that they do not explain becomes relief.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from faceinv.detail.bands import Bands
 from faceinv.detail.confidence import skin_confidence
 from faceinv.detail.exposure import well_exposed
 from faceinv.detail.smooth import MaskedMean
 from faceinv.engine.blas import one_blas_thread
-from faceinv.engine.detail import DetailProblem, DetailWeights
+from faceinv.engine.detail import Bands, DetailProblem, DetailWeights
 from faceinv.face.lighting import SH_COUNT, sh_basis
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ COLOUR_NOISE: Final = 0.025
 LOWPASS: Final = 4.0
 """mm: sigma of the Gaussian."""
 ROBUST_BANDS: Final = Bands(albedo=LOWPASS, relief=5.0)
+"""Of `robust_problem`."""
 LIMIT: Final = 0.6
 """Of relative residuals."""
 _BLACK: Final = 2e-3
@@ -182,7 +182,9 @@ def robust_problem(
         residual = ratio[mask] - MaskedMean(inside, trust * LOWPASS / coarse.pixel)(ratio)[mask]
     # Relative to the coarse render rho S(n0): the target is exp(r) and the gain 1 / S(n0), whatever the albedo.
     target = np.exp(_limited(residual, residual @ greys))
-    return _problem(coarse, mask, gamma, skin.metric, weights, target, np.float32(1) / shading, trust * confidence)
+    gain = np.float32(1) / shading
+    problem = _problem(coarse, mask, gamma, skin.metric, weights, target, gain, trust * confidence)
+    return replace(problem, bands=ROBUST_BANDS)
 
 
 def paper_problem(
