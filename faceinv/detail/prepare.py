@@ -18,7 +18,7 @@ all that they do not explain becomes relief.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -182,9 +182,8 @@ def robust_problem(
         residual = ratio[mask] - MaskedMean(inside, trust * LOWPASS / coarse.pixel)(ratio)[mask]
     # Relative to the coarse render rho S(n0): the target is exp(r) and the gain 1 / S(n0), whatever the albedo.
     target = np.exp(_limited(residual, residual @ greys))
-    gain = np.float32(1) / shading
-    problem = _problem(coarse, mask, gamma, skin.metric, weights, target, gain, trust * confidence)
-    return replace(problem, bands=ROBUST_BANDS)
+    gain, counts = np.float32(1) / shading, trust * confidence
+    return _problem(coarse, mask, gamma, skin.metric, weights, target, gain, counts, ROBUST_BANDS)
 
 
 def paper_problem(
@@ -198,7 +197,7 @@ def paper_problem(
     target, gain = light[mask], coarse.albedo[mask]
     if coarse.shadow is not None:
         target = target + gain * (coarse.shadow[mask] @ lighting).astype(np.float32)
-    return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain, np.ones(len(target), np.float32))
+    return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain, np.ones(len(target), np.float32), None)
 
 
 def _trust(
@@ -236,6 +235,7 @@ def _problem(
     target: NDArray[np.float32],
     gain: NDArray[np.float32],
     confidence: NDArray[np.float32],
+    bands: Bands | None,
 ) -> DetailProblem:
     """One item, from values of the mask's pixels (N, 3) and (N,)."""
     fields = {}
@@ -246,7 +246,8 @@ def _problem(
         fields[name][0, mask] = values
     camera = coarse.camera
     return DetailProblem(
-        **fields,
+        target=fields["target"],
+        gain=fields["gain"],
         normal=coarse.normal[None],
         weight=weight,
         mask=mask[None],
@@ -256,4 +257,5 @@ def _problem(
         principal_point=camera.centre[None],
         inverse_focal=np.array([float(camera.kappa) / float(camera.scale)]),
         weights=weights,
+        bands=bands,
     )
