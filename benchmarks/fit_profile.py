@@ -124,10 +124,8 @@ def _clock() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def profiled(threads: int, runs: int, model: str) -> dict[str, Any]:
-    """The fastest of some warm fits, taken apart; run in a process of its own."""
-    import numba
-
+def profiled(threads: int, runs: int, model: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The fastest of some warm fits, taken apart; run in a process of its own, started with so many threads."""
     import faceinv
     from faceinv.fitting import stages
 
@@ -147,7 +145,7 @@ def profiled(threads: int, runs: int, model: str) -> dict[str, Any]:
 
     faceinv.Fitter.prepare = prepared  # type: ignore[method-assign, assignment]
     stages._Clock.lap = lapped  # type: ignore[method-assign]
-    fitter = faceinv.Fitter(model)
+    fitter = faceinv.Fitter(model, config=config)
     with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as photo:
         fitter.fit(photo)
         fits = []
@@ -158,7 +156,7 @@ def profiled(threads: int, runs: int, model: str) -> dict[str, Any]:
             fits.append((profile.total, profile.seconds))
     least, parts = min(fits, key=lambda fit: fit[0])
     return {
-        "threads": numba.config.NUMBA_NUM_THREADS,
+        "threads": threads,
         "wall_s": least,
         "cpu_s": sum(numbers[1] for stage in parts.values() for numbers in stage.values()),
         "median_wall_s": sorted(wall for wall, _ in fits)[len(fits) // 2],

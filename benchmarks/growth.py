@@ -332,8 +332,9 @@ def plot(grown: dict[str, list[dict[str, Any]]], fits: dict[str, Any], path: Pat
             axis.set_xticks(x, [f"{value:.0f}" for value in x])
             axis.minorticks_off()
             low, high = axis.get_ylim()
-            ticks = [tick for k in range(-1, 6) for tick in (10.0**k, 2 * 10.0**k, 5 * 10.0**k)]
-            axis.set_yticks(shown := [tick for tick in ticks if low <= tick <= high], [f"{tick:g}" for tick in shown])
+            ticks = [first * 10.0**k for k in range(-1, 6) for first in (1, 1.5, 2, 3, 5, 7)]
+            shown = [tick for tick in ticks if low <= tick <= high]
+            axis.set_yticks(shown, [f"{tick:g}" for tick in shown])
             axis.tick_params(labelsize=8)
             axis.grid(alpha=0.3)
             axis.legend(fontsize=8)
