@@ -26,6 +26,7 @@ from faceinv.dataset.sources import find_sources
 from faceinv.dataset.work import DIED, Shared, draw, fitted, prepare, save_donors
 from faceinv.dataset.work import Outcome as Step
 from faceinv.errors import InputError
+from faceinv.generate.config import check_steps
 from faceinv.run.executors import MakeExecutor, ProcessPool, plan
 from faceinv.run.tasks import Crew
 
@@ -110,6 +111,8 @@ def make_dataset(
     share = plan(1 << 62, fitter.engine.batch_size, workers)
     fingerprint = model.fingerprint
     fitter.engine.close()
+    if settings.kind == "pairs":
+        check_steps(settings.draw, fingerprint)
     card = begun_card(places, settings, model, [one.name or str(one) for one in paths])
     if card["complete"]:
         counts = card["counts"]
