@@ -184,12 +184,14 @@ class _Run:
                 done += 1
             else:
                 ledger.failed(source.number, outcome.error)
-                self._watcher.failure(source.name, outcome.error)
                 failed += 1
+                if not source.result:  # of results it ends the run with the reasons
+                    self._watcher.failure(source.name, outcome.error)
             self._watcher.step("fitting", done, failed, self._total)
-        wrong = ledger.first_failures(3, results=True)
+        wrong = ledger.first_failures(4, results=True)
         if wrong:
-            raise InputError("results cannot be used. " + " ".join(reason for _, reason in wrong))
+            reasons = " ".join(reason for _, reason in wrong[:3])
+            raise InputError(f"results cannot be used. {reasons}{' So it is with others.' if wrong[3:] else ''}")
         if not done:
             reasons = " ".join(f"'{name}': {reason}" for name, reason in ledger.first_failures(3, results=False))
             raise InputError(f"none of {self._total} photos can be used. {reasons}")

@@ -100,11 +100,9 @@ class Steps:
         count = len(stored["expression"]) if stored["expression"].ndim else 0
         for name, size in (("pose", len(POSE_NAMES)), ("expression", count), ("light", 27)):
             _check_covariance(path, name, stored[name], size)
-        return cls(
-            *(stored[name] for name in _COVARIANCES),
-            str(stored["fingerprint"]),
-            *(int(stored[name]) for name in numbers),
-        )
+        frames, pairs, cuts = (int(stored[name]) for name in numbers)
+        pose, expression, light = (stored[name] for name in _COVARIANCES)
+        return cls(pose, expression, light, str(stored["fingerprint"]), frames, pairs, cuts)
 
     def save(self, path: str | Path) -> None:
         """Write them to an `.npz`.
@@ -181,8 +179,8 @@ class Steps:
                 f"left out as cuts); {_LEAST} pairs are needed at least. Give the results of all frames of a video, as "
                 "'faceinv fit FRAMES/ -o FOLDER' writes them."
             )
-        shape = [total / moments.pairs for total in moments.sums]
-        return cls(*shape, before.fingerprint, count, moments.pairs, moments.cuts)
+        pose, expression, light = (total / moments.pairs for total in moments.sums)
+        return cls(pose, expression, light, before.fingerprint, count, moments.pairs, moments.cuts)
 
 
 @dataclass(frozen=True, eq=False)
