@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from faceinv.dataset.factory import Outcome, Watcher, make_dataset
 from faceinv.dataset.settings import DatasetSettings
 from faceinv.errors import InputError
 from faceinv.files import refuse_url
+from faceinv.generate.steps import Steps
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -59,6 +61,14 @@ def dataset(
         Path | None,
         typer.Option(help="Distributions, and tables [dataset] and [fit]; options here win.", metavar="FILE.toml"),
     ] = None,
+    steps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of kind pairs: how neighbours differ, as measured of a video: the folder with the results (.npz) of "
+            "its frames, or a file of Steps.save.",
+            metavar="PATH",
+        ),
+    ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="Where the photos of results are, if they moved.", metavar="DIR")
     ] = None,
@@ -94,6 +104,10 @@ def dataset(
         model=model,
         backend=backend,
     )
+    if steps is not None:
+        if settings.kind != "pairs":
+            raise InputError(f"--steps is for --kind pairs; this is {settings.kind}.")
+        settings = replace(settings, draw=replace(settings.draw, steps=Steps.load(steps)))
     make: MakeExecutor | None = None
     if scheduler is not None:
         from faceinv.run.cluster import connect
@@ -101,6 +115,8 @@ def dataset(
         cluster = connect(scheduler)
         make, workers = cluster.make, workers or cluster.workers
     with reporter(quiet) as report:
+        if settings.draw.steps is not None and settings.kind == "pairs":
+            report.note(_measured(settings.draw.steps))
 
         def before(shared: Shared, ledger: Ledger) -> None:
             from faceinv.dataset.preview import write_preview
@@ -121,6 +137,15 @@ def dataset(
         _say(report, outcome)
     if outcome.failed and not outcome.earlier:
         raise typer.Exit(1 if outcome.pictures else 2)
+
+
+def _measured(steps: Steps) -> str:
+    spread = steps.record()
+    return (
+        f"Steps of {steps.pairs} pairs of frames, {steps.cuts} left out as cuts: yaw {spread['yaw']:.2f}, pitch "
+        f"{spread['pitch']:.2f}, roll {spread['roll']:.2f} degrees; {spread['x']:.1f}, {spread['y']:.1f} mm; "
+        f"expression {spread['expression']:.2f}."
+    )
 
 
 def _say(report: Reporter, outcome: Outcome) -> None:
