@@ -195,6 +195,25 @@ def test_jaw_landmarks_run_along_the_silhouette() -> None:
         assert min(abs(x - row[-1]), abs(x - row[0])) < 4
 
 
+def test_jaw_landmarks_are_where_fits_have_them() -> None:
+    fit = result()
+    zoom = SIZE / 290 / float(fit.camera.scale)
+    offset = (SIZE - 1) / 2 - zoom * fit.landmarks2d.mean(axis=0)
+    face = replace(fit.face, camera=fit.camera.moved(zoom, offset))
+    labels = draw_pictures(scene(), [face], SIZE, 1)[0].labels()
+    apart = np.linalg.norm(labels.landmarks - (zoom * fit.landmarks2d + offset), axis=1)
+    eyes = float(np.linalg.norm(labels.landmarks[36] - labels.landmarks[45]))
+    assert apart[17:].max() < 1e-3
+    assert apart[:17].mean() < 0.08 * eyes
+
+
+@pytest.mark.parametrize("yaw", [0, 25, -45])
+def test_jaw_landmarks_keep_their_distances(yaw: float) -> None:
+    _, labels = draw(yaw=yaw)
+    eyes = float(np.linalg.norm(labels.landmarks3d[36] - labels.landmarks3d[45])) * float(labels.face.camera.scale)
+    assert np.linalg.norm(np.diff(labels.landmarks[:17], axis=0), axis=1).min() > 0.06 * eyes
+
+
 def test_positions_and_depth_agree_with_pixels() -> None:
     _, labels = draw(yaw=-30, pitch=10)
     model = result().model

@@ -11,7 +11,7 @@ import numpy as np
 
 from faceinv.engine.jaw_outline import JawOutline
 from faceinv.face.camera import euler_angles
-from faceinv.face.landmarks68 import JAW, JAW_COUNT, NOSE
+from faceinv.face.landmarks68 import JAW
 from faceinv.face.lighting import pack_lighting
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SLACK_MM: Final = 2.0
 """A landmark is visible where nothing is nearer by more than this."""
 _COVERED: Final = 0.5
 """The share of a pixel that the head must have."""
-_known_jaws: WeakKeyDictionary[MorphableModel, _Jaw] = WeakKeyDictionary()
+_known_outlines: WeakKeyDictionary[MorphableModel, JawOutline] = WeakKeyDictionary()
 _known_colours: WeakKeyDictionary[MorphableModel, NDArray[np.float32]] = WeakKeyDictionary()
 
 
@@ -146,7 +146,7 @@ def labels_of(
     out = (ids, weights, depths, normals, coordinates, on_face, on_skin)
     fill_labels(triangle, barycentric, cover, *drawn, *turned, depth, uv, *out)
     projected = face.camera.project(vertices)
-    points = _landmarks(model, face, vertices, projected[:, :2])
+    points = _landmarks(model, face, vertices)
     behind = np.where((triangle >= 0) & (cover > _COVERED), depth, -np.inf)
     return Labels(
         face=face,
@@ -183,44 +183,27 @@ def _item(geometry: Geometry, item: int) -> Geometry:
     return replace(geometry, camera=chosen, **{name: getattr(geometry, name)[one] for name in names})
 
 
-@dataclass(frozen=True, eq=False)
-class _Jaw:
-    """Where the silhouette of a model's jaw may run."""
+def _landmarks(model: MorphableModel, face: Face, vertices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(68, 3) mm, model space: the inner landmarks, and those of the jaw moved to the silhouette.
 
-    outline: JawOutline
-    candidates: list[NDArray[np.int64]]
-    """Of each of the 17 landmarks, vertices over which it may move."""
-
-    @classmethod
-    def of(cls, model: MorphableModel) -> _Jaw:
-        """The one of a model; remembered for as long as the model lives."""
-        if model not in _known_jaws:
-            found = []
-            for mark in range(JAW_COUNT):
-                band = model.jaw_band[mark]
-                found.append(np.unique([*model.triangles[band[band >= 0]].ravel(), *model.landmark_vertices[mark]]))
-            _known_jaws[model] = cls(JawOutline(model), found)
-        return _known_jaws[model]
-
-
-def _landmarks(
-    model: MorphableModel, face: Face, vertices: NDArray[np.float64], xy: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(68, 3) mm, model space: the inner landmarks, and those of the jaw moved to the silhouette."""
+    Each goes to the place of the silhouette that is nearest to it in the image, as in fits, so that they keep their
+    distances: where the head turns towards the viewer they stay on the jaw's edge.
+    """
     points = model.landmarks(vertices)
     if model.jaw_band.shape[1] == 0:
         return points
-    jaw = _Jaw.of(model)
-    flat = face.camera.project(points)[:, :2]
-    middle = flat[NOSE].mean(axis=0)
-    # Of the places where a landmark may be, the outermost as seen from the middle of the face.
-    places = [
-        candidates[np.argmax((xy[candidates] - middle) @ (flat[mark] - middle))]
-        for mark, candidates in enumerate(jaw.candidates)
-    ]
-    chosen, weights, _, _ = jaw.outline.points(face.camera, vertices[jaw.outline.vertices], xy[places])
+    outline = _outline(model)
+    marks = face.camera.project(points[JAW])[:, :2]
+    chosen, weights, _, _ = outline.points(face.camera, vertices[outline.vertices], marks)
     points[JAW] = np.einsum("lk,lkd->ld", weights, vertices[chosen])
     return points
+
+
+def _outline(model: MorphableModel) -> JawOutline:
+    """The one of a model; remembered for as long as the model lives."""
+    if model not in _known_outlines:
+        _known_outlines[model] = JawOutline(model)
+    return _known_outlines[model]
 
 
 def _visible(
