@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 COLUMNS = 22
-"""Of the table of vertices that `compose` mixes: places (here, mirrored, in the band of hair), trust in each, opacity,
+"""Of the table of vertices that `compose` mixes: places (here, mirrored, of strands), trust in each, opacity,
 gains of each, and the colour for the rest."""
 
 
@@ -191,6 +191,19 @@ def _bilinear(image, x, y, out):
 
 
 @kernel
+def _repeated(image, x, y, out):
+    """out (C,): image (H, W, C) at x, y px, which goes on outside with its opposite edge."""
+    fx, fy = np.floor(x), np.floor(y)
+    p, q = np.float32(x - fx), np.float32(y - fy)
+    i, j = int(fx) % image.shape[1], int(fy) % image.shape[0]
+    k, m = (i + 1) % image.shape[1], (j + 1) % image.shape[0]
+    for c in range(out.shape[0]):
+        upper = image[j, i, c] + p * (image[j, k, c] - image[j, i, c])
+        lower = image[m, i, c] + p * (image[m, k, c] - image[m, i, c])
+        out[c] = upper + q * (lower - upper)
+
+
+@kernel
 def ground(
     image,
     photo,
@@ -265,13 +278,13 @@ def ground(
 
 
 @kernel
-def compose(triangle, barycentric, triangles, table, photo, pattern, thin, samples, out, cover):
+def compose(triangle, barycentric, triangles, table, photo, strands, thin, samples, out, cover):
     """out (H, W, 3) float32: means of samples by samples sub-pixels of the head, black where there is none of it;
     cover (H, W): the head's share.
 
     triangle (H s, W s) and barycentric are what the sub-pixels show of `triangles`; `table` is (N, COLUMNS); `photo`
-    (S, S, 4) linear RGB and whether it is of the person, `pattern` (S, S, 3) its pixels over those around them; `thin`
-    from 0 to 1 how far hair lets through what is behind.
+    (S, S, 4) linear RGB and whether it is of the person, `strands` (T, T, 3) factors for hair that it does not show;
+    `thin` from 0 to 1 how far hair lets through what is behind.
     """
     here, there, band = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
     value = np.empty(COLUMNS)
@@ -302,7 +315,7 @@ def compose(triangle, barycentric, triangles, table, photo, pattern, thin, sampl
                     rest = 1 - trust
                     hair = rest * hairy
                     if hair > 1e-3:
-                        _bilinear(pattern, value[4], value[5], band)
+                        _repeated(strands, value[4], value[5], band)
                         rest -= hair
                     else:
                         hair = 0.0

@@ -120,8 +120,8 @@ def draw_pictures(
         table, turned = _table(scene, face, *(array[item] for array in surfaces))
         linear, cover = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
         thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
-        photo, pattern = scene.head.pixels, scene.pattern
-        compose(triangle, barycentric, triangles, table, photo, pattern, thin, samples, linear, cover)
+        photo, strands = scene.head.pixels, scene.strands
+        compose(triangle, barycentric, triangles, table, photo, strands, thin, samples, linear, cover)
         _add_ground(scene, face, triangle, barycentric, samples, turn, turned, linear, cover)
         pictures.append(Picture(linear, cover, scene, face, turn, geometry, item))
     return pictures

@@ -125,9 +125,10 @@ def _regions(model: MorphableModel) -> Regions:
     outside = ~face & ~inner
     from_ear = (surface - ear_point) / unit
     ear = outside & (np.abs(from_ear[:, 0]) > width / unit - 9)
-    ear &= (from_ear[:, 1] > -54) & (from_ear[:, 1] < 26) & (from_ear[:, 2] > -42) & (from_ear[:, 2] < 22)
+    ear &= (from_ear[:, 1] > -54) & (from_ear[:, 1] < 12) & (from_ear[:, 2] > -38) & (from_ear[:, 2] < 22)
+    # Hair begins close above the ear, with a sideburn before it, and close behind it.
     scalp = outside & ~ear & (from_ear[:, 1] > -75)
-    scalp &= ((from_ear[:, 1] > 44) & (from_ear[:, 2] < 75)) | (from_ear[:, 2] < np.where(from_ear[:, 1] > 0, 14, -22))
+    scalp &= ((from_ear[:, 1] > 44) & (from_ear[:, 2] < 75)) | (from_ear[:, 2] < np.where(from_ear[:, 1] > 4, 24, -22))
     below, upward = _below(surface, landmarks, ear_point, unit)
     opacity = np.where(inner, 1.0, 1 - ramp(below, *_SEAM))
     lashes = _part(model, "lashes")

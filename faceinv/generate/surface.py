@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from faceinv.face.camera import Camera
     from faceinv.face.model import MorphableModel
     from faceinv.generate.canvas import Canvas
+    from faceinv.generate.hair import Hair
     from faceinv.generate.regions import Regions
 
 __all__ = ["SLACK_MM", "DepthMap", "Seen", "depth_map", "seen_by", "visible_from"]
@@ -41,6 +42,8 @@ _RIM: Final = (0.5, 3.0)
 """mm inside of outlines over which the photo fades in."""
 _RIM_HAIR: Final = (2.0, 7.0)
 _DARKEST: Final = 2e-3
+_HAIR_SPREAD: Final = 0.7
+"""Of logarithms: hair that is not seen is not further from the typical colour."""
 _ODD: Final = (0.4, 0.8)
 """Near its outline a face's colours may be those of a collar or of hair: how far their logarithm is from the skin's
 further in, where they begin to be refused, and where they are."""
@@ -124,8 +127,7 @@ def seen_by(
     depths: DepthMap,
     triangles: NDArray[np.int32],
     mouth_open: bool,
-    hairy: NDArray[np.float64],
-    not_skin: NDArray[np.float64] | None = None,
+    hair: Hair,
 ) -> Seen:
     """What a photo tells of the vertices of a head with hair.
 
@@ -141,9 +143,9 @@ def seen_by(
         depths: of the head from the photo's camera.
         triangles: what is drawn.
         mouth_open: whether the photo shows teeth or what is behind them.
-        hairy: (N,) how far vertices are inside of the hair.
-        not_skin: (N,) from 0 to 1, vertices whose colours in the photo are not their own.
+        hair: which vertices are hair.
     """
+    hairy = hair.depth
     projected = camera.project(vertices)
     xy = projected[:, :2]
     model_normals = vertex_normals(vertices, triangles)
@@ -178,8 +180,6 @@ def seen_by(
     near = 1 - ramp(rim, *_ODD_WITHIN)
     # Hair lets the ground through anywhere, skin only where the fit is wider than the face.
     trust *= np.where(scalp, ramp(person, 0.6, 0.97), 1 - near * (1 - ramp(person, 0.6, 0.97)))
-    if not_skin is not None:
-        trust *= 1 - not_skin
     if mouth_open:
         trust[regions.mouth] = teeth_of_photo(regions, colour, visible, facing)[regions.mouth]
     ratio = np.log(np.maximum(colour / light, _DARKEST)) - np.log(np.maximum(albedo, _DARKEST))
@@ -197,13 +197,24 @@ def seen_by(
     spreads = spread(np.concatenate([ratio, ratio + base], axis=1), sure)
     fitted = np.exp((1 - beside) * (base + spreads[:, :3]) + beside * spreads[:, 3:])
     own = np.maximum(colour / light, _DARKEST)
-    hair = np.exp(spread(np.log(own), trust * hairy + 1e-6 * trust * skin))
-    share = ramp(hairy, 0.0, 0.25)[:, None]
-    reflectance = (1 - share) * fitted + share * hair
+    share = ramp(hairy, 0.0, 0.1)[:, None]
+    reflectance = (1 - share) * fitted + share * _hair_colours(spread, own, trust, hair)
     reflectance[regions.mouth] = albedo[regions.mouth]
     reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
     shown = np.maximum(trust, nearly * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
     return Seen(xy, facing, visible, shown, trust, light, reflectance, 1 - odd * trust)
+
+
+def _hair_colours(
+    spread: Spread, own: NDArray[np.float64], trust: NDArray[np.float64], hair: Hair
+) -> NDArray[np.float64]:
+    """(N, 3) of hair, without light: as hair nearby is seen to be, and the further away the more as all of it is."""
+    if hair.colour is None:
+        return np.broadcast_to(hair.skin, own.shape)
+    typical = np.log(hair.colour)
+    near = spread(np.log(own) - typical, trust * hair.like, 1.5)
+    limited = np.clip(near, -_HAIR_SPREAD, _HAIR_SPREAD)
+    return np.exp(typical + limited)
 
 
 def visible_from(
