@@ -105,7 +105,7 @@ class Hair:
     rooted: NDArray[np.float64]
     """(N,) how much of its thickness hair, or a skull that is higher than the model's, has there."""
     like: NDArray[np.float64]
-    """(N,) 1 where the photo shows hair, by its colour."""
+    """(N,) 1 where the photo shows hair."""
     colour: NDArray[np.float64] | None
     """(3,) linear, without its light; None where no hair is seen."""
     skin: NDArray[np.float64]
@@ -157,9 +157,10 @@ def hair_region(
     covered = spread(known[:, None], np.where(other, 0.5, sure), 0.1)[:, 0]
     high, ahead = ((model.mean[:, 1:] - regions.pivot[1:]) / regions.unit - [EARS_ABOVE_PIVOT, 0.0]).T
     # A high forehead is bare, and a fringe hangs over a low one.
-    bare = (shown & (unlike == 0) & (high > 40.0) & (ahead > 10.0)).astype(np.float64)
-    mask = regions.scalp & (spread.mean @ bare < 0.6)
-    mask |= regions.face & (covered > 0.5) & (high > 10.0) & (regions.from_eyes > _ABOVE_BROWS)
+    face = regions.face & ~((covered > 0.5) & (high > 10.0) & (regions.from_eyes > _ABOVE_BROWS))
+    bare = shown & (unlike == 0) & (high > 40.0) & (ahead > 10.0)
+    joined = _joined(spread, face | (bare & regions.scalp), regions.from_eyes < _ABOVE_BROWS)
+    mask = _joined(spread, (regions.scalp | regions.face) & ~joined, regions.scalp & (ahead < 10.0))
     skin_seen = np.linalg.norm(edge_own - skin, axis=1) < np.linalg.norm(edge_own - hair, axis=1)
     angle = np.degrees(angle_grid())
     for side, middle, towards in zip(regions.sides, (180.0, 0.0), (1.0, -1.0), strict=True):
@@ -180,7 +181,18 @@ def hair_region(
             mask |= ear
     rooted = depth_inside(model, mask & regions.lifts)
     inside = ramp(depth_inside(model, mask), 0.0, _RISES[1])
-    return Hair(inside, ramp(rooted, *_RISES), unlike * shown * mask, np.exp(hair), np.exp(skin))
+    return Hair(inside, ramp(rooted, *_RISES), sure * mask, np.exp(hair), np.exp(skin))
+
+
+def _joined(spread: Spread, mask: NDArray[np.bool_], seed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) the part of a mask (N,) that hangs together with the part of it in another (N,): no islands."""
+    from scipy.sparse.csgraph import connected_components
+
+    chosen = np.flatnonzero(mask)
+    _, names = connected_components(spread.mean[chosen][:, chosen], directed=False)
+    found = np.zeros(len(mask), np.bool_)
+    found[chosen] = np.isin(names, np.unique(names[seed[chosen]]))
+    return found
 
 
 def _hair_colour(edge: NDArray[np.float64], skin: NDArray[np.float64]) -> NDArray[np.float64]:

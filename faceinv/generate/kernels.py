@@ -59,16 +59,33 @@ def light_vertices(
 
 
 @kernel
+def _gain(lit, before, low, high, out):
+    """out (3,): light over the photo's, within limits that keep its colour; returns how far the photo serves: what is
+    to become much brighter is dark in it, and more noise than skin."""
+    most = 0.0
+    for k in range(3):
+        out[k] = max(lit[k] / before[k], low)
+        most = max(most, out[k])
+    if most <= high:
+        return 1.0
+    for k in range(3):
+        out[k] *= high / most
+    return (high / most) ** 2
+
+
+@kernel
 def fill_table(light, before, mirror, reflectance, low, high, table):
     """Gains of `table` (N, COLUMNS), from 10 on: new light (N, 3) over the photo's, the same for the mirrored side, and
-    the colours of what the photo does not show, twice."""
+    the colours of what the photo does not show, twice. Trust, in 6 and 7, falls where light would have to rise much."""
+    gain = np.empty(3)
     for i in range(light.shape[0]):
-        m = mirror[i]
+        table[i, 6] *= _gain(light[i], before[i], low, high, gain)
         for k in range(3):
-            lit = light[i, k]
-            table[i, 10 + k] = min(max(lit / before[i, k], low), high)
-            table[i, 13 + k] = min(max(lit / before[m, k], low), high)
-            colour = reflectance[i, k] * lit
+            table[i, 10 + k] = gain[k]
+        table[i, 7] *= _gain(light[i], before[mirror[i]], low, high, gain)
+        for k in range(3):
+            table[i, 13 + k] = gain[k]
+            colour = reflectance[i, k] * light[i, k]
             table[i, 16 + k] = colour
             table[i, 19 + k] = colour
 

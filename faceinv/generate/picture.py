@@ -43,6 +43,9 @@ _THIN_TURN: Final = (8.0, 35.0)
 """Degrees up to which soft edges of hair show what is behind them, and from which the hair is closed."""
 
 
+_RELIT: Final = (0.02, 0.15)
+"""The largest change of a light's coefficient, over the constant one, from which on light counts as another, and from
+which it is wholly so."""
 _LEVELS: Final = 2**14 - 1
 """Of linear light, each with its sRGB value: four to one in the darkest."""
 
@@ -195,8 +198,8 @@ def _table(
     from faceinv.generate.kernels import COLUMNS, fill_table, light_vertices
 
     seen, model, regions = scene.seen, scene.result.model, scene.regions
-    before, rotation = scene.result.camera.rotation, face.camera.rotation
-    turn = np.degrees(np.arccos(np.clip(rotation[2] @ before[2], -1, 1)))
+    rotation = face.camera.rotation
+    turn = np.degrees(np.arccos(np.clip(rotation[2] @ scene.result.camera.rotation[2], -1, 1)))
     near = float(1 - ramp(np.array(turn), *_NEAR_TURN))
     count = len(normals)
     light, table = np.empty((count, 3)), np.empty((count, COLUMNS), np.float32)
@@ -216,7 +219,10 @@ def _table(
         mouth_light(gamma),
         light,
     )
-    fill_table(light, seen.light, scene.mirror, seen.reflectance, *RATIO_LIMITS, table)
+    # The photo's own view under its own light is the photo; else only what is skin is carried.
+    relit = float(ramp(np.array(np.abs(gamma - scene.result.lighting).max() / np.abs(gamma[0]).max()), *_RELIT))
+    away = max(1 - near, relit)
+    before = seen.light * np.exp(away * seen.extra) if away > 0 else seen.light
     landmarks = model.landmarks(vertices - scene.lift)
     spoken = float(ramp(np.array(abs(gap(landmarks) - scene.gap)), 0.5 * regions.unit, 3.0 * regions.unit))
     table[:, :10] = scene.table
@@ -225,6 +231,7 @@ def _table(
     usable = scene.lids.usable(vertices)
     table[scene.lids.vertices, 6] *= usable
     table[scene.lids.vertices, 7] *= usable
+    fill_table(light, before, scene.mirror, seen.reflectance, *RATIO_LIMITS, table)
     return table, float(turn)
 
 

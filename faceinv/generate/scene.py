@@ -74,8 +74,8 @@ class Scene:
     strands: NDArray[np.float32]
     """(T, T, 3): how much brighter than their mean pixels of hair are that the photo does not show."""
     table: NDArray[np.float32]
-    """(N, 10) what `kernels.compose` takes of vertices: places px (here and mirrored, of `head`; of `strands`), trust in
-    each, opacity."""
+    """(N, 10) what `kernels.compose` takes of vertices: places px (here and mirrored, of `head`; of `strands`), trust
+    in each, opacity."""
     calm: NDArray[np.float64]
     """(N,) the share of hair."""
     moments: NDArray[np.float32]

@@ -26,7 +26,7 @@ _PATCH_MM: Final = (36.0, 24.0, 16.0)
 """Sides of the patches that are tried, the largest first."""
 _FILLED: Final = 0.9
 """The share of a patch that must be hair."""
-_COARSEST_MM: Final = 4.0
+_COARSEST_MM: Final = 2.5
 """Standard deviation of what is taken for light on the hair and not for its strands."""
 _LIMITS: Final = (0.5, 1.8)
 _SKULL: Final = 90.0

@@ -14,6 +14,7 @@ from faceinv.generate.fill import Spread
 from faceinv.generate.light import calm, soft_light
 from faceinv.generate.mouth import mouth_depth, mouth_light, teeth_of_photo
 from faceinv.generate.regions import ramp
+from faceinv.generate.residual import smoothed, unexplained_light
 from faceinv.render.raster import rasterize_triangles
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ _RIM: Final = (0.5, 3.0)
 """mm inside of outlines over which the photo fades in."""
 _RIM_HAIR: Final = (2.0, 7.0)
 _DARKEST: Final = 2e-3
+_ENDS: Final = (0.25, 0.6)
+"""The cosine between normal and view where the photo's wide shades have given way to those of what goes on, and where
+they begin to."""
 _HAIR_SPREAD: Final = 0.7
 """Of logarithms: hair that is not seen is not further from the typical colour."""
 _ODD: Final = (0.4, 0.8)
@@ -108,7 +112,9 @@ class Seen:
     trust: NDArray[np.float64]
     """(N,) how far the photo is to be believed whatever the new view."""
     light: NDArray[np.float64]
-    """(N, 3) under which the photo shows it."""
+    """(N, 3) under which the photo shows it, by the fit."""
+    extra: NDArray[np.float64]
+    """(N, 3) logarithm of what light the photo has beside that, and of what would show as a seam where it ends."""
     reflectance: NDArray[np.float64]
     """(N, 3) for what the photo does not show: the photo's colours without their light, continued."""
     skin: NDArray[np.float64]
@@ -182,27 +188,35 @@ def seen_by(
     trust *= np.where(scalp, ramp(person, 0.6, 0.97), 1 - near * (1 - ramp(person, 0.6, 0.97)))
     if mouth_open:
         trust[regions.mouth] = teeth_of_photo(regions, colour, visible, facing)[regions.mouth]
-    ratio = np.log(np.maximum(colour / light, _DARKEST)) - np.log(np.maximum(albedo, _DARKEST))
-    ratio = np.clip(ratio, -3.5, 1.5)
+    base = np.log(np.maximum(albedo, _DARKEST))
     spread = Spread.of(model)
     skin = ~scalp & ~inner & ~regions.ear
+    bare = skin | (regions.ear & ~scalp)
+    own = np.log(np.maximum(colour / light, _DARKEST))
+    extra = unexplained_light(model, regions, own, trust * skin * ramp(rim, 3.0, 8.0)) * bare[:, None]
+    own -= extra
+    ratio = np.clip(own - base, -3.5, 1.5)
     smooth = spread(ratio, trust * skin * ramp(rim, 6.0, 12.0))
     odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD)
     trust = np.where(skin, trust * (1 - odd * np.maximum(near, 1 - ramp(facing, *_ODD_FACING))), trust)
     lashes = ramp(regions.from_eyes, 3.0, 6.0)
-    sure = trust * (skin | (regions.ear & ~scalp)) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes
+    sure = trust * np.where(skin, 1.0, 0.02 * bare) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes
     # A fit paints what it cannot see of cheeks and jaw as beards and sideburns; skin goes on there as it is seen.
     beside = ramp(np.abs(model.mean[:, 0]) / regions.unit, 45.0, 62.0)[:, None]
-    base = np.log(np.maximum(albedo, _DARKEST))
     spreads = spread(np.concatenate([ratio, ratio + base], axis=1), sure)
-    fitted = np.exp((1 - beside) * (base + spreads[:, :3]) + beside * spreads[:, 3:])
+    fill = (1 - beside) * (base + spreads[:, :3]) + beside * spreads[:, 3:]
+    # Where the photo ends, it fades into what goes on behind: first what is wide of it, what is fine last.
+    wide, known = smoothed(model, regions, own, trust * skin)
+    ends = ((1 - ramp(facing, *_ENDS)) * ramp(known, 0.003, 0.03) * skin * lashes)[:, None]
+    extra += ends * np.clip(wide - fill, -1.0, 1.0)
+    fitted = np.exp(fill)
     own = np.maximum(colour / light, _DARKEST)
     share = ramp(hairy, 0.0, 0.1)[:, None]
     reflectance = (1 - share) * fitted + share * _hair_colours(spread, own, trust, hair)
     reflectance[regions.mouth] = albedo[regions.mouth]
     reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
     shown = np.maximum(trust, nearly * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
-    return Seen(xy, facing, visible, shown, trust, light, reflectance, 1 - odd * trust)
+    return Seen(xy, facing, visible, shown, trust, light, extra, reflectance, 1 - odd * trust)
 
 
 def _hair_colours(
