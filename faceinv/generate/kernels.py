@@ -225,6 +225,8 @@ def ground(
     image,
     photo,
     near,
+    shorn,
+    gone,
     place,
     zoom,
     centre,
@@ -243,7 +245,8 @@ def ground(
 
     A pixel's place from the pivot `centre` (2,) is turned back by `turn`, its radius replaced by that of the source
     (`polar.source_radii` (R, A), between `outline` (A,) mm and `reach` mm), and looked up in `image` at
-    `place + zoom * mm`; of `photo`, the same with the head still in it, there is a share `near`. Near the outline its
+    `place + zoom * mm`; of `photo`, the same with the head still in it, there is a share `near`, and of
+    `shorn`, without hair beside the head, one by direction, `gone` (A,). Near the outline its
     direction is turned by `shift` (A,) as well. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
     """
     rings, angles = radii.shape
@@ -284,6 +287,11 @@ def ground(
             u, v = place[0] + zoom * x * scale, place[1] + zoom * y * scale
             if near < 1:
                 _bilinear(image, u, v, colour)
+                bare = (1 - pa) * gone[a0] + pa * gone[a1]
+                if bare > 0:
+                    _bilinear(shorn, u, v, second)
+                    for c in range(3):
+                        colour[c] += bare * (second[c] - colour[c])
             if near > 0:
                 _bilinear(photo, u, v, second)
                 for c in range(3):
@@ -327,6 +335,9 @@ def compose(triangle, barycentric, triangles, table, photo, strands, thin, sampl
                     if trust > 1e-3 or (thin > 0 and hairy > 0):
                         _bilinear(photo, value[0], value[1], here)
                         opaque *= 1 - thin * max(trust, min(1.0, 2 * hairy)) * (1 - here[3])
+                        if hairy > 0 and here[3] < 0.95:
+                            # What is mixed with the photo's ground is no hair before another.
+                            trust *= 1 - min(hairy, 1.0) * (1 - thin) * min(1.0, (0.95 - here[3]) / 0.35)
                     if trust <= 1e-3:
                         trust = 0.0
                     rest = 1 - trust

@@ -39,6 +39,10 @@ which only where it shows it well."""
 _GROUND_TURN: Final = (3.0, 10.0)
 """Degrees up to which what the photo shows beside the head is left there, be it hair or ears, and from which on the
 ground has closed."""
+_SHORN_TURN: Final = (6.0, 20.0)
+"""Degrees up to which hair hangs where it does in the photo, and from which on it is hidden by the face."""
+_SHORN_SIDE: Final = (-0.2, 0.2)
+"""Cosines between directions and that of the turn from which on this is so."""
 _THIN_TURN: Final = (8.0, 35.0)
 """Degrees up to which soft edges of hair show what is behind them, and from which the hair is closed."""
 
@@ -152,12 +156,28 @@ def _add_ground(
     reach = GROUND_REACH * scene.regions.unit
     cosine, sine = np.cos(body_turn), np.sin(body_turn)
     upright = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-    shift = neck_shift(scene.neck_ring, upright @ face.camera.rotation @ scene.result.camera.rotation.T)
+    motion = upright @ face.camera.rotation @ scene.result.camera.rotation.T
+    shift = neck_shift(scene.neck_ring, motion)
     radii = source_radii(at_directions(scene.outline, angle_grid() + shift), outline, reach)
     gains = _ground_gains(scene, face)
     behind = scene.ground
     near = float(1 - ramp(np.array(turned), *_GROUND_TURN))
-    where = (behind.filled, behind.photo, near, behind.place, behind.px_per_mm, centre, px_per_mm, -body_turn)
+    # Hair that hangs down on the side to which the face turns is hidden by it.
+    away = float(ramp(np.array(turned), *_SHORN_TURN)) if behind.shorn is not behind.filled else 0.0
+    towards = np.arctan2(-motion[1, 2], motion[0, 2])
+    shorn = away * ramp(np.cos(angle_grid() - towards), *_SHORN_SIDE)
+    where = (
+        behind.filled,
+        behind.photo,
+        near,
+        behind.shorn,
+        shorn,
+        behind.place,
+        behind.px_per_mm,
+        centre,
+        px_per_mm,
+        -body_turn,
+    )
     ground(*where, outline, reach, radii, shift, *gains, cover, linear)
 
 

@@ -182,11 +182,10 @@ class Scene:
         bare = depths.of(triangles, ((regions.face | regions.ear) & (hairy == 0)).astype(np.float64)) > 0.5
         px = photo_px_per_mm * head.zoom
         middle = head.place(at[None])[0]
-        tile, turn = strand_tile(
-            hair_patch(head, _hair_pixels(head, depths, person & ~bare, hair, face), middle, depths.px_per_mm, px), px
-        )
+        hair_map = _hair_pixels(head, depths, person & ~bare, hair, face)
+        tile, turn = strand_tile(hair_patch(head, hair_map, middle, depths.px_per_mm, px), px)
         drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
-        ground = ground_of(around, depths, solid, person, outline, at, photo_px_per_mm)
+        ground = ground_of(around, depths, solid, person, hair_map, outline, at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
             result=result,
@@ -260,7 +259,7 @@ def _hair_pixels(
     found = np.zeros(may_be.shape, np.bool_)
     if hair.colour is None:
         return found
-    rows, columns = np.nonzero(may_be & (np.arange(len(may_be))[:, None] < depths.centre[1]))
+    rows, columns = np.nonzero(may_be)
     seen = _at_map(head, depths, np.stack([columns, rows], axis=1).astype(np.float64))
     front = soft_light(HAIR_FRONT, face.lighting)[0]
     own = np.log(np.maximum(seen[:, :3] / front, 1e-3))

@@ -47,6 +47,7 @@ def hair_patch(
     """
     share = hair.astype(np.float32)
     middle = (np.array(hair.shape[::-1]) - 1) / 2
+    share[int(middle[1]) :] = 0.0  # below the ears dark clothes may be taken for hair
     for side in _PATCH_MM:
         full = uniform_filter(share, max(3, round(side * map_px)), mode="constant")
         row, column = np.unravel_index(int(full.argmax()), full.shape)
