@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
     from faceinv.generate.regions import Regions
 
-__all__ = ["Hair", "hair_region", "lifted", "thickness", "without_ears"]
+__all__ = ["Hair", "hair_region", "lifted", "nearer", "thickness", "without_ears"]
 
 _THICKEST: Final = 75.0
 """mm: hair that stands off further is left in the picture behind the head."""
@@ -36,8 +36,10 @@ _MORE_AT_EARS: Final = 4.0
 _RISES: Final = (3.0, 28.0)
 """mm from the hairline over which hair rises to its full thickness: the hairline itself lies on the skin, so that what
 rises is hair from its foot on."""
-_LEAST_UNLIKE: Final = 0.35
-"""Distance of logarithms of colours between hair and skin, below which no hair is seen."""
+_BRIGHTNESS: Final = 0.4
+"""Weight of brightness against colour where hair is told from skin."""
+_LEAST_UNLIKE: Final = 0.2
+"""Distance of hair's colour from skin's below which no hair is seen."""
 _EAR_SEEN: Final = 100
 """Vertices of an ear that must be seen to tell whether hair is over it."""
 _WIDEST_EAR: Final = (10.0, 18.0)
@@ -144,9 +146,9 @@ def hair_region(
     skin = np.median(own[on_skin], axis=0)
     edge_own = np.log(np.maximum(edge / light[on_skin].mean(axis=0), 1e-3))
     hair = _hair_colour(edge_own, skin)
-    if np.linalg.norm(hair - skin) < _LEAST_UNLIKE:
+    if np.linalg.norm(_signs(hair - skin)) < _LEAST_UNLIKE:
         return Hair(np.zeros(len(own)), depth, np.zeros(len(own)), None, np.exp(skin))
-    unlike = (np.linalg.norm(own - hair, axis=1) < np.linalg.norm(own - skin, axis=1)).astype(np.float64)
+    unlike = nearer(own, hair, skin).astype(np.float64)
     # What the photo does not show is covered as its other side is, or as what is next to it.
     spread, sure = Spread.of(model), shown.astype(np.float64)
     for _ in range(_EVENED):
@@ -161,7 +163,7 @@ def hair_region(
     bare = shown & (unlike == 0) & (high > 40.0) & (ahead > 10.0)
     joined = _joined(spread, face | (bare & regions.scalp), regions.from_eyes < _ABOVE_BROWS)
     mask = _joined(spread, (regions.scalp | regions.face) & ~joined, regions.scalp & (ahead < 10.0))
-    skin_seen = np.linalg.norm(edge_own - skin, axis=1) < np.linalg.norm(edge_own - hair, axis=1)
+    skin_seen = nearer(edge_own, skin, hair)
     angle = np.degrees(angle_grid())
     for side, middle, towards in zip(regions.sides, (180.0, 0.0), (1.0, -1.0), strict=True):
         upward = (towards * (angle - middle) + 180) % 360 - 180
@@ -184,6 +186,19 @@ def hair_region(
     return Hair(inside, ramp(rooted, *_RISES), sure * mask, np.exp(hair), np.exp(skin))
 
 
+def _signs(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 3) of differences (..., 3) of logarithms of colours: brightness, which light and shine change, red over
+    green, green over blue."""
+    bright = _BRIGHTNESS * logs.mean(axis=-1)
+    return np.stack([bright, logs[..., 0] - logs[..., 1], logs[..., 1] - logs[..., 2]], axis=-1)
+
+
+def nearer(own: NDArray[np.float64], one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) whether logarithms of colours (N, 3), without light, are more like one (3,) than like another (3,)."""
+    to_one, to_other = (np.linalg.norm(_signs(own - centre), axis=1) for centre in (one, other))
+    return np.asarray(to_one < to_other)
+
+
 def _joined(spread: Spread, mask: NDArray[np.bool_], seed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(N,) the part of a mask (N,) that hangs together with the part of it in another (N,): no islands."""
     from scipy.sparse.csgraph import connected_components
@@ -199,7 +214,7 @@ def _hair_colour(edge: NDArray[np.float64], skin: NDArray[np.float64]) -> NDArra
     """(3,) logarithm, of those `edge` (ANGLES, 3) above the ears: of the half that is least like skin (3,), as not all
     of a head need have hair."""
     above = edge[np.sin(angle_grid()) < -np.sin(np.radians(_ABOVE_EARS[0]))]
-    unlike = np.linalg.norm(above - skin, axis=1)
+    unlike = np.linalg.norm(_signs(above - skin), axis=1)
     return np.asarray(np.median(above[unlike >= np.median(unlike)], axis=0), np.float64)
 
 

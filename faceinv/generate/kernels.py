@@ -60,11 +60,14 @@ def light_vertices(
 
 @kernel
 def _gain(lit, before, low, high, out):
-    """out (3,): light over the photo's, within limits that keep its colour; returns how far the photo serves: what is
-    to become much brighter is dark in it, and more noise than skin."""
-    most = 0.0
+    """out (3,): light over the photo's, within limits that keep its colour, which harmonics do not tell where it is
+    dark; returns how far the photo serves: what is to become much brighter is dark in it, and more noise than skin."""
+    middle = most = 0.0
     for k in range(3):
-        out[k] = max(lit[k] / before[k], low)
+        out[k] = lit[k] / before[k]
+        middle += out[k] / 3
+    for k in range(3):
+        out[k] = max(min(max(out[k], middle / 1.4), middle * 1.4), low)
         most = max(most, out[k])
     if most <= high:
         return 1.0

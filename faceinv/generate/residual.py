@@ -27,6 +27,8 @@ _WIDTH_MM: Final = 10.0
 _CYLINDER_MM: Final = 85.0
 _KNOWN: Final = (0.003, 0.03)
 """The share of a neighbourhood that must be known for its mean to be believed."""
+_ALIEN: Final = (0.25, 0.6)
+"""Of logarithms: how far from the mean around it a colour begins not to count, and does not."""
 _MOST: Final = 1.0
 """Of logarithms."""
 _EVEN: Final = 0.15
@@ -83,6 +85,9 @@ def unexplained_light(
     if not seen.any():
         return np.zeros_like(own)
     mirror = model.mirror
+    here, _ = smoothed(model, regions, own, sure)
+    # Glasses, brows and what hair is left are no skin.
+    sure = sure * (1 - ramp(np.abs(own - here).max(axis=1), *_ALIEN))
     here, weight = smoothed(model, regions, own, sure)
     known = ramp(weight, *_KNOWN)[:, None]
     both = np.minimum(known, known[mirror])

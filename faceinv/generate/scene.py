@@ -14,7 +14,7 @@ from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.generate.canvas import Canvas, canvas_of
 from faceinv.generate.ground import GROUND_REACH, Ground, ground_of, person_of
-from faceinv.generate.hair import Hair, hair_region, lifted, thickness, without_ears
+from faceinv.generate.hair import Hair, hair_region, lifted, nearer, thickness, without_ears
 from faceinv.generate.light import HAIR_FRONT, soft_light
 from faceinv.generate.mouth import gap, mouth_depth
 from faceinv.generate.polar import ANGLES, angle_grid, head_outline
@@ -183,7 +183,7 @@ class Scene:
         px = photo_px_per_mm * head.zoom
         middle = head.place(at[None])[0]
         hair_map = _hair_pixels(head, depths, person & ~bare, hair, face)
-        tile, turn = strand_tile(hair_patch(head, hair_map, middle, depths.px_per_mm, px), px)
+        tile, chart = strand_tile(hair_patch(head, hair_map, middle, depths.px_per_mm, px), px)
         drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
         ground = ground_of(around, depths, solid, person, hair_map, outline, at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
@@ -200,7 +200,7 @@ class Scene:
             head=head,
             seen=seen,
             strands=tile,
-            table=_table(head, seen, model, regions, hairy, strand_places(haired, regions, px, turn)),
+            table=_table(head, seen, model, regions, hairy, strand_places(haired, regions, px, chart)),
             calm=ramp(hairy, 0.0, 0.3),
             moments=np.zeros((0, 10), np.float32) if model.occlusion is None else model.occlusion.copy(),
             mirror=model.mirror.copy(),
@@ -263,8 +263,7 @@ def _hair_pixels(
     seen = _at_map(head, depths, np.stack([columns, rows], axis=1).astype(np.float64))
     front = soft_light(HAIR_FRONT, face.lighting)[0]
     own = np.log(np.maximum(seen[:, :3] / front, 1e-3))
-    to_hair, to_skin = (np.linalg.norm(own - np.log(centre), axis=1) for centre in (hair.colour, hair.skin))
-    found[rows, columns] = (to_hair < to_skin) & (seen[:, 3] > 0.9)
+    found[rows, columns] = nearer(own, np.log(hair.colour), np.log(hair.skin)) & (seen[:, 3] > 0.9)
     return found
 
 

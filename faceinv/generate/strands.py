@@ -29,6 +29,9 @@ _FILLED: Final = 0.9
 _COARSEST_MM: Final = 2.5
 """Standard deviation of what is taken for light on the hair and not for its strands."""
 _LIMITS: Final = (0.5, 1.8)
+_CONTRAST: Final = 0.8
+"""Of the patch's: it stands in light, and what is not seen does not."""
+_LENGTHENED: Final = 3.0
 _SKULL: Final = 90.0
 """mm: a head's radius, to turn angles into ways along it."""
 
@@ -64,11 +67,11 @@ def hair_patch(
     return None
 
 
-def strand_tile(patch: NDArray[np.float64] | None, px_per_mm: float) -> tuple[NDArray[np.float32], float]:
-    """The texture (`_TILE`, `_TILE`, 3) of a patch (P, P, 3) of hair, as factors around 1; and the angle, rad, by which
-    places must be turned for its strands to run along y. All ones for no patch."""
+def strand_tile(patch: NDArray[np.float64] | None, px_per_mm: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The texture (`_TILE`, `_TILE`, 3) of a patch (P, P, 3) of hair, as factors around 1; and (2, 2) what leads from
+    ways across the strands and along them to the texture's x and y. All ones for no patch."""
     if patch is None:
-        return np.ones((_TILE, _TILE, 3), np.float32), 0.0
+        return np.ones((_TILE, _TILE, 3), np.float32), np.eye(2)
     logs = np.log(np.maximum(patch, 1e-3))
     fine = logs - gaussian_filter(logs, (*2 * (_COARSEST_MM * px_per_mm,), 0), mode="nearest")
     fine -= fine.mean(axis=(0, 1))
@@ -80,28 +83,31 @@ def strand_tile(patch: NDArray[np.float64] | None, px_per_mm: float) -> tuple[ND
     noise = np.random.Generator(np.random.Philox(0)).normal(size=(_TILE, _TILE))
     spectrum = np.fft.rfft2(padded, axes=(0, 1)) * np.fft.rfft2(noise)[..., None]
     made = np.fft.irfft2(spectrum, s=(_TILE, _TILE), axes=(0, 1))
-    made *= fine.std() / max(float(made.std()), 1e-9)
+    made *= _CONTRAST * fine.std() / max(float(made.std()), 1e-9)
     tile: NDArray[np.float32] = np.clip(np.exp(made), *_LIMITS).astype(np.float32)
-    return tile, _across(fine.mean(axis=2)) - np.pi / 2
+    along, straight = _flow(fine.mean(axis=2))
+    # The more all strands of the patch run one way, the longer they are.
+    return tile, np.stack([[-along[1], along[0]], along / (1 + _LENGTHENED * straight)], axis=1)
 
 
 def strand_places(
-    vertices: NDArray[np.float64], regions: Regions, px_per_mm: float, turn: float
+    vertices: NDArray[np.float64], regions: Regions, px_per_mm: float, chart: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 2) px of the tile, for vertices (N, 3) mm: around the head from its back, the same on both sides, and down
-    from the crown; turned by `turn` rad."""
+    from the crown, which `chart` (2, 2) leads to the texture's x and y."""
     middle = regions.pivot + regions.unit * np.array([0.0, 35.0, -5.0])
     x, y, z = (vertices - middle).T
     around = np.arctan2(np.abs(x), -z)
     down = np.arctan2(np.hypot(x, z), y)
-    places = _SKULL * regions.unit * px_per_mm * np.stack([around, down], axis=1)
-    cosine, sine = np.cos(turn), np.sin(turn)
-    turned: NDArray[np.float64] = places @ np.array([[cosine, sine], [-sine, cosine]])
-    return turned
+    places: NDArray[np.float64] = _SKULL * regions.unit * px_per_mm * np.stack([around, down], axis=1) @ chart.T
+    return places
 
 
-def _across(image: NDArray[np.float64]) -> float:
-    """rad from x towards y: the direction along which an image varies least, by its structure tensor."""
+def _flow(image: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """(2,) the unit direction (x, y) along which an image varies least, and from 0 to 1 how much less than across it:
+    by its structure tensor."""
     dy, dx = np.gradient(image)
     xx, yy, xy = (float((a * b).sum()) for a, b in ((dx, dx), (dy, dy), (dx, dy)))
-    return 0.5 * float(np.arctan2(2 * xy, xx - yy)) + np.pi / 2
+    angle = 0.5 * float(np.arctan2(2 * xy, xx - yy)) + np.pi / 2
+    straight = float(np.hypot(xx - yy, 2 * xy)) / max(xx + yy, 1e-12)
+    return np.array([np.cos(angle), np.sin(angle)]), straight

@@ -43,6 +43,8 @@ _RIM: Final = (0.5, 3.0)
 """mm inside of outlines over which the photo fades in."""
 _RIM_HAIR: Final = (2.0, 7.0)
 _DARKEST: Final = 2e-3
+_LIDS: Final = (8.0, 13.0)
+"""mm from the eyes' rims: what is nearer is in the shade of a fold, and no example for a lid that closes."""
 _ENDS: Final = (0.25, 0.6)
 """The cosine between normal and view where the photo's wide shades have given way to those of what goes on, and where
 they begin to."""
@@ -199,14 +201,14 @@ def seen_by(
     smooth = spread(ratio, trust * skin * ramp(rim, 6.0, 12.0))
     odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD)
     trust = np.where(skin, trust * (1 - odd * np.maximum(near, 1 - ramp(facing, *_ODD_FACING))), trust)
-    lashes = ramp(regions.from_eyes, 3.0, 6.0)
+    lashes = ramp(regions.from_eyes, *_LIDS)
     sure = trust * np.where(skin, 1.0, 0.02 * bare) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes
     # A fit paints what it cannot see of cheeks and jaw as beards and sideburns; skin goes on there as it is seen.
     beside = ramp(np.abs(model.mean[:, 0]) / regions.unit, 45.0, 62.0)[:, None]
     spreads = spread(np.concatenate([ratio, ratio + base], axis=1), sure)
     fill = (1 - beside) * (base + spreads[:, :3]) + beside * spreads[:, 3:]
     # Where the photo ends, it fades into what goes on behind: first what is wide of it, what is fine last.
-    wide, known = smoothed(model, regions, own, trust * skin)
+    wide, known = smoothed(model, regions, own, trust * skin * (1 - odd))
     ends = ((1 - ramp(facing, *_ENDS)) * ramp(known, 0.003, 0.03) * skin * lashes)[:, None]
     extra += ends * np.clip(wide - fill, -1.0, 1.0)
     fitted = np.exp(fill)
@@ -226,7 +228,7 @@ def _hair_colours(
     if hair.colour is None:
         return np.broadcast_to(hair.skin, own.shape)
     typical = np.log(hair.colour)
-    near = spread(np.log(own) - typical, trust * hair.like, 1.5)
+    near = spread(np.log(own) - typical, ramp(trust, 0.5, 0.9) * hair.like, 1.5)
     limited = np.clip(near, -_HAIR_SPREAD, _HAIR_SPREAD)
     return np.exp(typical + limited)
 
