@@ -43,7 +43,7 @@ _SHORN_TURN: Final = (6.0, 20.0)
 """Degrees up to which hair hangs where it does in the photo, and from which on it is hidden by the face."""
 _SHORN_SIDE: Final = (-0.2, 0.2)
 """Cosines between directions and that of the turn from which on this is so."""
-_THIN_TURN: Final = (8.0, 35.0)
+_THIN_TURN: Final = (4.0, 14.0)
 """Degrees up to which soft edges of hair show what is behind them, and from which the hair is closed."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from faceinv.generate.regions import EARS_ABOVE_PIVOT, ramp
+from faceinv.generate.regions import ramp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ _CELL_MM: Final = 4.0
 _WIDTH_MM: Final = 10.0
 """Standard deviation over which colours are averaged: what is finer is skin, what is wider may be light."""
 _CYLINDER_MM: Final = 85.0
-_KNOWN: Final = (0.003, 0.03)
+_KNOWN: Final = (0.01, 0.08)
 """The share of a neighbourhood that must be known for its mean to be believed."""
 _ALIEN: Final = (0.25, 0.6)
 """Of logarithms: how far from the mean around it a colour begins not to count, and does not."""
@@ -95,14 +95,8 @@ def unexplained_light(
     even = here - uneven - np.median(here[seen], axis=0)
     bright = even.mean(axis=1, keepdims=True)
     colour = even - bright
-    # Stubble is darker and greyer than skin.
-    darkest = np.where(_beardless(model, regions)[:, None], -_EVEN, -np.inf)
-    bright -= np.clip(bright, darkest, _EVEN)
+    # Stubble is darker and greyer than skin: that stays.
+    bright = np.maximum(bright - _EVEN, 0.0)
     warmth = np.abs(colour).max(axis=1, keepdims=True)
     colour *= np.where(colour[:, :1] > colour[:, 2:], np.maximum(1 - _EVEN_COLOUR / np.maximum(warmth, 1e-9), 0.0), 0.0)
     return np.clip(uneven + known * (bright + colour), -_MOST, _MOST)
-
-
-def _beardless(model: MorphableModel, regions: Regions) -> NDArray[np.bool_]:
-    """(N,) above the ears' middle."""
-    return np.asarray(model.mean[:, 1] > regions.pivot[1] + regions.unit * EARS_ABOVE_PIVOT)

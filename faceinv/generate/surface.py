@@ -194,14 +194,14 @@ def seen_by(
     spread = Spread.of(model)
     skin = ~scalp & ~inner & ~regions.ear
     bare = skin | (regions.ear & ~scalp)
+    lashes = ramp(regions.from_eyes, *_LIDS)
     own = np.log(np.maximum(colour / light, _DARKEST))
-    extra = unexplained_light(model, regions, own, trust * skin * ramp(rim, 3.0, 8.0)) * bare[:, None]
+    extra = unexplained_light(model, regions, own, trust * skin * lashes * ramp(rim, 3.0, 8.0)) * bare[:, None]
     own -= extra
     ratio = np.clip(own - base, -3.5, 1.5)
     smooth = spread(ratio, trust * skin * ramp(rim, 6.0, 12.0))
     odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD)
     trust = np.where(skin, trust * (1 - odd * np.maximum(near, 1 - ramp(facing, *_ODD_FACING))), trust)
-    lashes = ramp(regions.from_eyes, *_LIDS)
     sure = trust * np.where(skin, 1.0, 0.02 * bare) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes
     # A fit paints what it cannot see of cheeks and jaw as beards and sideburns; skin goes on there as it is seen.
     beside = ramp(np.abs(model.mean[:, 0]) / regions.unit, 45.0, 62.0)[:, None]
