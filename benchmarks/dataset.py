@@ -205,7 +205,7 @@ def undefined(variants: Variants, count: int) -> int:
     bright."""
     scene, result = variants.scene(0), variants.results[0]
     white = np.ones_like(scene.ground.filled)
-    bright = replace(scene, ground=replace(scene.ground, filled=white, photo=white))
+    bright = replace(scene, ground=replace(scene.ground, filled=white, photo=white, shorn=white))
     found = 0
     for index in range(count):
         face, turn = posed_face(result, variants.draws(0, index)[0], variants.size)

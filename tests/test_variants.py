@@ -109,7 +109,7 @@ def test_in_its_own_view_a_variant_is_the_photo() -> None:
 def test_every_pixel_of_any_pose_shows_something() -> None:
     rng = np.random.default_rng(0)
     white = np.ones_like(scene().ground.filled)
-    before_white = replace(scene(), ground=replace(scene().ground, filled=white, photo=white))
+    before_white = replace(scene(), ground=replace(scene().ground, filled=white, photo=white, shorn=white))
     for _ in range(12):
         yaw, pitch, roll = rng.uniform(-80, 80), rng.uniform(-25, 25), rng.uniform(-180, 180)
         made = replace(own_draw(result()), yaw=yaw, pitch=pitch, roll=roll, tilt=0.0, span=rng.uniform(200, 400))
