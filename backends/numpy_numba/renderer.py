@@ -60,6 +60,7 @@ class NumbaRenderer(AbstractRenderer):
         self.mean, self.mean_albedo = model.mean.copy(), model.mean_albedo.copy()
         self.uv, self.uv_triangles = model.uv.astype(np.float64), model.uv_triangles.copy()
         self.flat = settings.normals == "flat"
+        self._moments = None if model.occlusion is None else model.occlusion.astype(np.float64)
         self.surfaces: Remembered[Surface] = Remembered()
 
     def surface(self, chi: NDArray[np.float64], item: int) -> Surface:
@@ -87,8 +88,7 @@ class NumbaRenderer(AbstractRenderer):
 
     def _shadow(self, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 9) of the vertices, or (0, 9) where the model has none."""
-        moments = self.model.occlusion
-        return np.zeros((0, SH_COUNT)) if moments is None else shadows(moments, rotation)
+        return np.zeros((0, SH_COUNT)) if self._moments is None else shadows(self._moments, rotation)
 
     @one_blas_thread()
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:

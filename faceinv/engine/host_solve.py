@@ -31,7 +31,7 @@ def solve_on_host(
         damping: (B,).
         free: (B, P), or (P,) for all items: entries that may move.
     """
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+    from scipy.linalg.lapack import dpotrf, dpotrs
 
     batch, count = gradient.shape
     delta = np.zeros((batch, count))
@@ -40,19 +40,21 @@ def solve_on_host(
     for item in range(batch):
         index = np.flatnonzero(masks[item])
         g = gradient[item, index]
-        h = hessian[item][np.ix_(index, index)]
+        h = hessian[item].take(index, axis=0).take(index, axis=1)
         if not (np.isfinite(g).all() and np.isfinite(h).all()):
             continue
         # One relative unit for all entries, so that pixels, radians and standard deviations damp alike.
         diagonal = np.diagonal(h)
         scale = np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)))
-        scaled = h / np.outer(scale, scale)
-        scaled[np.diag_indices_from(scaled)] += damping[item] + 1e-12
+        scaled = h / scale
+        scaled /= scale[:, None]
+        scaled.ravel()[:: len(index) + 1] += damping[item] + 1e-12
         norm[item] = np.abs(g / scale).max(initial=0.0)
-        try:
-            step = -cho_solve(cho_factor(scaled, lower=True), g / scale) / scale
-        except LinAlgError:
+        # The transpose, which is the same matrix, is laid out as LAPACK wants it.
+        factor, failed = dpotrf(scaled.T, lower=0, clean=0, overwrite_a=1)
+        if failed:
             continue
+        step = -dpotrs(factor, g / scale, lower=0)[0] / scale
         if not np.isfinite(step).all():
             continue
         delta[item, index] = step
