@@ -69,7 +69,7 @@ class ForgivingCache(FunctionCache):  # type: ignore[misc]
             )
 
     def holds_some(self) -> bool:
-        """Whether the kernel is kept, compiled of the source and with the options of now, for arguments of some types."""
+        """Whether the kernel is kept, of the source and with the options of now, for some types."""
         with suppress(Exception):  # as above
             return any(key[-1] == self._options for key in self._cache_file._load_index())
         return False

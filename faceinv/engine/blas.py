@@ -47,8 +47,8 @@ class _Limit:
         self._lock = threading.Lock()
         self._own = threading.local()
         self._threads = 0
-        self._limiters: list[Any] = []
-        """That know how many threads there were before."""
+        self._before: list[tuple[Any, int]] = []
+        """How many threads each library had, the latest last."""
         self._loaded: tuple[bool, ...] = ()
 
     def enter(self) -> None:
@@ -56,13 +56,16 @@ class _Limit:
         depth = getattr(own, "depth", 0)
         if not depth or own.loaded != loaded:
             with self._lock:
-                # For each thread anew, as the limit of some OpenMP libraries is a thread's own.
-                limiter = _controller(loaded).limit(limits=1, user_api="blas")
-                if not self._limiters or self._loaded != loaded:
-                    self._limiters.append(limiter)
-                    self._loaded = loaded
+                before = [(library, library.num_threads) for library in _libraries(loaded)]
+                for library, _ in before:
+                    _set_threads(library, 1)
                 if not depth:
+                    own.before = []
                     self._threads += 1
+                own.before += [(library, count) for library, count in before if _is_a_threads_own(library)]
+                if not self._before or self._loaded != loaded:
+                    self._before += [(library, count) for library, count in before if not _is_a_threads_own(library)]
+                    self._loaded = loaded
         own.depth, own.loaded = depth + 1, loaded
 
     def leave(self) -> None:
@@ -70,21 +73,37 @@ class _Limit:
         if not self._own.depth:
             with self._lock:
                 self._threads -= 1
-                while self._limiters and not self._threads:
-                    self._limiters.pop().restore_original_limits()
+                _restore(self._own.before)
+                if not self._threads:
+                    _restore(self._before)
 
     def forked(self) -> None:
         """To be called in a forked child, where this thread is the only one, and another may have held the lock."""
         self._lock = threading.Lock()
         self._threads = 1 if getattr(self._own, "depth", 0) else 0
         if not self._threads:
-            self._limiters.clear()
+            self._before.clear()
+
+
+def _restore(before: list[tuple[Any, int]]) -> None:
+    while before:
+        _set_threads(*before.pop())
+
+
+def _set_threads(library: Any, count: int) -> None:
+    # threadpoolctl lets only the first thread that ever sets the number set it again, and ignores others.
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
+
+
+def _is_a_threads_own(library: Any) -> bool:
+    """Whether each thread has a limit of its own."""
+    return bool(library.internal_api == "openblas" and library.threading_layer == "openmp")
 
 
 @cache
-def _controller(loaded: tuple[bool, ...]) -> ThreadpoolController:
-    """The thread pools of the libraries that are loaded by now; to look for them takes a millisecond."""
-    return ThreadpoolController()
+def _libraries(loaded: tuple[bool, ...]) -> list[Any]:
+    """The BLAS libraries that are loaded by now; to look for them takes a millisecond."""
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
 _limit = _Limit()

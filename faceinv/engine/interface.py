@@ -199,7 +199,7 @@ class Engine(ABC):
             f"engine '{self.name}' finds no fine detail: it has no `Engine.detail`. Switch detail off, or use another."
         )
 
-    def fitting_threads(self, photos: int) -> FittingThreads:  # noqa: ARG002 - to those that allow more it matters
+    def fitting_threads(self, photos: int) -> FittingThreads:
         """By how many threads so many photos may be fitted at the same time; one unless an engine can do it.
 
         An engine that can has all its methods but `close`, and those of its renderer, ready to be called by several
