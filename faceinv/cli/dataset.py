@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,17 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faceinv.dataset.factory import Outcome, Watcher, make_dataset
-from faceinv.dataset.settings import DatasetSettings
 from faceinv.errors import InputError
 from faceinv.files import refuse_url
-from faceinv.generate.steps import Steps
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from faceinv.cli.console import Reporter
+    from faceinv.dataset.factory import Outcome
     from faceinv.dataset.ledger import Ledger
+    from faceinv.generate.steps import Steps
     from faceinv.dataset.work import Shared
     from faceinv.run.executors import MakeExecutor
 
@@ -92,6 +88,10 @@ def dataset(
     and who may use it). The same command goes on with a run that was stopped.
     """
     from faceinv.cli.console import reporter
+    from faceinv.cli.dataset_progress import DatasetProgress
+    from faceinv.dataset.factory import make_dataset
+    from faceinv.dataset.settings import DatasetSettings
+    from faceinv.generate.steps import Steps
 
     if photos is not None and not photos.is_dir():
         raise InputError(f"--photos '{photos}' is no folder.")
@@ -131,7 +131,7 @@ def dataset(
             workers=workers,
             make=make,
             sheets=sheets,
-            watcher=_Progress(report, settings.pictures),
+            watcher=DatasetProgress(report, settings.pictures),
             before=before if preview else None,
         )
         _say(report, outcome)
@@ -155,39 +155,3 @@ def _say(report: Reporter, outcome: Outcome) -> None:
     report.result(f"{outcome.pictures} pictures of {good} photos -> {outcome.folder}")
     if outcome.failed:
         report.error(f"{outcome.failed} of {outcome.photos} photos failed; index.parquet says why.")
-
-
-class _Progress(Watcher):
-    """Bars with the rate, and lines for shards and failures."""
-
-    def __init__(self, report: Reporter, pictures: int) -> None:
-        self._report = report
-        self._pictures = pictures
-        self._tasks: dict[str, tuple[TaskID, float, int]] = {}
-
-    def found(self, photos: int) -> None:
-        """See `Watcher.found`."""
-        self._report.note(f"{photos} photos, {self._pictures} pictures of each.")
-
-    def step(self, name: str, done: int, failed: int, total: int) -> None:
-        """See `Watcher.step`."""
-        bars = self._report.progress
-        if bars is None:
-            return
-        ended = done + failed
-        if name not in self._tasks:
-            self._tasks[name] = (bars.add_task(name, total=total), time.monotonic(), ended)
-        task, since, first = self._tasks[name]
-        rate = (ended - first) * (self._pictures if name == "drawing" else 1) / max(time.monotonic() - since, 1e-3)
-        unit = "pictures" if name == "drawing" else "photos"
-        lost = f", {failed} failed" if failed else ""
-        bars.update(task, completed=ended, description=f"{name} ({rate:.1f} {unit}/s{lost})", visible=ended < total)
-
-    def failure(self, name: str, reason: str) -> None:
-        """See `Watcher.failure`."""
-        self._report.error(reason if name in reason else f"'{name}': {reason}")
-
-    def shard(self, path: Path, pictures: int, failed: int) -> None:
-        """See `Watcher.shard`."""
-        lost = f", {failed} photos failed" if failed else ""
-        self._report.note(f"{path.parent.name}/{path.name}: {pictures} pictures{lost}")

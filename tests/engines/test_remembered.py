@@ -16,6 +16,7 @@ from faceinv.engine.registry import build_engine
 from faceinv.engine.remembered import Remembered
 from faceinv.fitting.config import FitConfig
 from faceinv.fitting.fitter import Fitter
+from faceinv.fitting.stages import fit_stages
 from faceinv.photo.color import linear_to_srgb
 
 CONFIG = FitConfig(size=40, levels=1, iterations=6, cost_tolerance=1e-2)
@@ -48,7 +49,8 @@ def computed(name: str, chosen: list[int]) -> list[int]:
 
     surfaces.get = counted
     images, landmarks = photos()
-    fitter.fit_batch([images[k] for k in chosen], [landmarks[k] for k in chosen])
+    prepared = [fitter.prepare(images[k], landmarks[k]) for k in chosen]
+    fit_stages(fitter.engine, fitter.config, prepared, lambda stage, done: None)
     return [counts[item] for item in range(len(chosen))]
 
 
