@@ -47,7 +47,7 @@ def test_runs(gpu: ModuleType) -> None:
         return CudaEngine(CpuDevice(), model, settings)
 
     models = [load_model("default", identity=4, expression=3, albedo=2), gpu.wide_model(31, (5, 4, 3))]
-    config = faceinv.FitConfig(albedo_field=0.0)
+    config = faceinv.FitConfig(albedo_field=0.0, iterations=3, coarse_iterations=2)
     said: list[str] = []
     report = gpu.run(
         build,
