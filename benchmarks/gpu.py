@@ -535,9 +535,9 @@ def whole_fit_table(
 
 def rival_table(
     engine: Engine,
+    other: Engine,
     model: MorphableModel,
     config: faceinv.FitConfig,
-    rival: str,
     batch: int,
     size: int,
     timer: Timer,
@@ -547,16 +547,16 @@ def rival_table(
     problem, chi = make_problem(held, batch, size, 31)
     every = np.ones(batch, np.bool_)
     photo, landmarks = _sample()
-    rows = [["what", "px", "batch", f"{rival} ms a face", "cupy ms a face", "ratio"]]
+    rows = [["what", "px", "batch", f"{other.name} ms a face", "cupy ms a face", "ratio"]]
     spans: dict[str, list[float]] = {"linearisation": [], "photo to result": []}
-    for other in (build_engine(rival, held), engine):
-        fitter = _fitter(model, dataclasses.replace(config, size=size), other)
-        bound = other.differentiator(problem)
+    for one in (other, engine):
+        fitter = _fitter(model, dataclasses.replace(config, size=size), one)
+        bound = one.differentiator(problem)
         frozen = bound.freeze(chi)
 
-        def linearize(other: Engine = other, bound: Any = bound, frozen: Any = frozen) -> None:
+        def linearize(one: Engine = one, bound: Any = bound, frozen: Any = frozen) -> None:
             bound.linearize(chi + 1e-9 * np.random.default_rng().normal(), frozen, every)
-            other.renderer.synchronize()
+            one.renderer.synchronize()
 
         def fit(fitter: faceinv.Fitter = fitter) -> None:
             fitter.fit_batch([photo] * batch, [landmarks] * batch)
@@ -717,7 +717,12 @@ def run(
     report.table(
         f"Kernels of one step, batch {half}, {middle} px", lambda: kernels_table(first, fitted, half, middle, timer)
     )
-    report.table(f"Beside {rival}", lambda: rival_table(first, given, config, rival, half, middle, timer))
+    try:
+        other = build_engine(rival, fitted)
+    except BackendError as error:
+        report.add(f"Not compared with {rival}: {error}\n")
+    else:
+        report.table(f"Beside {rival}", lambda: rival_table(first, other, given, config, half, middle, timer))
     report.table(
         f"Parts of a step, float64, {fitted.name}",
         lambda: parts_table(engines[fitted.name, "float64"], fitted, [(half, middle)], timer, ceiling),
