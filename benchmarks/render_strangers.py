@@ -13,15 +13,10 @@ The split `dev` is there to be looked at and tuned on; `test` is only reported.
 
 from __future__ import annotations
 
-import argparse
-import time
-from pathlib import Path
 from typing import Final
 
-import numpy as np
-from PIL import Image
-from portraits.head import IctHead
 from portraits.scene import load_mitsuba, render
+from portraits.splits import render_split, splits_parser
 
 __all__ = ["SPLITS"]
 
@@ -31,27 +26,9 @@ SPLITS: Final = {"dev": (11, 16), "test": (23, 24)}
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--ict", type=Path, required=True, help="folder with ict_face.npz and FaceXModel/")
-    parser.add_argument("--split", choices=sorted(SPLITS), required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder; renders go to OUT/SPLIT")
-    parser.add_argument("--faces", type=int, help="only the first ones")
-    parser.add_argument("--first", type=int, default=0, help="begin with this one")
-    parser.add_argument("--samples", type=int, default=25, help="rays for each pixel (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    options = splits_parser(__doc__.split("\n")[0], SPLITS, samples=25).parse_args()
     mitsuba = load_mitsuba(options.threads)
-    head = IctHead.read(options.ict)
-    folder = options.out / options.split
-    folder.mkdir(parents=True, exist_ok=True)
-    seed, count = SPLITS[options.split]
-    for number in range(options.first, min(options.faces or count, count)):
-        began = time.perf_counter()
-        portrait = {"name": f"{options.split}{number:02d}", **render(mitsuba, head, (seed, number), options.samples)}
-        np.savez_compressed(folder / f"{portrait['name']}.npz", **portrait)
-        Image.fromarray(portrait["image"]).save(folder / f"{portrait['name']}.png")
-        seen = f"{portrait['light']}, {portrait['distance']:.0f} mm, yaw {portrait['angles'][1]:.0f}"
-        print(f"{portrait['name']}: {time.perf_counter() - began:.0f} s, {seen}", flush=True)
+    render_split(options, SPLITS, lambda head, seeds, o: render(mitsuba, head, seeds, o.samples))
 
 
 if __name__ == "__main__":

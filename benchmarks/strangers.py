@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from portraits.splits import split_files
 from report import save, table
 from surfaces import Similarity, Surface, align, express, face_triangles, quantile, similarity_of_points
 
@@ -135,13 +136,7 @@ def load_renders(folder: Path, split: str, faces: int | None = None) -> list[Str
     Raises:
         FileNotFoundError: when there are none.
     """
-    files = sorted((folder / split).glob("*.npz"))[:faces]
-    if not files:
-        raise FileNotFoundError(
-            f"no renders in '{folder / split}'. Make them: python benchmarks/render_strangers.py --ict FOLDER "
-            f"--split {split} --out '{folder}'."
-        )
-    return [_read(file) for file in files]
+    return [_read(file) for file in split_files(folder, split, faces, "render_strangers.py")]
 
 
 def _read(file: Path) -> Stranger:

@@ -66,14 +66,6 @@ def test_values_of_vertices_are_mixed_as_in_a_triangle(head: MorphableModel) -> 
         assert np.abs(atlas.at_texels(values) - expected).max() < 1e-5
 
 
-def test_mirrored_values_are_those_of_the_other_side(head: MorphableModel) -> None:
-    atlas = atlas_of(head, 128)
-    values = np.random.default_rng(1).normal(size=(head.vertex_count, 2))
-    assert np.array_equal(atlas.at_mirrored(values, head.mirror), atlas.at_texels(values[head.mirror]))
-    across = atlas.at_mirrored(head.mean, head.mirror)
-    assert np.median(np.abs(across * [-1, 1, 1] - atlas.at_texels(head.mean)).max(axis=1)) < 0.5  # mm
-
-
 @pytest.mark.parametrize("size", [64, 200])
 def test_gaps_are_led_to_a_nearest_texel(head: MorphableModel, size: int) -> None:
     from scipy.ndimage import distance_transform_edt

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from portraits.splits import split_files
 from scipy.ndimage import binary_dilation
 
 from faceinv.face.lighting import ambient
@@ -70,13 +71,7 @@ def load_portraits(folder: Path, split: str, faces: int | None = None) -> list[P
     Raises:
         FileNotFoundError: when there are none.
     """
-    files = sorted((folder / split).glob("*.npz"))[:faces]
-    if not files:
-        raise FileNotFoundError(
-            f"no portraits in '{folder / split}'. Make them: python benchmarks/render_relief.py --ict FOLDER "
-            f"--split {split} --out '{folder}'."
-        )
-    return [_read(file) for file in files]
+    return [_read(file) for file in split_files(folder, split, faces, "render_relief.py")]
 
 
 def _read(file: Path) -> Portrait:

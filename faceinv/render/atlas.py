@@ -76,10 +76,6 @@ class Atlas:
         """Values (N, ...) of the vertices, interpolated to (M, ...) float32."""
         return _interpolated(values, self.corners, self.weights)
 
-    def at_mirrored(self, values: NDArray[Any], mirror: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The same (M, ...) of the points on the other side of the face; `mirror` (N,) is the model's."""
-        return _interpolated(values, mirror[self.corners], self.weights)
-
     def picture(self, values: NDArray[Any]) -> NDArray[Any]:
         """(S, S, ...) of values (M, ...) at texels. Gaps hold the nearest, so that filtering finds no seams."""
         from faceinv.backends.numpy_numba.texels import lay_out
