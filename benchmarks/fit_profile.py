@@ -47,6 +47,7 @@ FUNCTIONS: Final = (
     ("faceinv.engine.interface", "responsibilities", "weights of pixels"),
     ("faceinv.engine.interface", "photometric_rmse", "RMSE"),
     ("faceinv.fitting.fitter", "Fitter._result", "result"),
+    ("faceinv.fitting.fitter", "add_detail", "fine detail"),
 )
 """What is told apart: module, function, and what it is called here."""
 REST: Final = "driver"

@@ -447,14 +447,14 @@ def _sample() -> tuple[str, np.ndarray]:
     return photo, detect_faces(load_image(photo).pixels)[0].landmarks
 
 
-def solver_table(engine: Engine, model: MorphableModel, cases: list[tuple[int, int]]) -> Table:
+def solver_table(engine: Engine, model: MorphableModel, cases: list[tuple[int, int]], repeats: int) -> Table:
     """Seconds of ten Gauss-Newton steps, driver and all, for each (batch, size): photos of noise, so of any model."""
     rows = [["P", "px", "batch", "s", "ms a step and face"]]
     settings = SolverSettings(10, cost_tolerance=0.0, step_tolerance=0.0, gradient_tolerance=0.0)
     for batch, size in cases:
         problem, chi = make_problem(model, batch, size, 3 * batch + size)
         try:
-            seconds, solution = clocked(partial(_solve, engine, problem, chi, settings))
+            seconds, solution = clocked(partial(_solve, engine, problem, chi, settings), repeats)
         except BackendError as error:
             rows.append([str(chi.shape[1]), str(size), str(batch), str(error)[:60]])
             continue
@@ -472,7 +472,9 @@ def _fitter(model: MorphableModel, config: faceinv.FitConfig, engine: Engine) ->
     return fitter
 
 
-def fits_table(engine: Engine, model: MorphableModel, config: faceinv.FitConfig, cases: list[tuple[int, int]]) -> Table:
+def fits_table(
+    engine: Engine, model: MorphableModel, config: faceinv.FitConfig, cases: list[tuple[int, int]], repeats: int
+) -> Table:
     """Fits per second for each (batch, size): Gauss-Newton alone, and from a photo with known landmarks to a result."""
     rows = [["px", "batch", "solver s", "fits/s", "iterations", "photo to result s", "faces/s", "slowest stages"]]
     photo, landmarks = _sample()
@@ -488,8 +490,8 @@ def fits_table(engine: Engine, model: MorphableModel, config: faceinv.FitConfig,
             lenses = Lenses(fitter.layout, fitter.config, photos)
             start = stages.start_from_landmarks(engine, fitter.config, problem, lenses)
             start = stages.start_from_light(engine, fitter.config, problem, start)
-            solver, solution = clocked(partial(_solve, engine, problem, start, settings))
-            whole, given = clocked(partial(fitter.fit_batch, [photo] * batch, sets))
+            solver, solution = clocked(partial(_solve, engine, problem, start, settings), repeats)
+            whole, given = clocked(partial(fitter.fit_batch, [photo] * batch, sets), repeats)
         except BackendError as error:
             rows.append([str(size), str(batch), str(error)[:60]])
             continue
@@ -533,9 +535,9 @@ def whole_fit_table(
 
 def rival_table(
     engine: Engine,
+    other: Engine,
     model: MorphableModel,
     config: faceinv.FitConfig,
-    rival: str,
     batch: int,
     size: int,
     timer: Timer,
@@ -545,16 +547,16 @@ def rival_table(
     problem, chi = make_problem(held, batch, size, 31)
     every = np.ones(batch, np.bool_)
     photo, landmarks = _sample()
-    rows = [["what", "px", "batch", f"{rival} ms a face", "cupy ms a face", "ratio"]]
+    rows = [["what", "px", "batch", f"{other.name} ms a face", "cupy ms a face", "ratio"]]
     spans: dict[str, list[float]] = {"linearisation": [], "photo to result": []}
-    for other in (build_engine(rival, held), engine):
-        fitter = _fitter(model, dataclasses.replace(config, size=size), other)
-        bound = other.differentiator(problem)
+    for one in (other, engine):
+        fitter = _fitter(model, dataclasses.replace(config, size=size), one)
+        bound = one.differentiator(problem)
         frozen = bound.freeze(chi)
 
-        def linearize(other: Engine = other, bound: Any = bound, frozen: Any = frozen) -> None:
+        def linearize(one: Engine = one, bound: Any = bound, frozen: Any = frozen) -> None:
             bound.linearize(chi + 1e-9 * np.random.default_rng().normal(), frozen, every)
-            other.renderer.synchronize()
+            one.renderer.synchronize()
 
         def fit(fitter: faceinv.Fitter = fitter) -> None:
             fitter.fit_batch([photo] * batch, [landmarks] * batch)
@@ -698,9 +700,9 @@ def run(
         report.add(f"Ceilings in this run: copy {ceiling.bytes / 1e9:.0f} GB/s, {rates}.\n")
     sizes, batches = cases.sizes, cases.batches
     middle, half = sizes[min(1, len(sizes) - 1)], batches[len(batches) // 2]
-    report.table(
-        "Fits of the sample photo, float32", lambda: fits_table(first, given, config, [*cases.pairs, (1, sizes[-1])])
-    )
+    few = min(cases.repeats, 3)
+    fits = list(dict.fromkeys([*cases.pairs, (1, sizes[-1])]))
+    report.table("Fits of the sample photo, float32", lambda: fits_table(first, given, config, fits, few))
     for batch in dict.fromkeys((1, half)):
         chosen = dataclasses.replace(config, size=sizes[0])
         report.table(
@@ -715,7 +717,12 @@ def run(
     report.table(
         f"Kernels of one step, batch {half}, {middle} px", lambda: kernels_table(first, fitted, half, middle, timer)
     )
-    report.table(f"Beside {rival}", lambda: rival_table(first, given, config, rival, half, middle, timer))
+    try:
+        other = build_engine(rival, fitted)
+    except BackendError as error:
+        report.add(f"Not compared with {rival}: {error}\n")
+    else:
+        report.table(f"Beside {rival}", lambda: rival_table(first, other, given, config, half, middle, timer))
     report.table(
         f"Parts of a step, float64, {fitted.name}",
         lambda: parts_table(engines[fitted.name, "float64"], fitted, [(half, middle)], timer, ceiling),
@@ -726,12 +733,12 @@ def run(
     measured = partial(profile, first.renderer.device, timer)
     report.table(
         f"Kernels of fine detail, one face, {sizes[-1]} px",
-        lambda: detail_kernels_table(first, 1, sizes[-1], measured, min(cases.repeats, 3)),
+        lambda: detail_kernels_table(first, 1, sizes[-1], measured, few),
     )
     for model in models:
         report.table(
             f"Ten steps, float32, {model.name}",
-            partial(solver_table, engines[model.name, "float32"], model, cases.pairs),
+            partial(solver_table, engines[model.name, "float32"], model, cases.pairs, few),
         )
     return report
 

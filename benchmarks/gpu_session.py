@@ -51,6 +51,7 @@ MODULES: Final = {
     "rich": "rich",
     "jinja2": "jinja2",
     "pytest": "pytest",
+    "hypothesis": "hypothesis",
     "cupy": "cupy-cuda13x",
 }
 """What the steps import, and whose distributions bring it."""
@@ -106,7 +107,9 @@ def steps(output: Path) -> list[Step]:
     python, gpu = sys.executable, str(ROOT / "benchmarks" / "gpu.py")
     workers = ("-n", str(min(4, os.cpu_count() or 1))) if importlib.util.find_spec("xdist") else ()
     quick = ("--quick", "--unchecked", "--seconds", "90", "--output", str(output / "quick.md"))
-    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, "tests/engines", "--engines", "cupy")
+    # Warnings of that machine's versions and plugins are not what is looked for.
+    pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", *workers)
+    tests = (*pytest, "tests/engines", "--engines", "cupy")
     return [
         Step("look", (python, "-c", PROBE), 60),
         Step("checks", (python, gpu, "--only-checks"), 180),

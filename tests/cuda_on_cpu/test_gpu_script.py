@@ -47,7 +47,7 @@ def test_runs(gpu: ModuleType) -> None:
         return CudaEngine(CpuDevice(), model, settings)
 
     models = [load_model("default", identity=4, expression=3, albedo=2), gpu.wide_model(31, (5, 4, 3))]
-    config = faceinv.FitConfig(albedo_field=0.0)
+    config = faceinv.FitConfig(albedo_field=0.0, iterations=3, coarse_iterations=2)
     said: list[str] = []
     report = gpu.run(
         build,
@@ -87,6 +87,28 @@ def test_a_wrong_engine_is_not_measured(gpu: ModuleType) -> None:
     cases, config = gpu.Cases((1,), (32,), 1), faceinv.FitConfig(albedo_field=0.0, self_occlusion=False)
     with pytest.raises(SystemExit, match="checks failed, nothing was measured"):
         gpu.run(build, [gpu.wide_model(31, (5, 4, 3))], cases, config, measured_ceilings=False)
+
+
+def test_the_command_line_writes_what_it_has(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(model: MorphableModel, settings: EngineSettings) -> Engine:
+        return CudaEngine(CpuDevice(), model, settings)
+
+    small, cases, tables = gpu.wide_model(31, (5, 4, 3)), gpu.Cases((1,), (32,), 1), tmp_path / "tables.md"
+    monkeypatch.setattr("faceinv.backends.cupy_cuda.build", build)
+    monkeypatch.setattr(gpu, "wide_model", lambda: small)
+    monkeypatch.setattr(gpu, "Cases", lambda: cases)
+    monkeypatch.setattr(gpu, "ceilings", lambda timer: None)
+    monkeypatch.setattr(gpu.faceinv, "load_model", lambda name: load_model(name, identity=4, expression=3, albedo=2))
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--only-checks"])
+    with pytest.raises(SystemExit) as checked:
+        gpu.main()
+    assert checked.value.code == 0
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--unchecked", "--seconds", "-1", "--output", str(tables)])
+    with pytest.raises(SystemExit, match="tables could not be made"):
+        gpu.main()
+    text = tables.read_text()
+    assert "Not checked in this run" in text
+    assert text.count("out of time") > 8
 
 
 def test_wrong_detail_is_not_measured(gpu: ModuleType) -> None:
