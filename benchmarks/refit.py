@@ -7,9 +7,9 @@ landmarks of their labels. Figures: the angle between rotations, degrees; the di
 face mask, mm, in the model's frame, nothing aligned, and after the best motion (`aligned`). Medians, the worst behind.
 Conditions:
 
-    picture     `variant`; `same expression and light`, only pose and camera drawn; `own view`, the photo's face itself;
-                `model`, the labels' face drawn from the model alone into the variant's place: no variant is better
-    landmarks   `as people mark`, the default standard deviation; `exact`, of .002 eye distances, as labels are;
+    picture     `variant`; with the `same expression`, the `same light`, or both, as the photo's; `own view`, the photo
+                itself; `model`, the labels' face drawn from the model alone into the variant's place: no variant is better
+    landmarks   `as people mark`, the default standard deviation; `exact`, of .001 eye distances, as labels are;
                 `alone`, exact ones without the picture
     lens        `estimated`, or `known` from the label
 """
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from faceinv.generate.draws import Draw
     from faceinv.generate.labels import Labels
 
-EXACT: Final = 0.002
-"""Eye distances: labels are exact, but for the outline, which a fit walks along in steps."""
+EXACT: Final = 0.001
+"""Eye distances: a tenth of a millimetre."""
 CONDITIONS: Final = (
     ("variant", "as people mark", "estimated"),
     ("variant", "exact", "estimated"),
@@ -48,6 +48,8 @@ CONDITIONS: Final = (
     ("variant", "alone", "estimated"),
     ("same expression and light", "as people mark", "estimated"),
     ("same expression and light", "exact", "estimated"),
+    ("same expression", "as people mark", "estimated"),
+    ("same light", "as people mark", "estimated"),
     ("own view", "as people mark", "estimated"),
     ("own view", "exact", "estimated"),
     ("model", "as people mark", "estimated"),
@@ -99,9 +101,10 @@ def pictures(variants: Variants, photo: int) -> Iterator[tuple[str, NDArray[np.u
         alone, face = image.copy(), scene.triangle >= 0
         alone[face] = np.rint(255 * np.clip(scene.srgb[face], 0, 1))
         yield "model", alone, labels
-    for draw in draws:
-        same = replace(draw, expression=result.expression, lighting=result.lighting)
-        yield "same expression and light", *drawn(variants, photo, same)
+    expression, light = {"expression": result.expression}, {"lighting": result.lighting}
+    for name, kept in (("expression and light", expression | light), ("expression", expression), ("light", light)):
+        for draw in draws:
+            yield f"same {name}", *drawn(variants, photo, replace(draw, **kept))
     yield "own view", *drawn(variants, photo, own_draw(result))
 
 
