@@ -8,7 +8,7 @@ face mask, mm, in the model's frame, nothing aligned, and after the best motion 
 Conditions:
 
     picture     `variant`; with the `same expression`, the `same light`, or both, as the photo's; `own view`, the photo
-                itself; `model`, the labels' face drawn from the model alone into the variant's place: no variant is better
+                itself; `model`, the labels' face drawn from the model alone in the variant's place: none is better
     landmarks   `as people mark`, the default standard deviation; `exact`, of .001 eye distances, as labels are;
                 `alone`, exact ones without the picture
     lens        `estimated`, or `known` from the label
