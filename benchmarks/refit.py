@@ -101,10 +101,11 @@ def pictures(variants: Variants, photo: int) -> Iterator[tuple[str, NDArray[np.u
         alone, face = image.copy(), scene.triangle >= 0
         alone[face] = np.rint(255 * np.clip(scene.srgb[face], 0, 1))
         yield "model", alone, labels
-    expression, light = {"expression": result.expression}, {"lighting": result.lighting}
-    for name, kept in (("expression and light", expression | light), ("expression", expression), ("light", light)):
-        for draw in draws:
-            yield f"same {name}", *drawn(variants, photo, replace(draw, **kept))
+    for draw in draws:
+        at_rest = replace(draw, expression=result.expression)
+        yield "same expression and light", *drawn(variants, photo, replace(at_rest, lighting=result.lighting))
+        yield "same expression", *drawn(variants, photo, at_rest)
+        yield "same light", *drawn(variants, photo, replace(draw, lighting=result.lighting))
     yield "own view", *drawn(variants, photo, own_draw(result))
 
 

@@ -301,7 +301,7 @@ def test_results_find_the_photos_that_were_fitted_in_another_folder(
     single = invoke("fit", photo, "-o", tmp_path / "of_photo", "--landmarks", marks, *words[:2])
     assert single.status == 0, single.text
     for name in ("of_folder", "of_photo"):
-        run = command(tmp_path / f"out-{name}", tmp_path / name, "--variants", 1)
+        run = command(tmp_path / f"out-{name}", tmp_path / name)
         assert run.status == 0, run.text
 
 
