@@ -9,8 +9,8 @@ Conditions:
 
     picture     `variant`; with the `same expression`, the `same light`, or both, as the photo's; `own view`, the photo
                 itself; `model`, the labels' face drawn from the model alone in the variant's place: none is better
-    landmarks   `as people mark`, the default standard deviation; `exact`, of .001 eye distances, as labels are;
-                `alone`, exact ones without the picture
+    landmarks   `as people mark`, the default standard deviation; `exact`, of .001 eye distances, as labels are, with a
+                cost tolerance of 2e-4; `alone`, exact ones without the picture
     lens        `estimated`, or `known` from the label
 """
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from faceinv.generate.draws import Draw
     from faceinv.generate.labels import Labels
 
-EXACT: Final = 0.001
-"""Eye distances: a tenth of a millimetre."""
+EXACT: Final = {"landmark_sigma": 0.001, "cost_tolerance": 2e-4}
+"""A tenth of a millimetre; so narrow a valley is gone along by small steps, which are not its end."""
 CONDITIONS: Final = (
     ("variant", "as people mark", "estimated"),
     ("variant", "exact", "estimated"),
@@ -122,7 +122,7 @@ def refitted(
     face, model = labels.face, result.model
     camera, settings = face.camera, dict[str, Any]()
     if landmarks != "as people mark":
-        settings["landmark_sigma"] = EXACT
+        settings |= EXACT
     if landmarks == "alone":
         settings["photometric_sigma"] = float("inf")
     intrinsics = None
