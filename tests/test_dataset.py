@@ -301,7 +301,7 @@ def test_results_find_the_photos_that_were_fitted_in_another_folder(
     single = invoke("fit", photo, "-o", tmp_path / "of_photo", "--landmarks", marks, *words[:2])
     assert single.status == 0, single.text
     for name in ("of_folder", "of_photo"):
-        run = command(tmp_path / f"out-{name}", tmp_path / name, "--variants", 1)
+        run = command(tmp_path / f"out-{name}", tmp_path / name)
         assert run.status == 0, run.text
 
 
@@ -376,6 +376,9 @@ def test_inputs_that_are_none(tmp_path: Path) -> None:
         assert run.status == 2
         assert words in run.err
     assert invoke("dataset", "https://example.org/a.jpg", "-o", tmp_path / "out").status == 2
+    run = invoke("dataset", sample(), "-o", tmp_path / "text.txt")
+    assert run.status == 2
+    assert "text.txt' is a file; a data set needs a folder" in run.err
     with pytest.raises(InputError, match="no photos"):
         make_dataset([], tmp_path / "out")
     with pytest.raises(ConfigError, match="kind"):

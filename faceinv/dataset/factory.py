@@ -106,6 +106,8 @@ def make_dataset(
     if not paths:
         raise InputError("no photos or results are given.")
     places = Places(Path(output).absolute())
+    if places.folder.exists() and not places.folder.is_dir():
+        raise InputError(f"'{output}' is a file; a data set needs a folder. Choose another --output.")
     fitter = Fitter(settings.model, settings.backend, settings.fit_config())  # errors of model and engine show here
     model = fitter.model
     share = plan(1 << 62, fitter.engine.batch_size, workers)

@@ -9,7 +9,10 @@ from faceinv.generate import VariantConfig, Variants
 
 
 def test_variants_are_those_of_the_reference_engine(compiler: None) -> None:
-    settings = {"count": 2, "size": 32, "seed": 5, "config": VariantConfig(samples=1)}
-    found, reference = (Variants([quick_fit()], backend=name, **settings) for name in ("cuda-on-cpu:3", "numpy"))
+    plain = VariantConfig(samples=1)
+    found, reference = (
+        Variants([quick_fit()], count=2, size=32, seed=5, config=plain, backend=name)
+        for name in ("cuda-on-cpu:3", "numpy")
+    )
     for one, two in zip(found, reference, strict=True):
         assert_same_variant(one, two)
