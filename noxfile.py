@@ -101,5 +101,6 @@ def engines(session: nox.Session) -> None:
     names = str(session.run("python", "-c", listing, silent=True)).split()
     if unwanted := [name for name in names if name.lower().startswith("nvidia")]:
         session.error(f"CUDA packages were installed: {', '.join(unwanted)}")
-    tests = ("tests/engines", "tests/test_registry.py", "tests/test_examples.py::test_differentiable_rendering")
+    example = "tests/test_examples.py::test_differentiable_rendering"
+    tests = ("tests/engines", "tests/test_registry.py", "tests/test_train_pose.py", example)
     session.run("pytest", "-q", "-n", "2", *tests, "--engines", "numpy,torch,mxnet")

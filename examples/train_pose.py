@@ -1,11 +1,11 @@
-"""Does a network learn from variants? Train a small one on photos as they are, on photos with the usual augmentation,
-and on variants of the same photos, and measure all on photos of other people.
+"""Does a network learn from variants? Train a small one on photos as they are, on photos that are turned, shifted,
+mirrored and coloured as is usual, and on variants of the same photos, and measure all on photos of other people.
 
 Run: python examples/train_pose.py OUT --photos DIR... --held-back DIR... [--variants 20] [--steps 2400] [--seeds 0 1]
 
-Fits of the photos are the labels. Without --photos the packaged one is used. What is told of is written to
-OUT/train_pose.json; OUT/*.png show what the networks see, with the labels drawn in: look at them first. Variants are made
-here, or read from a data set of `faceinv dataset` (--dataset DIR). Needs torch; takes minutes on a CPU.
+Fits of the photos are the labels. Without --photos the packaged one is used. OUT/train_pose.json has the errors;
+OUT/*.png show what the networks see, with the labels drawn in: look at them first. Variants are made here, or read from
+a data set of `faceinv dataset` (--dataset DIR). Needs torch; takes minutes on a CPU.
 
 Landmark files (`.pts`) beside photos are used in their fits.
 """
@@ -13,6 +13,7 @@ Landmark files (`.pts`) beside photos are used in their fits.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
 import faceinv
 from faceinv.errors import InputError
@@ -45,7 +47,7 @@ KEPT, KEPT_FRAME = 128, 2.4
 DRAW = {"span": (340.0, 340.0), "offset": 0.0, "any_roll": 0.0}
 """What variants are drawn from beside the defaults: they are framed, as photos are, when they are shown."""
 FRAMINGS = ((0.0, 0.0, 0.0, 1.0), (-20.0, 0.05, 0.0, 1.1), (20.0, 0.0, 0.05, 0.9), (10.0, -0.05, -0.05, 1.0))
-"""Of held-back photos, for no photo is framed like another: degrees in the plane, shifts over the side, and the side."""
+"""Of held-back photos, for no photo is framed like another: degrees in the plane, shifts over the side, the side."""
 YAW_BINS = (0.0, 15.0, 30.0, 45.0, 90.0)
 """Degrees to either side, by which errors are listed."""
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -157,7 +159,7 @@ def augmented(faces: Faces, chance: torch.Generator) -> Views:
     return replace(views, images=(pictures + 0.015 * normal(*pictures.shape)).clamp(0, 1))
 
 
-class Network(nn.Module):
+class Network(nn.Module):  # type: ignore[misc, unused-ignore]
     """A picture in; 68 places, as means of heat maps, and a rotation out. Some 100,000 weights."""
 
     def __init__(self, width: int = 16) -> None:
@@ -254,7 +256,7 @@ class Errors:
 
     def record(self) -> dict[str, Any]:
         """Means, over all and by the head's turn."""
-        named = {f"{low:.0f}-{high:.0f}": self._means(low, high) for low, high in zip(YAW_BINS, YAW_BINS[1:])}
+        named = {f"{low:.0f}-{high:.0f}": self._means(low, high) for low, high in itertools.pairwise(YAW_BINS)}
         return {**(self._means() or {}), "by_yaw": {name: one for name, one in named.items() if one}}
 
     def _means(self, low: float = 0.0, high: float = 181.0) -> dict[str, float] | None:
@@ -290,9 +292,22 @@ def seen_rotation(rotation: Any, middle: Any, scale: float, kappa: float, centre
     return np.asarray(turn @ np.asarray(rotation, np.float64))
 
 
-def rotation_of(camera: Camera, marks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`seen_rotation` of a face with these landmarks."""
-    return seen_rotation(camera.rotation, marks.mean(axis=0), float(camera.scale), float(camera.kappa), camera.centre)
+def row(
+    image: NDArray[np.uint8], marks: NDArray[np.float64], points: NDArray[np.float64], camera: Camera, zoom: float = 1.0
+) -> tuple[Any, Any, Any, float]:
+    """What `Faces.of` wants, of a picture.
+
+    Args:
+        image: (S, S, 3).
+        marks: (68, 2) px.
+        points: (68, 3) mm, the landmarks in model space.
+        camera: of the photo.
+        zoom: px of the picture for one of the photo.
+    """
+    at = camera.project(points)[:, :2].mean(axis=0)
+    rotation = seen_rotation(camera.rotation, at, float(camera.scale), float(camera.kappa), camera.centre)
+    apart = float(np.linalg.norm(np.subtract(*(points[k] for k in OUTER_EYES))))
+    return image, marks, rotation, apart * float(camera.scale) * float(camera.magnification(points).mean()) * zoom
 
 
 def fits(given: Sequence[Path]) -> Iterator[faceinv.FitResult]:
@@ -322,55 +337,32 @@ def photo_row(result: faceinv.FitResult) -> tuple[Any, Any, Any, float]:
     margin = math.ceil(max(0.0, *(-corner), *(corner + side - result.photo.shape[1::-1]))) + 1
     pixels = np.pad(np.rint(255 * result.photo).astype(np.uint8), [(margin, margin), (margin, margin), (0, 0)], "edge")
     box = (*(corner + margin), *(corner + margin + side))
-    image = np.asarray(Image.fromarray(pixels).resize((KEPT, KEPT), Image.Resampling.BOX, box))
-    return (
-        image,
-        (marks + 0.5 - corner) * KEPT / side - 0.5,
-        rotation_of(result.camera, marks),
-        eyes_of(result, KEPT / side),
-    )
-
-
-def eyes_of(result: faceinv.FitResult, zoom: float) -> float:
-    """px between the outer eye corners as if seen from the front."""
-    left, right = (result.landmarks3d[k] for k in OUTER_EYES)
-    larger = float(result.camera.magnification(result.landmarks3d).mean())
-    return float(np.linalg.norm(left - right)) * float(result.camera.scale) * larger * zoom
+    image = np.asarray(Image.fromarray(pixels).resize((KEPT, KEPT), Image.Resampling.BILINEAR, box))
+    zoom = KEPT / side
+    return row(image, (marks + 0.5 - corner) * zoom - 0.5, result.landmarks3d, result.camera, zoom)
 
 
 def variants_of(results: Sequence[faceinv.FitResult], count: int) -> Faces:
     """Variants made here."""
-    rows = []
-    for one in Variants(results, count=count, size=KEPT, config=DRAW):
-        labels = one.labels
-        eyes = float(np.linalg.norm(np.subtract(*(labels.landmarks3d[k] for k in OUTER_EYES))))
-        rows.append(
-            (
-                one.image,
-                labels.landmarks,
-                rotation_of(labels.face.camera, labels.landmarks),
-                eyes * KEPT / one.draw.span,
-            )
-        )
-    return Faces.of(rows)
+    made = Variants(results, count=count, size=KEPT, config=DRAW)
+    known = ((one.image, one.labels) for one in made)
+    return Faces.of([row(image, each.landmarks, each.landmarks3d, each.face.camera) for image, each in known])
 
 
 def variants_in(folder: Path, workers: int = 2) -> Faces:
     """Variants of a data set, read by several processes."""
     from faceinv.generate.torch import Dataset
 
-    loader = torch.utils.data.DataLoader(
-        Dataset(folder), batch_size=64, num_workers=workers, multiprocessing_context="spawn" if workers else None
-    )
-    parts = []
-    for batch in loader:
-        images = (255 * batch["image"]).round().to(torch.uint8)
-        apart = (batch["landmarks"][:, OUTER_EYES[0]] - batch["landmarks"][:, OUTER_EYES[1]]).norm(dim=1)
-        parts.append(Faces(images, batch["landmarks"], batch["rotation"], apart))
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole + part
-    return whole
+    data = Dataset(folder, maps=["landmarks3d"])
+    spawned = "spawn" if workers else None
+    rows = []
+    for batch in DataLoader(data, batch_size=64, num_workers=workers, multiprocessing_context=spawned):
+        images = (255 * batch["image"]).round().to(torch.uint8).permute(0, 2, 3, 1)
+        names = ("landmarks", "landmarks3d", "scale", "rotation", "translation", "kappa", "principal_point")
+        for image, marks, points, *camera in zip(images, *(batch[name].double() for name in names), strict=True):
+            values = (each.numpy() for each in camera)
+            rows.append(row(image.numpy(), marks.numpy(), points.numpy(), Camera(*values)))
+    return Faces.of(rows)
 
 
 def sheet(views: Views, columns: int = 8, zoom: int = 3) -> Image.Image:
@@ -392,6 +384,23 @@ def sheet(views: Views, columns: int = 8, zoom: int = 3) -> Image.Image:
             draw.line([tuple(centre.tolist()), tuple(tip.tolist())], fill=colour, width=2)
         picture.paste(pixels, (number % columns * SEEN * zoom, number // columns * SEEN * zoom))
     return picture
+
+
+def table(record: dict[str, Any]) -> str:
+    """Markdown: errors of landmarks (%) and pose (degrees) of each training, means over seeds."""
+    names = list(dict.fromkeys(run["trained_on"] for run in record["runs"]))
+    lines = ["| held back | yaw | photos | " + " | ".join(names) + " |", "| --- " * (3 + len(names)) + "|"]
+    for test in record["held_back"]:
+        every = [run["errors"][test] for run in record["runs"]]
+        for turn in ("all", *every[0]["by_yaw"]):
+            chosen = [one if turn == "all" else one["by_yaw"][turn] for one in every]
+            cells = []
+            for name in names:
+                own = [one for one, run in zip(chosen, record["runs"], strict=True) if run["trained_on"] == name]
+                means = (sum(one[key] for one in own) / len(own) for key in ("landmarks", "pose"))
+                cells.append("{:.1f} %, {:.1f}°".format(*means))
+            lines.append(f"| {test} | {turn} | {chosen[0]['photos']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -451,6 +460,7 @@ def main() -> None:
             record["runs"].append(run)
             for test, found in errors.items():
                 print(f"{name}, seed {seed}, on {test}: landmarks {found['landmarks']} %, pose {found['pose']} degrees")
+    print(table(record))
     (options.output / "train_pose.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

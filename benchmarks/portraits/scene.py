@@ -14,7 +14,7 @@ from portraits.head import draw_face, eyeball
 from portraits.light import KINDS, surroundings
 from portraits.meshes import ellipsoid, refined, vertex_areas, vertex_normals
 from portraits.paint import HAIRS, IRISES, TONES, decoded, encoded, hair_cover, paint_skin, ramp, waves
-from portraits.view import SIZE, Pose, draw_pose, outline_landmarks
+from portraits.view import MAX_YAW, SIZE, Pose, draw_pose, outline_landmarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,13 @@ class Composition:
 
 
 def compose(
-    mi: Any, head: IctHead, seeds: tuple[int, int], size: int = SIZE, zoom: float = 1.0, sculpt: Sculpt | None = None
+    mi: Any,
+    head: IctHead,
+    seeds: tuple[int, int],
+    size: int = SIZE,
+    zoom: float = 1.0,
+    sculpt: Sculpt | None = None,
+    yaw: float = MAX_YAW,
 ) -> Composition:
     """Draw one random person and where they are.
 
@@ -118,12 +124,13 @@ def compose(
         size: side of the picture, px.
         zoom: how much longer the lens is than for a portrait.
         sculpt: relief of the skin, which then is made of four times as many triangles.
+        yaw: the largest turn to either side, degrees.
     """
     number = seeds[1]
     rng = np.random.default_rng([VERSION, *seeds])
     distance = DISTANCES[number % 4] * rng.uniform(0.92, 1.08)
     neutral, vertices, strengths = draw_face(rng, head)
-    pose, angles = draw_pose(rng, head, vertices, distance, size)
+    pose, angles = draw_pose(rng, head, vertices, distance, size, yaw)
     pose = replace(pose, focal=zoom * pose.focal)
     person = Person(neutral, vertices, strengths, pose, *_complexion(rng))
     albedo, bodies = _body(mi, rng, head, person, sculpt)
@@ -133,7 +140,7 @@ def compose(
     return Composition(person, angles, kind, albedo, bodies, lit, rng)
 
 
-def render(mi: Any, head: IctHead, seeds: tuple[int, int], samples: int) -> dict[str, Any]:
+def render(mi: Any, head: IctHead, seeds: tuple[int, int], samples: int, yaw: float = MAX_YAW) -> dict[str, Any]:
     """Portray one random person.
 
     Args:
@@ -141,6 +148,7 @@ def render(mi: Any, head: IctHead, seeds: tuple[int, int], samples: int) -> dict
         head: ICT's.
         seeds: of the split, and number within it, which decides the distance and the kind of light.
         samples: rays for each pixel.
+        yaw: the largest turn to either side, degrees.
 
     Returns:
         Arrays by name: `image` (S, S, 3) uint8 sRGB; the camera (`rotation`, `translation` mm, `focal` px, `principal`
@@ -149,7 +157,7 @@ def render(mi: Any, head: IctHead, seeds: tuple[int, int], samples: int) -> dict
         (`landmarks3d` mm; `landmarks_exact` px, the jaw on the visible outline; `landmarks_annotated`, with an
         annotator's scatter; `landmarks_projected`, the jaw hidden or not); `units` of expression and their `strengths`.
     """
-    made = compose(mi, head, seeds)
+    made = compose(mi, head, seeds, yaw=yaw)
     person, pose, rng = made.person, made.person.pose, made.rng
     vertices, strengths = person.vertices, person.strengths
     scene = tracing(5) | made.bodies | made.surroundings | {"camera": camera_of(mi, pose, samples)}

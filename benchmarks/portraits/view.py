@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["SIZE", "Pose", "draw_pose", "outline_landmarks"]
+__all__ = ["MAX_YAW", "SIZE", "Pose", "draw_pose", "outline_landmarks"]
 
 
 SIZE: Final = 400
 
 
-_MAX_YAW: Final = 40.0
+MAX_YAW: Final = 40.0
+"""Degrees to either side, unless told."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ def _rotation(pitch: float, yaw: float, roll: float) -> Array:
 
 
 def draw_pose(
-    rng: np.random.Generator, head: IctHead, vertices: Array, distance: float, size: int = SIZE
+    rng: np.random.Generator, head: IctHead, vertices: Array, distance: float, size: int = SIZE, yaw: float = MAX_YAW
 ) -> tuple[Pose, Array]:
-    """A camera at some distance for a picture of size x size px, and the angles pitch, yaw, roll in degrees."""
-    angles = np.array([rng.uniform(-12, 12), rng.uniform(-_MAX_YAW, _MAX_YAW), rng.uniform(-10, 10)])
+    """A camera at some distance for a picture of size x size px, and the angles pitch, yaw (to `yaw` at most, to either
+    side), roll in degrees."""
+    angles = np.array([rng.uniform(-12, 12), rng.uniform(-yaw, yaw), rng.uniform(-10, 10)])
     rotation = _rotation(*angles)
     marks = vertices[head.landmarks]
     middle = marks[17:].mean(axis=0)
