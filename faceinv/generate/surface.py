@@ -136,6 +136,7 @@ def seen_by(
     triangles: NDArray[np.int32],
     mouth_open: bool,
     hair: Hair,
+    worn: NDArray[np.float32],
 ) -> Seen:
     """What a photo tells of the vertices of a head with hair.
 
@@ -152,6 +153,7 @@ def seen_by(
         triangles: what is drawn.
         mouth_open: whether the photo shows teeth or what is behind them.
         hair: which vertices are hair.
+        worn: (S, S) where pixels of the canvas are frames of glasses.
     """
     hairy = hair.depth
     projected = camera.project(vertices)
@@ -194,7 +196,7 @@ def seen_by(
     spread = Spread.of(model)
     skin = ~scalp & ~inner & ~regions.ear
     bare = skin | (regions.ear & ~scalp)
-    lashes = ramp(regions.from_eyes, *_LIDS)
+    lashes = ramp(regions.from_eyes, *_LIDS) * (1 - map_coordinates(worn, [place[:, 1], place[:, 0]], order=1))
     own = np.log(np.maximum(colour / light, _DARKEST))
     extra = unexplained_light(model, regions, own, trust * skin * lashes * ramp(rim, 3.0, 8.0)) * bare[:, None]
     own -= extra
