@@ -280,8 +280,10 @@ def _flattened(vertices: NDArray[np.float64], model: MorphableModel, covered: ND
     result, weight = vertices.copy(), covered.astype(np.float64)[:, None]
     mean = Spread.of(model).mean
     weight = np.maximum(weight, 0.5 * (mean @ weight)) * regions_of(model).lifts[:, None]
+    moved = np.flatnonzero(weight > 0)
+    around, weight = mean[moved], weight[moved]
     for _ in range(_FLATTENING):
-        result += weight * (mean @ result - result)
+        result[moved] += weight * (around @ result - result[moved])
     return result - vertices
 
 

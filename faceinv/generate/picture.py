@@ -244,7 +244,7 @@ def _table(
     # The photo's own view under its own light is the photo; else only what is skin is carried.
     relit = float(ramp(np.array(np.abs(gamma - scene.result.lighting).max() / np.abs(gamma[0]).max()), *_RELIT))
     away = max(1 - near, relit)
-    before = seen.light * np.exp(away * seen.extra) if away > 0 else seen.light
+    before = seen.all_light if away == 1 else seen.light + away * (seen.all_light - seen.light)
     landmarks = model.landmarks(vertices - scene.lift)
     spoken = float(ramp(np.array(abs(gap(landmarks) - scene.gap)), 0.5 * regions.unit, 3.0 * regions.unit))
     table[:, :10] = scene.table

@@ -115,8 +115,8 @@ class Seen:
     """(N,) how far the photo is to be believed whatever the new view."""
     light: NDArray[np.float64]
     """(N, 3) under which the photo shows it, by the fit."""
-    extra: NDArray[np.float64]
-    """(N, 3) logarithm of what light the photo has beside that, and of what would show as a seam where it ends."""
+    all_light: NDArray[np.float64]
+    """(N, 3) that with what light the photo has beside, and with what would show as a seam where the photo ends."""
     reflectance: NDArray[np.float64]
     """(N, 3) for what the photo does not show: the photo's colours without their light, continued."""
     skin: NDArray[np.float64]
@@ -220,7 +220,7 @@ def seen_by(
     reflectance[regions.mouth] = albedo[regions.mouth]
     reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
     shown = np.maximum(trust, nearly * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
-    return Seen(xy, facing, visible, shown, trust, light, extra, reflectance, 1 - odd * trust)
+    return Seen(xy, facing, visible, shown, trust, light, light * np.exp(extra), reflectance, 1 - odd * trust)
 
 
 def _hair_colours(
