@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter1d, label, map_coordinates
+from scipy.ndimage import (
+    binary_fill_holes,
+    distance_transform_edt,
+    gaussian_filter,
+    gaussian_filter1d,
+    label,
+    map_coordinates,
+)
 
 from faceinv.generate.canvas import filled
 from faceinv.generate.polar import at_directions, first_exit
@@ -31,13 +38,16 @@ _SHOULDERS: Final = 60.0
 """mm below the pivot: what reaches down there belongs to the body, or hangs down to it."""
 _WISPS: Final = 12.0
 """mm from the head: what the photo shows there of the person, beside the ears or above, is the head's."""
-_HANGING_RIM: Final = 4.0
-"""mm around hanging hair from which the ground takes nothing."""
+_HANGING_RIM: Final = (4.0, 10.0)
+"""mm around hanging hair where there is no body, and where there is no ground that is free of its tips."""
+_BODY: Final = 0.95
 _GROUND: Final = 0.2
 """The matte below which a pixel is ground."""
 _EARLOBES: Final = 25.0
+_COLLAR: Final = 55.0
 _CHEST: Final = 125.0
-"""mm below the pivot: what hair must pass to be hanging from the head, and where it is no longer told from clothes."""
+"""mm below the pivot: what hair must pass to be hanging from the head, above which it must begin beside the head, and
+where it is no longer told from clothes."""
 _FRAME: Final = 2
 _EVEN_PX: Final = (3.0, 10.0, 30.0)
 _EVEN_AFTER: Final = 16.0
@@ -123,18 +133,20 @@ def ground_of(
     if hanging.any():
         hanging |= _loose(person & ~solid & ~hanging, down)
         from_hair = distance_transform_edt(~hanging) / depths.px_per_mm
-        beside = map_coordinates(from_hair, places, order=1, mode="nearest") - _HANGING_RIM
+        beside = map_coordinates(from_hair, places, order=1, mode="nearest")
         # Behind hair is no cloth and no neck, as far as the photo shows what is.
-        ground_seen = np.where(around.pixels[..., 3] < _GROUND, np.minimum(free, beside), -1.0)
-        if ((ground_seen > 0) & around.on_photo).any():
-            share = np.clip(1 - beside / _HANGING_RIM, 0.0, 1.0)[..., None].astype(np.float32)
-            shorn = ground + share * (_continued(around, ground_seen) - ground)
+        matte, wide = around.pixels[..., 3], beside < _HANGING_RIM[1]
+        seen = np.where((matte < _GROUND) & ~wide, free, -1.0)
+        if ((seen > 0) & around.on_photo).any():
+            gone = (beside < _HANGING_RIM[0]) | (wide & (matte < _BODY))
+            share = gaussian_filter(gone.astype(np.float32), 0.5 * _HANGING_RIM[0] * px_per_mm)[..., None]
+            shorn = ground + share * (_continued(around, seen) - ground)
     photo = np.where(around.on_photo[..., None], around.pixels[..., :3], ground)
     return Ground(ground, np.ascontiguousarray(photo), shorn, place, px_per_mm)
 
 
 def _hanging(hair: NDArray[np.bool_], down: NDArray[np.float64], close: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(H, W) hair that begins at the head, at the height of the ears, and hangs down, and not below the chest.
+    """(H, W) hair that begins at the head, above collars, and hangs down, as far as the chest.
 
     Args:
         hair: (H, W) beside the head.
@@ -142,7 +154,7 @@ def _hanging(hair: NDArray[np.bool_], down: NDArray[np.float64], close: NDArray[
         close: (H, W) near the head.
     """
     parts, _ = label(hair & (down < _CHEST))
-    names = np.unique(parts[close & (down < _EARLOBES)])
+    names = np.unique(parts[close & (down < _COLLAR)])
     low = np.unique(parts[down > _EARLOBES])
     return np.isin(parts, np.intersect1d(names[names > 0], low))
 

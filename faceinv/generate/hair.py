@@ -36,9 +36,9 @@ _MORE_AT_EARS: Final = 4.0
 _RISES: Final = (3.0, 28.0)
 """mm from the hairline over which hair rises to its full thickness: the hairline itself lies on the skin, so that what
 rises is hair from its foot on."""
-_BRIGHTNESS: Final = 0.4
+_BRIGHTNESS: Final = 0.25
 """Weight of brightness against colour where hair is told from skin."""
-_LEAST_UNLIKE: Final = 0.2
+_LEAST_UNLIKE: Final = 0.15
 """Distance of hair's colour from skin's below which no hair is seen."""
 _EAR_SEEN: Final = 100
 """Vertices of an ear that must be seen to tell whether hair is over it."""
@@ -47,8 +47,12 @@ _WIDEST_EAR: Final = (10.0, 18.0)
 _FLATTENING: Final = 60
 _ENOUGH: Final = 20
 """Vertices that must be seen of skin to know its colour."""
+_NO_GROUND: Final = 0.98
+"""The matte from which on a pixel is nothing but the person."""
 _EVENED: Final = 3
 """Rounds of averaging over neighbours before vertices are taken for hair or skin: hair shines."""
+_MAJORITY: Final = 0.4
+"""Share of hair around a vertex that makes it hair: skin shines through a fringe."""
 _ABOVE_BROWS: Final = 26.0
 """mm from the eyes' rims beyond which what is dark on a forehead is hair and no brow."""
 _STANDS_OFF: Final = 8.0
@@ -136,7 +140,7 @@ def hair_region(
         light: (N, 3) on them.
         shown: (N,) which of them the photo shows.
         thick: (ANGLES,) mm, from `thickness`.
-        edge: (ANGLES, 3) linear, of the photo close inside of the person's outline.
+        edge: (ANGLES, 4) linear, of the photo close inside of the person's outline, and the matte there.
     """
     own = np.log(np.maximum(colour / light, 1e-3))
     on_skin = shown & regions.face
@@ -144,8 +148,8 @@ def hair_region(
     if on_skin.sum() < _ENOUGH:
         return Hair(depth, depth, np.zeros(len(own)), None, np.ones(3))
     skin = np.median(own[on_skin], axis=0)
-    edge_own = np.log(np.maximum(edge / light[on_skin].mean(axis=0), 1e-3))
-    hair = _hair_colour(edge_own, skin)
+    edge_own = np.log(np.maximum(edge[:, :3] / light[on_skin].mean(axis=0), 1e-3))
+    hair = _hair_colour(edge_own, edge[:, 3], skin)
     if np.linalg.norm(_signs(hair - skin)) < _LEAST_UNLIKE:
         return Hair(np.zeros(len(own)), depth, np.zeros(len(own)), None, np.exp(skin))
     unlike = nearer(own, hair, skin).astype(np.float64)
@@ -153,7 +157,7 @@ def hair_region(
     spread, sure = Spread.of(model), shown.astype(np.float64)
     for _ in range(_EVENED):
         unlike = np.where(shown, (spread.mean @ (sure * unlike)) / np.maximum(spread.mean @ sure, 1e-9), 0.0)
-    unlike = np.where(unlike > 0.5, 1.0, 0.0)
+    unlike = np.where(unlike > _MAJORITY, 1.0, 0.0)
     other = ~shown & shown[model.mirror]
     known = np.where(other, unlike[model.mirror], unlike)
     covered = spread(known[:, None], np.where(other, 0.5, sure), 0.1)[:, 0]
@@ -181,6 +185,9 @@ def hair_region(
         mask |= side & ~ear & (covered > 0.5) & (hidden | (high > 5.0))
         if hidden:
             mask |= ear
+            # Hair over an ear hangs down behind it.
+            half = model.mean[:, 0] * towards < 0
+            mask |= half & regions.lifts & (regions.opacity > 0) & (high > -70.0) & (ahead < 15.0)
     rooted = depth_inside(model, mask & regions.lifts)
     inside = ramp(depth_inside(model, mask), 0.0, _RISES[1])
     return Hair(inside, ramp(rooted, *_RISES), sure * mask, np.exp(hair), np.exp(skin))
@@ -210,12 +217,15 @@ def _joined(spread: Spread, mask: NDArray[np.bool_], seed: NDArray[np.bool_]) ->
     return found
 
 
-def _hair_colour(edge: NDArray[np.float64], skin: NDArray[np.float64]) -> NDArray[np.float64]:
+def _hair_colour(
+    edge: NDArray[np.float64], matte: NDArray[np.float64], skin: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(3,) logarithm, of those `edge` (ANGLES, 3) above the ears: of the half that is least like skin (3,), as not all
-    of a head need have hair."""
-    above = edge[np.sin(angle_grid()) < -np.sin(np.radians(_ABOVE_EARS[0]))]
-    unlike = np.linalg.norm(_signs(above - skin), axis=1)
-    return np.asarray(np.median(above[unlike >= np.median(unlike)], axis=0), np.float64)
+    of a head need have hair, and not mixed with the ground, as the matte (ANGLES,) tells."""
+    above = np.sin(angle_grid()) < -np.sin(np.radians(_ABOVE_EARS[0]))
+    colours = edge[above & (matte >= min(_NO_GROUND, float(np.median(matte[above]))))]
+    unlike = np.linalg.norm(_signs(colours - skin), axis=1)
+    return np.asarray(np.median(colours[unlike >= np.median(unlike)], axis=0), np.float64)
 
 
 def lifted(
@@ -270,8 +280,10 @@ def _flattened(vertices: NDArray[np.float64], model: MorphableModel, covered: ND
     result, weight = vertices.copy(), covered.astype(np.float64)[:, None]
     mean = Spread.of(model).mean
     weight = np.maximum(weight, 0.5 * (mean @ weight)) * regions_of(model).lifts[:, None]
+    moved = np.flatnonzero(weight > 0)
+    around, weight = mean[moved], weight[moved]
     for _ in range(_FLATTENING):
-        result += weight * (mean @ result - result)
+        result[moved] += weight * (around @ result - result[moved])
     return result - vertices
 
 

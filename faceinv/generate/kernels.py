@@ -306,15 +306,15 @@ def ground(
 
 
 @kernel
-def compose(triangle, barycentric, triangles, table, photo, strands, thin, samples, out, cover):
+def compose(triangle, barycentric, triangles, table, photo, strands, thin, worn, samples, out, cover):
     """out (H, W, 3) float32: means of samples by samples sub-pixels of the head, black where there is none of it;
     cover (H, W): the head's share.
 
     triangle (H s, W s) and barycentric are what the sub-pixels show of `triangles`; `table` is (N, COLUMNS); `photo`
-    (S, S, 4) linear RGB and whether it is of the person, `strands` (T, T, 3) factors for hair that it does not show;
-    `thin` from 0 to 1 how far hair lets through what is behind.
+    (S, S, 5) linear RGB, whether it is of the person, and glasses, of which a share `worn` is left; `strands` (T, T, 3)
+    factors for hair that it does not show; `thin` from 0 to 1 how far hair lets through what is behind.
     """
-    here, there, band = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
+    here, there, band = np.empty(5, np.float32), np.empty(5, np.float32), np.empty(3, np.float32)
     value = np.empty(COLUMNS)
     share = 1.0 / (samples * samples)
     for py in range(out.shape[0]):
@@ -341,6 +341,7 @@ def compose(triangle, barycentric, triangles, table, photo, strands, thin, sampl
                         if hairy > 0 and here[3] < 0.95:
                             # What is mixed with the photo's ground is no hair before another.
                             trust *= 1 - min(hairy, 1.0) * (1 - thin) * min(1.0, (0.95 - here[3]) / 0.35)
+                        trust *= 1 - (1 - worn) * here[4]
                     if trust <= 1e-3:
                         trust = 0.0
                     rest = 1 - trust
@@ -353,6 +354,7 @@ def compose(triangle, barycentric, triangles, table, photo, strands, thin, sampl
                     other = rest * mirrored
                     if other > 1e-3:
                         _bilinear(photo, value[2], value[3], there)
+                        other *= 1 - (1 - worn) * there[4]
                         rest -= other
                     else:
                         other = 0.0

@@ -39,8 +39,9 @@ which only where it shows it well."""
 _GROUND_TURN: Final = (3.0, 10.0)
 """Degrees up to which what the photo shows beside the head is left there, be it hair or ears, and from which on the
 ground has closed."""
-_SHORN_TURN: Final = (6.0, 20.0)
-"""Degrees up to which hair hangs where it does in the photo, and from which on it is hidden by the face."""
+_SHORN_TURN: Final = (7.5, 8.5)
+"""Degrees up to which hair hangs where it does in the photo, and from which on it is hidden by the face: half of it
+would be a second outline."""
 _SHORN_SIDE: Final = (-0.2, 0.2)
 """Cosines between directions and that of the turn from which on this is so."""
 _THIN_TURN: Final = (4.0, 14.0)
@@ -127,8 +128,9 @@ def draw_pictures(
         table, turned = _table(scene, face, *(array[item] for array in surfaces))
         linear, cover = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
         thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
-        photo, strands = scene.head.pixels, scene.strands
-        compose(triangle, barycentric, triangles, table, photo, strands, thin, samples, linear, cover)
+        photo, strands = scene.photo, scene.strands
+        worn = float(1 - ramp(np.array(turned), *_NEAR_TURN))
+        compose(triangle, barycentric, triangles, table, photo, strands, thin, worn, samples, linear, cover)
         _add_ground(scene, face, triangle, barycentric, samples, turn, turned, linear, cover)
         pictures.append(Picture(linear, cover, scene, face, turn, geometry, item))
     return pictures
@@ -242,7 +244,7 @@ def _table(
     # The photo's own view under its own light is the photo; else only what is skin is carried.
     relit = float(ramp(np.array(np.abs(gamma - scene.result.lighting).max() / np.abs(gamma[0]).max()), *_RELIT))
     away = max(1 - near, relit)
-    before = seen.light * np.exp(away * seen.extra) if away > 0 else seen.light
+    before = seen.all_light if away == 1 else seen.light + away * (seen.all_light - seen.light)
     landmarks = model.landmarks(vertices - scene.lift)
     spoken = float(ramp(np.array(abs(gap(landmarks) - scene.gap)), 0.5 * regions.unit, 3.0 * regions.unit))
     table[:, :10] = scene.table

@@ -13,6 +13,7 @@ from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.generate.canvas import Canvas, canvas_of
+from faceinv.generate.glasses import frames
 from faceinv.generate.ground import GROUND_REACH, Ground, ground_of, person_of
 from faceinv.generate.hair import Hair, hair_region, lifted, nearer, thickness, without_ears
 from faceinv.generate.light import HAIR_FRONT, soft_light
@@ -38,7 +39,7 @@ _HEAD_REACH: Final = 190.0
 _MAP_PX_PER_MM: Final = 1.25
 _LIFTS: Final = 4
 """Rounds in which hair grows by what its outline lacks still."""
-_EDGE_MM: Final = 3.0
+_EDGE_MM: Final = 4.0
 """Inside of a person's outline: what is further out may be mixed with the ground."""
 _GROWTH: Final = 1.0
 _MOST_GROWTH: Final = 35.0
@@ -70,6 +71,8 @@ class Scene:
     engine: Engine
     """Of `drawn`."""
     head: Canvas
+    photo: NDArray[np.float32]
+    """(S, S, 5): pixels of `head`, and where they are frames of glasses."""
     seen: Seen
     strands: NDArray[np.float32]
     """(T, T, 3): how much brighter than their mean pixels of hair are that the photo does not show."""
@@ -165,6 +168,9 @@ class Scene:
         outline = outline_of(depths)
         landmarks = result.landmarks3d
         mouth_open = gap(landmarks) > _OPEN_MM * unit
+        worn = frames(head.pixels, head.place(result.landmarks2d), photo_px_per_mm * head.zoom)
+        if worn is None:
+            worn = np.zeros(head.pixels.shape[:2], np.float32)
         seen = seen_by(
             head,
             result.image_size,
@@ -178,6 +184,7 @@ class Scene:
             triangles,
             mouth_open,
             hair,
+            worn,
         )
         bare = depths.of(triangles, ((regions.face | regions.ear) & (hairy == 0)).astype(np.float64)) > 0.5
         px = photo_px_per_mm * head.zoom
@@ -198,6 +205,7 @@ class Scene:
             lift=lift,
             engine=build_engine(backend, drawn, EngineSettings()),
             head=head,
+            photo=np.ascontiguousarray(np.concatenate([head.pixels, worn[..., None]], axis=2)),
             seen=seen,
             strands=tile,
             table=_table(head, seen, model, regions, hairy, strand_places(haired, regions, px, chart)),
@@ -244,12 +252,11 @@ def _at_map(head: Canvas, depths: DepthMap, places: NDArray[np.float64]) -> NDAr
 
 
 def _edge(head: Canvas, depths: DepthMap, reached: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(ANGLES, 3) linear: the photo `_EDGE_MM` inside of the person's outline (ANGLES,) mm."""
+    """(ANGLES, 4) the photo `_EDGE_MM` inside of the person's outline (ANGLES,) mm."""
     angle = angle_grid()
     radius = (reached - _EDGE_MM) * depths.px_per_mm
-    return _at_map(head, depths, depths.centre + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1))[
-        :, :3
-    ]
+    places = depths.centre + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return _at_map(head, depths, places)
 
 
 def _hair_pixels(

@@ -115,8 +115,8 @@ class Seen:
     """(N,) how far the photo is to be believed whatever the new view."""
     light: NDArray[np.float64]
     """(N, 3) under which the photo shows it, by the fit."""
-    extra: NDArray[np.float64]
-    """(N, 3) logarithm of what light the photo has beside that, and of what would show as a seam where it ends."""
+    all_light: NDArray[np.float64]
+    """(N, 3) that with what light the photo has beside, and with what would show as a seam where the photo ends."""
     reflectance: NDArray[np.float64]
     """(N, 3) for what the photo does not show: the photo's colours without their light, continued."""
     skin: NDArray[np.float64]
@@ -136,6 +136,7 @@ def seen_by(
     triangles: NDArray[np.int32],
     mouth_open: bool,
     hair: Hair,
+    worn: NDArray[np.float32],
 ) -> Seen:
     """What a photo tells of the vertices of a head with hair.
 
@@ -152,6 +153,7 @@ def seen_by(
         triangles: what is drawn.
         mouth_open: whether the photo shows teeth or what is behind them.
         hair: which vertices are hair.
+        worn: (S, S) where pixels of the canvas are frames of glasses.
     """
     hairy = hair.depth
     projected = camera.project(vertices)
@@ -194,7 +196,7 @@ def seen_by(
     spread = Spread.of(model)
     skin = ~scalp & ~inner & ~regions.ear
     bare = skin | (regions.ear & ~scalp)
-    lashes = ramp(regions.from_eyes, *_LIDS)
+    lashes = ramp(regions.from_eyes, *_LIDS) * (1 - map_coordinates(worn, [place[:, 1], place[:, 0]], order=1))
     own = np.log(np.maximum(colour / light, _DARKEST))
     extra = unexplained_light(model, regions, own, trust * skin * lashes * ramp(rim, 3.0, 8.0)) * bare[:, None]
     own -= extra
@@ -218,7 +220,7 @@ def seen_by(
     reflectance[regions.mouth] = albedo[regions.mouth]
     reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
     shown = np.maximum(trust, nearly * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
-    return Seen(xy, facing, visible, shown, trust, light, extra, reflectance, 1 - odd * trust)
+    return Seen(xy, facing, visible, shown, trust, light, light * np.exp(extra), reflectance, 1 - odd * trust)
 
 
 def _hair_colours(
