@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from faceinv.backends.numpy_numba.raster import rasterize
 from faceinv.backends.numpy_numba.surface import linear_surface, vertex_normals
 from faceinv.backends.numpy_numba.threads import before_launch
 from faceinv.engine.blas import one_blas_thread
+from faceinv.engine.host_terms import HostTerms
 from faceinv.engine.interface import AbstractRenderer
 from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
 from faceinv.engine.remembered import Remembered
@@ -68,6 +70,11 @@ class NumbaRenderer(AbstractRenderer):
         before_launch()
         # Light falls on a surface but does not change it.
         return self.surfaces.get(item, chi[: self.layout.lighting.start].tobytes(), lambda: self._surface(chi))
+
+    @cached_property
+    def host_terms(self) -> HostTerms:
+        """See `AbstractRenderer.host_terms`."""
+        return HostTerms(self.model, lambda chi, item: self.surface(chi, item).shape.vertices)
 
     def _surface(self, chi: NDArray[np.float64]) -> Surface:
         layout, count = self.layout, self.model.vertex_count

@@ -45,19 +45,20 @@ def solve_on_host(
             continue
         # One relative unit for all entries, so that pixels, radians and standard deviations damp alike.
         diagonal = np.diagonal(h)
-        scale = np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)))
-        scaled = h / scale
-        scaled /= scale[:, None]
-        scaled.ravel()[:: len(index) + 1] += damping[item] + 1e-12
-        norm[item] = np.abs(g / scale).max(initial=0.0)
+        inverse = 1 / np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)))
+        g, damped = g * inverse, float(damping[item]) + 1e-12
+        h *= inverse
+        h *= inverse[:, None]
+        h.reshape(-1)[:: len(index) + 1] += damped
+        norm[item] = np.abs(g).max(initial=0.0)
         # The transpose, which is the same matrix, is laid out as LAPACK wants it.
-        factor, failed = dpotrf(scaled.T, lower=0, clean=0, overwrite_a=1)
+        factor, failed = dpotrf(h.T, lower=1, clean=0, overwrite_a=1)
         if failed:
             continue
-        step = -dpotrs(factor, g / scale, lower=0)[0] / scale
+        step = -dpotrs(factor, g, lower=1)[0]
         if not np.isfinite(step).all():
             continue
-        delta[item, index] = step
-        decrease[item] = -(2 * g @ step + step @ (h @ step))
+        delta[item, index] = step * inverse
+        decrease[item] = damped * (step @ step) - g @ step  # which is -(2 g.d + d.H.d) as (H + damped) d = -g
         solved[item] = True
     return Step(delta, decrease, norm, solved)

@@ -14,6 +14,7 @@ from faceinv.face.landmarks68 import JAW, LANDMARK_COUNT
 from faceinv.face.layout import ParameterLayout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from numpy.typing import NDArray
@@ -48,17 +49,26 @@ def priors(layout: ParameterLayout, problem: Problem) -> tuple[NDArray[np.float6
 
 class HostTerms:
     """Landmark and prior terms of a batch. Items are worked on one after another and do not touch: an item of a batch
-    gets the bits it gets alone."""
+    gets the bits it gets alone.
 
-    def __init__(self, model: MorphableModel) -> None:
+    Args:
+        model: whose landmarks they are.
+        surface: gives vertices (N, 3) mm of chi (P,) of an item of a batch, where an engine has them on the host: used
+            where photos are drawn, so that it has them anyway.
+    """
+
+    def __init__(
+        self, model: MorphableModel, surface: Callable[[NDArray[np.float64], int], NDArray[np.float64]] | None = None
+    ) -> None:
         self.model = model
+        self._surface = surface
         self.layout = ParameterLayout.of(model)
         outline = self._outline = JawOutline(model) if model.jaw_band.shape[1] else None
         # Only vertices that can be landmarks, and those around them, matter: those of the outline, then the others.
         known = outline.vertices if outline else np.zeros(0, np.int64)
         ids = np.concatenate([known, np.setdiff1d(model.landmark_vertices, known)])
         self._outline_count = len(known)
-        self._place = np.full(model.vertex_count, -1)
+        self._ids, self._place = ids, np.full(model.vertex_count, -1)
         self._place[ids] = np.arange(len(ids))
         self._mean = model.mean[ids].astype(np.float64)
         bases = [model.identity_basis[ids], model.expression_basis[ids]]
@@ -84,7 +94,7 @@ class HostTerms:
         metric = unit[..., None, None] * np.eye(2)
         if self._outline is not None:
             for item in range(batch):
-                found = self._nearest_of_outline(self._outline, chi[item], problem.landmarks[item, JAW], item)
+                found = self._nearest_of_outline(self._outline, chi[item], problem, item)
                 vertices[item, JAW], weights[item, JAW], across, gap = found
                 sure = unit[item, JAW] / np.sqrt(1 + (gap * unit[item, JAW] / DOUBTFUL) ** 2)
                 metric[item, JAW, 0] = across * sure[:, None]
@@ -113,6 +123,7 @@ class HostTerms:
         """((landmark terms, prior terms), g (items, P), H (items, P, P)) of some items of a batch; parts of g and H
         without any entry that is `free` (B, P) may lack the landmarks."""
         layout, pose = self.layout, self.layout.pose
+        free = np.ones(chi.shape, np.bool_) if free is None else free
         weights, means = priors(layout, problem)
         terms = np.zeros((len(items), 2))
         gradient, hessian = np.zeros((len(items), layout.count)), np.zeros((len(items), layout.count, layout.count))
@@ -122,7 +133,7 @@ class HostTerms:
             terms[place] = _squares(residual, weights[item], away)
             g, h = gradient[place], hessian[place]
             g += weights[item] * away
-            by_shape = free is None or free[item, layout.shape].any()
+            by_shape = free[item, layout.shape].any()
             if by_shape or free[item, pose].any():
                 count = layout.shape_count if by_shape else 0
                 jacobian = self._rows(seen, points, item, count)
@@ -152,7 +163,7 @@ class HostTerms:
         self, chi: NDArray[np.float64], points: LandmarkPoints, problem: Problem, item: int
     ) -> tuple[Seen, NDArray[np.float64]]:
         """The landmark points of one chi (P,), as its camera sees them, and their residuals (68, 2)."""
-        corners = self._shape(chi, item).take(self._place.take(points.vertices[item]), axis=0)
+        corners = self._shape(chi, problem, item).take(self._place.take(points.vertices[item]), axis=0)
         offsets = problem.landmark_offsets[item if len(problem.landmark_offsets) > 1 else 0]
         seen = self.layout.cameras(chi).see((points.weights[item][:, None] @ corners)[:, 0] + offsets)
         gap = seen.image_xy - problem.landmarks[item]
@@ -162,9 +173,8 @@ class HostTerms:
         """(136, count + the camera's parameters): how the residuals, those of all first rows of A before those of all
         second ones, move with the first `count` coefficients of shape, all or none, and with the camera."""
         metric = points.metric[item]
-        jacobian = np.empty((2, LANDMARK_COUNT, count + self.layout.camera.PARAMETER_COUNT))
-        jacobian[..., count:] = (metric @ seen.pose_columns).transpose(1, 0, 2)
-        jacobian = jacobian.reshape(2 * LANDMARK_COUNT, -1)
+        jacobian = np.empty((2 * LANDMARK_COUNT, count + self.layout.camera.PARAMETER_COUNT))
+        jacobian.reshape(2, LANDMARK_COUNT, -1)[..., count:] = (metric @ seen.pose_columns).transpose(1, 0, 2)
         if count:
             # A J says how a residual moves with its point, and the point moves with its corners.
             screen, weights = (metric @ seen.screen_jacobian).transpose(1, 0, 2), points.weights[item]
@@ -179,20 +189,22 @@ class HostTerms:
             jacobian[:, :count] = by_vertices @ self._basis
         return jacobian
 
-    def _shape(self, chi: NDArray[np.float64], item: int) -> NDArray[np.float64]:
+    def _shape(self, chi: NDArray[np.float64], problem: Problem, item: int) -> NDArray[np.float64]:
         """(M, 3) mm of the vertices that matter, for one chi (P,)."""
+        if self._surface is not None and problem.energy.photometric:
+            return self._surface(chi, item).take(self._ids, axis=0)
         coefficients = chi[self.layout.shape]
         return self._shapes.get(
             item, coefficients.tobytes(), lambda: self._mean + (self._basis @ coefficients).reshape(-1, 3)
         )
 
     def _nearest_of_outline(
-        self, outline: JawOutline, chi: NDArray[np.float64], target: NDArray[np.float64], item: int
+        self, outline: JawOutline, chi: NDArray[np.float64], problem: Problem, item: int
     ) -> tuple[NDArray[Any], ...]:
         """See `JawOutline.points`, for one chi (P,)."""
-        layout = self.layout
-        key = chi[layout.shape].tobytes() + chi[layout.pose].tobytes() + target.tobytes()
-        vertices = self._shape(chi, item)[: self._outline_count]
+        layout, target = self.layout, problem.landmarks[item, JAW]
+        vertices = self._shape(chi, problem, item)[: self._outline_count]
+        key = vertices.tobytes() + chi[layout.pose].tobytes() + target.tobytes()
         return self._outlines.get(item, key, lambda: outline.points(layout.cameras(chi), vertices, target))
 
 
