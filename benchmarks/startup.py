@@ -4,8 +4,8 @@
 
 All three by default. Everything runs in fresh processes.
 
-- `imports`: seconds of `import faceinv` inside Python, and of `faceinv --help` as a whole, least of ten, on the wall and
-  of the processor.
+- `imports`: seconds of `import faceinv` inside Python, and of `faceinv --help` as a whole, least of ten, of the wall
+  and of the processor.
 - `compiling`: the first fit of the packaged photo with an empty folder for compiled kernels and one thread, beside the
   first one with a full folder: seconds of the processor, and those of each kernel that was compiled, without the ones
   that it calls, which are compiled first.
