@@ -43,27 +43,22 @@ def harmonics(x, y, z):
 
 
 @kernel
-def _lit(basis, shadow, i0, i1, i2, b0, b1, b2, k):
-    """Function k of the basis less its shadow."""
-    return basis[k] - (b0 * shadow[i0, k] + b1 * shadow[i1, k] + b2 * shadow[i2, k])
-
-
-@kernel
 def shaded_harmonics(x, y, z, shadow, i0, i1, i2, b0, b1, b2):
     """The basis at a normal less the shadows (N, 9) of a triangle's corners; no shadows are (0, 9)."""
     basis = harmonics(x, y, z)
     if shadow.shape[0] == 0:
         return basis
+    # Written out: a function of k would be compiled for each k.
     return (
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 0),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 1),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 2),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 3),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 4),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 5),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 6),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 7),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 8),
+        basis[0] - (b0 * shadow[i0, 0] + b1 * shadow[i1, 0] + b2 * shadow[i2, 0]),
+        basis[1] - (b0 * shadow[i0, 1] + b1 * shadow[i1, 1] + b2 * shadow[i2, 1]),
+        basis[2] - (b0 * shadow[i0, 2] + b1 * shadow[i1, 2] + b2 * shadow[i2, 2]),
+        basis[3] - (b0 * shadow[i0, 3] + b1 * shadow[i1, 3] + b2 * shadow[i2, 3]),
+        basis[4] - (b0 * shadow[i0, 4] + b1 * shadow[i1, 4] + b2 * shadow[i2, 4]),
+        basis[5] - (b0 * shadow[i0, 5] + b1 * shadow[i1, 5] + b2 * shadow[i2, 5]),
+        basis[6] - (b0 * shadow[i0, 6] + b1 * shadow[i1, 6] + b2 * shadow[i2, 6]),
+        basis[7] - (b0 * shadow[i0, 7] + b1 * shadow[i1, 7] + b2 * shadow[i2, 7]),
+        basis[8] - (b0 * shadow[i0, 8] + b1 * shadow[i1, 8] + b2 * shadow[i2, 8]),
     )
 
 

@@ -126,16 +126,17 @@ class Fitter:
             BackendError: when the engine fails, which ends the whole batch.
         """
         images = list(images)
-        given = [list(repeat(None, len(images)) if each is None else each) for each in (landmarks, masks)]
-        if not len(images) == len(given[0]) == len(given[1]) or not images:
+        marks = list(repeat(None, len(images)) if landmarks is None else landmarks)
+        usable = list(repeat(None, len(images)) if masks is None else masks)
+        if not len(images) == len(marks) == len(usable) or not images:
             raise InputError(
-                f"{len(images)} images, {len(given[0])} landmark sets and {len(given[1])} masks were given; "
+                f"{len(images)} images, {len(marks)} landmark sets and {len(usable)} masks were given; "
                 "expected as many of each, and at least one."
             )
 
         def prepared(number: int) -> Prepared | FaceinvError:
             try:
-                return self.prepare(images[number], given[0][number], given[1][number])
+                return self.prepare(images[number], marks[number], usable[number])
             except FaceinvError as error:
                 error.args = (f"item {number}: {error}",)
                 return error
