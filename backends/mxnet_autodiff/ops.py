@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from faceinv.engine.local_autodiff.ops import ArrayOps
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from faceinv.engine.local_autodiff.ops import Array, Kind
@@ -68,7 +69,8 @@ class MxnetOps(ArrayOps):
 
     def cast(self, array: Array, kind: Kind) -> Array:
         """See `ArrayOps.cast`."""
-        return array.astype(kind, copy=False)
+        # Not `astype`, which makes an array first and then copies.
+        return array if array.dtype == np.dtype(kind) else self.nd.cast(array, dtype=kind)
 
     def arange(self, start: int, stop: int) -> Array:
         """See `ArrayOps.arange`."""
@@ -76,7 +78,8 @@ class MxnetOps(ArrayOps):
 
     def full(self, shape: tuple[int, ...], value: float, kind: Kind) -> Array:
         """See `ArrayOps.full`."""
-        return self.nd.full(shape, value, ctx=self.context, dtype=kind)
+        # Not `nd.full`, which makes an array first and then sets it, by slower ways.
+        return self.nd._internal._full(shape=shape, value=value, ctx=self.context, dtype=kind)
 
     def take(self, table: Array, index: Array) -> Array:
         """See `ArrayOps.take`."""
@@ -107,12 +110,12 @@ class MxnetOps(ArrayOps):
 
     def flag(self, condition: Array) -> Array:
         """See `ArrayOps.flag`."""
-        return condition.astype("int32", copy=False)
+        return self.cast(condition, "int32")
 
     def where(self, condition: Array, yes: Array, no: Array | float) -> Array:
         """See `ArrayOps.where`."""
         if isinstance(no, int | float):
-            no = self.nd.full(yes.shape, no, ctx=self.context, dtype=yes.dtype)
+            no = self.full(yes.shape, no, np.dtype(yes.dtype).name)
         return self.nd.where(condition, yes, no)
 
     def at_least(self, array: Array, bound: float) -> Array:

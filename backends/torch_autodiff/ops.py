@@ -82,7 +82,7 @@ class TorchOps(ArrayOps):
 
     def where(self, condition: Tensor, yes: Tensor, no: Tensor | float) -> Tensor:
         """See `ArrayOps.where`."""
-        return torch.where(condition, yes, no)
+        return torch.where(condition.reshape(*condition.shape, *[1] * (yes.ndim - condition.ndim)), yes, no)
 
     def at_least(self, array: Tensor, bound: float) -> Tensor:
         """See `ArrayOps.at_least`."""

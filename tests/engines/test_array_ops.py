@@ -165,6 +165,9 @@ def test_conditions_multiply_and_select(ops: ArrayOps, kind: Kind, seed: int) ->
 
     both(ops, chosen, a, b)
     both(ops, lambda o, x: o.where(o.flag(x[0] >= 0), x[1], -1), a, b)
+    rows = draw(seed + 2, 30, 3, kind=kind)
+    both(ops, lambda o, x: o.where(o.flag(x[0] >= 0), x[1], 0), a, rows)
+    both(ops, lambda o, x: o.where(o.flag(x[0] >= 0), x[1], x[2]), a, rows, rows[::-1].copy())
 
 
 def test_nan_fails_every_comparison(ops: ArrayOps) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from fixture_types import Need
-from problems import SIZE, toy_chi, toy_model
+from problems import SIZE, toy_chi, toy_model, toy_problem
 
 from faceinv.engine.evaluation import radiance
+from faceinv.engine.local_autodiff import renderer as local_renderer
 from faceinv.engine.registry import build_engine
 from faceinv.engine.remembered import Remembered
 from faceinv.fitting.config import FitConfig
@@ -106,3 +108,45 @@ def test_memory_is_bounded_by_the_batch() -> None:
     memory.resize(1)
     memory.resize(3)
     assert memory.get(2, b"a", object) is not second
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "mxnet"])
+def test_a_geometry_that_was_changed_is_drawn_as_it_is(name: str, usable: Need) -> None:
+    """What is remembered of a surface is not taken for a copy of it that was moved."""
+    usable(name)
+    renderer = build_engine(name, toy_model()).renderer
+    geometry = renderer.geometry(toy_chi(1))
+    first = renderer.to_host(renderer.rasterize(geometry, SIZE).triangle)
+    moved = renderer.rasterize(replace(geometry, image_xy=geometry.image_xy + 5.0), SIZE)
+    shown = renderer.to_host(moved.triangle)
+    assert np.array_equal(shown[:, 5:, 5:], first[:, :-5, :-5])
+    assert not np.array_equal(shown, first)
+    assert np.array_equal(renderer.to_host(renderer.rasterize(geometry, SIZE).triangle), first)
+
+
+@pytest.mark.parametrize("name", ["torch", "mxnet"])
+def test_a_surface_is_drawn_once_at_each_size(name: str, usable: Need, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is frozen, drawn for its misfit, or seen under another light."""
+    usable(name)
+    drawn: list[tuple[int, int]] = []
+    draw = local_renderer.rasterize
+
+    def counted(*given: Any) -> Any:
+        drawn.append(given[-1])
+        return draw(*given)
+
+    monkeypatch.setattr(local_renderer, "rasterize", counted)
+    engine, chi = build_engine(name, toy_model()), toy_chi(1)
+    lit = chi.copy()
+    lit[:, engine.renderer.layout.lighting] *= 1.5
+    differentiator = engine.differentiator(toy_problem(1))
+    differentiator.freeze(chi)
+    again = differentiator.without_occluders(lit, 0.1)
+    again.freeze(lit)
+    again.photometric_rmse(chi)
+    assert drawn == [SIZE]
+    small = engine.renderer.rasterize(engine.renderer.geometry(chi), (20, 30))
+    assert small.triangle.shape == (1, 20, 30)
+    assert drawn == [SIZE, (20, 30)]
+    again.freeze(chi + 1e-3)
+    assert drawn == [SIZE, (20, 30), SIZE]

@@ -48,6 +48,7 @@ class NumpyOps(ArrayOps):
         return condition
 
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
+        condition = condition.reshape(condition.shape + (1,) * (yes.ndim - condition.ndim))
         return np.where(condition, yes, np.asarray(no, yes.dtype))
 
     def at_least(self, array: Any, bound: float) -> Any:

@@ -67,7 +67,7 @@ class ArrayOps(ABC):
 
     @abstractmethod
     def where(self, condition: Array, yes: Array, no: Array | float) -> Array:
-        """Element by element; all of one shape, or `no` a number."""
+        """Element by element; all of one shape, or `no` a number, or a condition (n,) of rows (n, ...)."""
 
     @abstractmethod
     def at_least(self, array: Array, bound: float) -> Array:

@@ -234,9 +234,13 @@ class LocalAutodiffRenderer(AbstractRenderer):
 
     def read_corners(self, surface: Surface, triangle: Array) -> list[Array]:
         """What pixels that show triangles (n,) read of `Surface.corner_table` (N, C): (C, n) of each corner."""
-        ops, columns = self.ops, int(surface.corner_table.shape[1])
-        read = ops.take(surface.corner_table, ops.take(self.triangles, triangle)).reshape((-1, 3 * columns))
-        read = ops.transpose(read).reshape((3, columns, -1))
+        return self._corner_rows(surface.corner_table, self.ops.take(self.triangles, triangle))
+
+    def _corner_rows(self, table: Array, corners: Array) -> list[Array]:
+        """Rows of a table (M, C) at corners (n, 3): (C, n) of each corner."""
+        columns = int(table.shape[1])
+        read = self.ops.transpose(self.ops.take(table, corners).reshape((-1, 3 * columns)))
+        read = read.reshape((3, columns, -1))
         return [read[k] for k in range(3)]
 
     def scatter(self, shown: NDArray[np.int64]) -> Scatter:
@@ -246,9 +250,8 @@ class LocalAutodiffRenderer(AbstractRenderer):
     def drawn(self, surface: Surface, size: tuple[int, int]) -> tuple[Array, Array]:
         """What each pixel shows of a surface, see `rasterize`; drawn once."""
         if size not in surface.drawn:
-            xy = self.ops.stack([surface.x, surface.y], 1)
-            inverse_focal = surface.camera.inverse_focal
-            surface.drawn[size] = rasterize(self.ops, xy, surface.depth, inverse_focal, self.triangles, size)
+            place, inverse_focal = self.ops.stack([surface.x, surface.y], 0), surface.camera.inverse_focal
+            surface.drawn[size] = rasterize(self.ops, place, surface.depth, inverse_focal, self.corners, size)
         return surface.drawn[size]
 
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:
@@ -273,10 +276,10 @@ class LocalAutodiffRenderer(AbstractRenderer):
             drawn = [
                 rasterize(
                     self.ops,
-                    geometry.image_xy[i],
+                    self.ops.transpose(geometry.image_xy[i]),
                     geometry.depth[i],
                     geometry.camera.inverse_focal(i),
-                    self.triangles,
+                    self.corners,
                     size,
                 )
                 for i in range(geometry.depth.shape[0])
@@ -302,24 +305,24 @@ class LocalAutodiffRenderer(AbstractRenderer):
                 block = triangle[first : first + _BLOCK_PIXELS]
                 seen = ops.flag(block >= 0)
                 chosen = ops.where(seen, block, 0)
-                b = [weights[first : first + _BLOCK_PIXELS, k] for k in range(3)]
-                mixed: dict[str, list[Array]] = {}
+                shares = ops.transpose(weights[first : first + _BLOCK_PIXELS])
+                mixed: dict[str, Array] = {}
                 for corners, columns in tables:
-                    read = ops.take(ops.concatenate(list(columns.values()), 1), ops.take(corners, chosen))
+                    table = ops.concatenate(list(columns.values()), 1)
+                    read = self._corner_rows(table, ops.take(corners, chosen))
+                    values = dot([shares[k] for k in range(3)], read)
                     column = 0
-                    for name, table in columns.items():
-                        end = column + table.shape[1]
-                        mixed[name] = [dot(b, [read[:, k, i] for k in range(3)]) for i in range(column, end)]
-                        column = end
+                    for name, part in columns.items():
+                        mixed[name] = values[column : column + part.shape[1]]
+                        column += part.shape[1]
                 if faces is not None:
-                    face = ops.take(faces, chosen)
-                    mixed["normal"] = [face[:, d] for d in range(3)]
+                    mixed["normal"] = ops.transpose(ops.take(faces, chosen))
                 if "depth" in mixed:
-                    mixed["depth"] = [Camera.of(geometry.camera.item(item)).depth(mixed["depth"][0])]
+                    mixed["depth"] = Camera.of(geometry.camera.item(item)).depth(mixed["depth"])
                 if "normal" in mixed:
-                    mixed["normal"] = unit(ops, mixed["normal"])
-                for name, values in mixed.items():
-                    parts[name].append(ops.stack([ops.where(seen, value, 0.0) for value in values], 1))
+                    mixed["normal"] = ops.stack(unit(ops, [mixed["normal"][d] for d in range(3)]), 0)
+                for name, rows in mixed.items():
+                    parts[name].append(ops.where(seen, ops.transpose(rows), 0.0))
             for name, blocks in parts.items():
                 images[name].append(ops.concatenate(blocks, 0).reshape((height, width, -1)))
         done = {name: ops.stack(pictures, 0) for name, pictures in images.items()}
@@ -376,23 +379,20 @@ class LocalAutodiffRenderer(AbstractRenderer):
         shadow = None if self.moments is None else pixels.needed("shadow")
         height, width = pixels.triangle.shape[1:3]
         images = []
-        for item, gamma in enumerate(lighting):
+        for item, light in enumerate(lighting):
+            gamma = ops.upload(light.T, "float64")
             triangle = pixels.triangle[item].reshape((-1,))
             normals, colours = normal[item].reshape((-1, 3)), albedo[item].reshape((-1, 3))
             parts = []
             for first in range(0, height * width, _BLOCK_PIXELS):
                 chosen = slice(first, first + _BLOCK_PIXELS)
                 seen = ops.flag(triangle[chosen] >= 0)
-                basis = sh_terms([normals[chosen, d] for d in range(3)])
+                turned = ops.transpose(normals[chosen])
+                basis = ops.stack(sh_terms([turned[d] for d in range(3)]), 0)
                 if shadow is not None:
-                    lost = shadow[item].reshape((-1, SH_COUNT))[chosen]
-                    basis = [y - lost[:, k] for k, y in enumerate(basis)]
-                channels = []
-                for channel in range(3):
-                    light = [float(g) for g in gamma[:, channel]]
-                    shade = sum((light[k] * basis[k] for k in range(1, 9)), light[0] * basis[0])
-                    channels.append(ops.where(seen, colours[chosen, channel] * shade, 0.0))
-                parts.append(ops.stack(channels, 1))
+                    basis = basis - ops.transpose(shadow[item].reshape((-1, SH_COUNT))[chosen])
+                shade = ops.transpose(ops.multiply(gamma, basis))
+                parts.append(ops.where(seen, colours[chosen] * shade, 0.0))
             images.append(ops.concatenate(parts, 0).reshape((height, width, 3)))
         return ops.stack(images, 0)
 
