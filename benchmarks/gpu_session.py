@@ -32,6 +32,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -270,7 +271,7 @@ def main() -> None:
         return
     began, output = time.perf_counter(), options.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    site = output / "site"
+    site = Path(tempfile.mkdtemp(prefix="faceinv-gpu-session-"))
     if options.wheels is not None:
         print(f"installed: {', '.join(install(options.wheels, site)) or 'nothing, all is there'}", flush=True)
         sys.path.append(str(site))

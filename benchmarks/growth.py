@@ -332,7 +332,7 @@ def plot(grown: dict[str, list[dict[str, Any]]], fits: dict[str, Any], path: Pat
             axis.set_xticks(x, [f"{value:.0f}" for value in x])
             axis.minorticks_off()
             low, high = axis.get_ylim()
-            ticks = [first * 10.0**k for k in range(-1, 6) for first in (1, 1.5, 2, 3, 5, 7)]
+            ticks = [first * 10.0**k for k in range(-1, 6) for first in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)]
             shown = [tick for tick in ticks if low <= tick <= high]
             axis.set_yticks(shown, [f"{tick:g}" for tick in shown])
             axis.tick_params(labelsize=8)
