@@ -95,6 +95,7 @@ def ground_of(
     solid: NDArray[np.bool_],
     person: NDArray[np.bool_],
     hair: NDArray[np.bool_],
+    worn: NDArray[np.bool_],
     outline: NDArray[np.float64],
     at: NDArray[np.float64],
     photo_px_per_mm: float,
@@ -107,6 +108,7 @@ def ground_of(
         solid: (H, W) where that is, in the map's pixels.
         person: (H, W) from `person_of`.
         hair: (H, W) what of it is hair by its colour.
+        worn: (H, W) frames of glasses, which reach beyond the face where it is turned.
         outline: (ANGLES,) mm from the pivot: of the head with its hair.
         at: (2,) px of the photo: the pivot.
         photo_px_per_mm: at the pivot.
@@ -120,6 +122,7 @@ def ground_of(
     other = person & _narrow(person, outline, depths) & ((down < -8) | (close & (down < 1.5 * aside)))
     # Locks that hang together with neither.
     other |= _loose(person & ~solid & ~other, down)
+    other |= worn & (down < 0)
     away = distance_transform_edt(~solid) / depths.px_per_mm
     away = np.minimum(away, distance_transform_edt(~other) / depths.px_per_mm - _TIPS)
     ratio = depths.px_per_mm / px_per_mm
