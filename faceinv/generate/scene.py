@@ -192,9 +192,8 @@ class Scene:
         hair_map = _hair_pixels(head, depths, person & ~bare, hair, face)
         tile, chart = strand_tile(hair_patch(head, hair_map, middle, depths.px_per_mm, px), px)
         drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
-        ground = ground_of(
-            around, depths, solid, person, hair_map, _on_map(worn, depths) > 0.3, outline, at, photo_px_per_mm
-        )
+        glasses = _on_map(worn, depths) > 0.3
+        ground = ground_of(around, depths, solid, person, hair_map, hair.long, glasses, outline, at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
             result=result,
