@@ -53,6 +53,8 @@ _NO_GROUND: Final = 0.98
 """The matte from which on a pixel is nothing but the person."""
 _EVENED: Final = 3
 """Rounds of averaging over neighbours before vertices are taken for hair or skin: hair shines."""
+_CLOSED: Final = 4
+"""Rounds in which holes in the hair are closed."""
 _MAJORITY: Final = 0.4
 """Share of hair around a vertex that makes it hair: skin shines through a fringe."""
 _ABOVE_BROWS: Final = 26.0
@@ -194,6 +196,8 @@ def hair_region(
             # Hair over an ear hangs down behind it.
             half = model.mean[:, 0] * towards < 0
             mask |= half & regions.lifts & (regions.opacity > 0) & (high > -70.0) & (ahead < 15.0)
+    for _ in range(_CLOSED):
+        mask |= (spread.mean @ mask.astype(np.float64) > 0.6) & (regions.face | regions.lifts)
     rooted = depth_inside(model, mask & regions.lifts)
     inside = ramp(depth_inside(model, mask), 0.0, _RISES[1])
     return Hair(inside, ramp(rooted, *_RISES), sure * mask, np.exp(hair), np.exp(skin), (long[0], long[1]))
