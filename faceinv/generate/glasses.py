@@ -33,11 +33,11 @@ _SHARE: Final = 0.35
 _DARKER: Final = (0.2, 0.3)
 _BRIGHTER: Final = 0.35
 """Logarithms from which on a line is frame, where there are glasses: as a share of the bridge's, within limits."""
-_GAP_MM: Final = 2.0
+_GAP_MM: Final = 3.0
 """Half of the widest gap in a frame."""
 _RIM_MM: Final = 1.3
-_EYE_MM: Final = 3.5
-_BROW_MM: Final = 5.5
+_EYE_MM: Final = 2.5
+_BROW_MM: Final = 4.0
 """Around eyes' outlines and brows' landmarks: what is dark there is lash or brow."""
 _BROWS: Final = ((17, 18, 19, 20, 21), (22, 23, 24, 25, 26))
 

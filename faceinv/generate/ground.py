@@ -44,6 +44,8 @@ _BODY: Final = 0.95
 _GROUND: Final = 0.2
 """The matte below which a pixel is ground."""
 _EARLOBES: Final = 25.0
+_NECK: Final = 30.0
+"""mm beside the pivot: what is nearer is neck in the shade of the chin."""
 _COLLAR: Final = 55.0
 _CHEST: Final = 125.0
 """mm below the pivot: what hair must pass to be hanging from the head, above which it must begin beside the head, and
@@ -95,6 +97,8 @@ def ground_of(
     solid: NDArray[np.bool_],
     person: NDArray[np.bool_],
     hair: NDArray[np.bool_],
+    long: tuple[bool, bool],
+    worn: NDArray[np.bool_],
     outline: NDArray[np.float64],
     at: NDArray[np.float64],
     photo_px_per_mm: float,
@@ -107,6 +111,8 @@ def ground_of(
         solid: (H, W) where that is, in the map's pixels.
         person: (H, W) from `person_of`.
         hair: (H, W) what of it is hair by its colour.
+        long: whether it may hang down, in the image's left half and in its right.
+        worn: (H, W) frames of glasses, which reach beyond the face where it is turned.
         outline: (ANGLES,) mm from the pivot: of the head with its hair.
         at: (2,) px of the photo: the pivot.
         photo_px_per_mm: at the pivot.
@@ -116,10 +122,12 @@ def ground_of(
     # Wisps of hair and rims of ears that the head has not would stand there as a second outline.
     y, x = np.mgrid[: solid.shape[0], : solid.shape[1]]
     down, aside = (y - depths.centre[1]) / depths.px_per_mm, np.abs(x - depths.centre[0]) / depths.px_per_mm
+    may_hang = np.where(x < depths.centre[0], *long) & (aside > _NECK)
     close = distance_transform_edt(~solid) < _WISPS * depths.px_per_mm
     other = person & _narrow(person, outline, depths) & ((down < -8) | (close & (down < 1.5 * aside)))
     # Locks that hang together with neither.
     other |= _loose(person & ~solid & ~other, down)
+    other |= worn & (down < 0)
     away = distance_transform_edt(~solid) / depths.px_per_mm
     away = np.minimum(away, distance_transform_edt(~other) / depths.px_per_mm - _TIPS)
     ratio = depths.px_per_mm / px_per_mm
@@ -128,7 +136,7 @@ def ground_of(
     places = [depths.centre[1] + (y - place[1]) * ratio, depths.centre[0] + (x - place[0]) * ratio]
     free = map_coordinates(away, places, order=1, mode="nearest") - _HOLE_RIM
     ground = _continued(around, free)
-    hanging = _hanging(hair & ~solid, down, close)
+    hanging = _hanging(hair & ~solid & may_hang, down, close)
     shorn = ground
     if hanging.any():
         hanging |= _loose(person & ~solid & ~hanging, down)

@@ -36,6 +36,8 @@ _MORE_AT_EARS: Final = 4.0
 _RISES: Final = (3.0, 28.0)
 """mm from the hairline over which hair rises to its full thickness: the hairline itself lies on the skin, so that what
 rises is hair from its foot on."""
+_LONG: Final = 12.0
+"""mm that hair which may hang down stands off at the ears."""
 _BRIGHTNESS: Final = 0.25
 """Weight of brightness against colour where hair is told from skin."""
 _LEAST_UNLIKE: Final = 0.15
@@ -51,6 +53,8 @@ _NO_GROUND: Final = 0.98
 """The matte from which on a pixel is nothing but the person."""
 _EVENED: Final = 3
 """Rounds of averaging over neighbours before vertices are taken for hair or skin: hair shines."""
+_CLOSED: Final = 4
+"""Rounds in which holes in the hair are closed."""
 _MAJORITY: Final = 0.4
 """Share of hair around a vertex that makes it hair: skin shines through a fringe."""
 _ABOVE_BROWS: Final = 26.0
@@ -116,6 +120,8 @@ class Hair:
     """(3,) linear, without its light; None where no hair is seen."""
     skin: NDArray[np.float64]
     """(3,) of the face, the same."""
+    long: tuple[bool, bool] = (False, False)
+    """Whether it stands off beside the ears, in the image's left half and in its right: only then it may hang down."""
 
 
 def hair_region(
@@ -169,9 +175,11 @@ def hair_region(
     mask = _joined(spread, (regions.scalp | regions.face) & ~joined, regions.scalp & (ahead < 10.0))
     skin_seen = nearer(edge_own, skin, hair)
     angle = np.degrees(angle_grid())
+    long = []
     for side, middle, towards in zip(regions.sides, (180.0, 0.0), (1.0, -1.0), strict=True):
         upward = (towards * (angle - middle) + 180) % 360 - 180
         near = np.abs(upward) < 15
+        long.append(bool(np.median(thick[near]) > _LONG and skin_seen[near].mean() < 0.4))
         if np.median(thick[near]) < _STANDS_OFF:
             continue
         ear = side & regions.ear
@@ -188,9 +196,11 @@ def hair_region(
             # Hair over an ear hangs down behind it.
             half = model.mean[:, 0] * towards < 0
             mask |= half & regions.lifts & (regions.opacity > 0) & (high > -70.0) & (ahead < 15.0)
+    for _ in range(_CLOSED):
+        mask |= (spread.mean @ mask.astype(np.float64) > 0.6) & (regions.face | regions.lifts)
     rooted = depth_inside(model, mask & regions.lifts)
     inside = ramp(depth_inside(model, mask), 0.0, _RISES[1])
-    return Hair(inside, ramp(rooted, *_RISES), sure * mask, np.exp(hair), np.exp(skin))
+    return Hair(inside, ramp(rooted, *_RISES), sure * mask, np.exp(hair), np.exp(skin), (long[0], long[1]))
 
 
 def _signs(logs: NDArray[np.float64]) -> NDArray[np.float64]:

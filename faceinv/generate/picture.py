@@ -44,6 +44,8 @@ _SHORN_TURN: Final = (7.5, 8.5)
 would be a second outline."""
 _SHORN_SIDE: Final = (-0.2, 0.2)
 """Cosines between directions and that of the turn from which on this is so."""
+_WORN_TURN: Final = (7.5, 8.5)
+"""Degrees up to which glasses are shown as in the photo, and from which on they are left out."""
 _THIN_TURN: Final = (4.0, 14.0)
 """Degrees up to which soft edges of hair show what is behind them, and from which the hair is closed."""
 
@@ -129,7 +131,7 @@ def draw_pictures(
         linear, cover = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
         thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
         photo, strands = scene.photo, scene.strands
-        worn = float(1 - ramp(np.array(turned), *_NEAR_TURN))
+        worn = float(1 - ramp(np.array(turned), *_WORN_TURN))
         compose(triangle, barycentric, triangles, table, photo, strands, thin, worn, samples, linear, cover)
         _add_ground(scene, face, triangle, barycentric, samples, turn, turned, linear, cover)
         pictures.append(Picture(linear, cover, scene, face, turn, geometry, item))

@@ -127,7 +127,9 @@ def _regions(model: MorphableModel) -> Regions:
     outside = ~face & ~inner
     from_ear = (surface - ear_point) / unit
     ear = outside & (np.abs(from_ear[:, 0]) > width / unit - 9)
-    ear &= (from_ear[:, 1] > -54) & (from_ear[:, 1] < 12) & (from_ear[:, 2] > -38) & (from_ear[:, 2] < 22)
+    ear &= (from_ear[:, 1] > -54) & (from_ear[:, 1] < 26) & (from_ear[:, 2] > -42) & (from_ear[:, 2] < 22)
+    pinna = ramp(_depth(model, ear) / unit, 0.0, 14.0)
+    ear &= (from_ear[:, 1] < 12) & (from_ear[:, 2] > -38)
     # Hair begins close above the ear, with a sideburn before it, and close behind it.
     scalp = outside & ~ear & (from_ear[:, 1] > -75)
     scalp &= ((from_ear[:, 1] > 44) & (from_ear[:, 2] < 75)) | (from_ear[:, 2] < np.where(from_ear[:, 1] > 4, 24, -22))
@@ -152,7 +154,7 @@ def _regions(model: MorphableModel) -> Regions:
         opacity=opacity,
         face=face,
         ear=ear,
-        pinna=ramp(_depth(model, ear) / unit, 0.0, 14.0),
+        pinna=pinna,
         scalp=scalp,
         sides=(beside & (surface[:, 0] < 0), beside & (surface[:, 0] > 0)),
         neck_ring=np.flatnonzero(outside & ring),

@@ -99,4 +99,5 @@ def unexplained_light(
     bright = np.maximum(bright - _EVEN, 0.0)
     warmth = np.abs(colour).max(axis=1, keepdims=True)
     colour *= np.where(colour[:, :1] > colour[:, 2:], np.maximum(1 - _EVEN_COLOUR / np.maximum(warmth, 1e-9), 0.0), 0.0)
-    return np.clip(uneven + known * (bright + colour), -_MOST, _MOST)
+    extra: NDArray[np.float64] = np.clip(uneven + known * (bright + colour), -_MOST, _MOST)
+    return extra

@@ -192,7 +192,8 @@ class Scene:
         hair_map = _hair_pixels(head, depths, person & ~bare, hair, face)
         tile, chart = strand_tile(hair_patch(head, hair_map, middle, depths.px_per_mm, px), px)
         drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
-        ground = ground_of(around, depths, solid, person, hair_map, outline, at, photo_px_per_mm)
+        glasses = _on_map(worn, depths) > 0.3
+        ground = ground_of(around, depths, solid, person, hair_map, hair.long, glasses, outline, at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
             result=result,
@@ -249,6 +250,14 @@ def _at_map(head: Canvas, depths: DepthMap, places: NDArray[np.float64]) -> NDAr
     at = (places + 0.5) * per_px - 0.5
     channels = [map_coordinates(head.pixels[..., c], [at[:, 1], at[:, 0]], order=1, mode="nearest") for c in range(4)]
     return np.stack(channels, axis=1).astype(np.float64)
+
+
+def _on_map(image: NDArray[np.float32], depths: DepthMap) -> NDArray[np.float32]:
+    """(H, W) of an image (S, S) of the canvas, in the pixels of a map around the same pivot."""
+    size = depths.triangle.shape[0]
+    at = (np.arange(size) + 0.5) * (image.shape[0] / size) - 0.5
+    rows, columns = np.meshgrid(at, at, indexing="ij")
+    return np.asarray(map_coordinates(image, [rows, columns], order=1, mode="nearest"), np.float32)
 
 
 def _edge(head: Canvas, depths: DepthMap, reached: NDArray[np.float64]) -> NDArray[np.float64]:

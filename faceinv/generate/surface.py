@@ -220,7 +220,17 @@ def seen_by(
     reflectance[regions.mouth] = albedo[regions.mouth]
     reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
     shown = np.maximum(trust, nearly * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
-    return Seen(xy, facing, visible, shown, trust, light, light * np.exp(extra), reflectance, 1 - odd * trust)
+    return Seen(
+        xy,
+        facing,
+        visible,
+        shown,
+        trust,
+        light,
+        light * np.exp(extra),
+        reflectance,
+        np.where(scalp, 0.0, 1 - odd * trust),
+    )
 
 
 def _hair_colours(
