@@ -154,7 +154,7 @@ class Camera:
     """(..., 2) px: where the optical axis meets the image; means nothing under weak perspective."""
 
     def __post_init__(self) -> None:
-        if not np.all(np.asarray(self.scale) > 0):
+        if not (np.asarray(self.scale) > 0).all():
             raise ValueError(f"scale is {self.scale}; expected a positive number of pixels per millimetre.")
         if self.principal_point is None:
             if np.any(self.kappa):
@@ -205,15 +205,14 @@ class Camera:
     @classmethod
     def unpack(cls, parameters: NDArray[np.float64]) -> Camera:
         """The cameras of parameter vectors (..., 9)."""
-        # Not np.exp: NumPy 1.26 computes it one of two ways, by where in memory the result happens to lie.
-        scale = np.array([math.exp(value) for value in parameters[..., 0].ravel()]).reshape(parameters.shape[:-1])
         rotation = rotation_matrix(parameters[..., cls.ROTATION])
-        kappa = parameters[..., cls.INVERSE_FOCAL] * scale
-        centre = parameters[..., cls.PRINCIPAL_POINT].copy()
-        translation = parameters[..., cls.TRANSLATION].copy()
-        if not scale.ndim:
-            return cls(float(scale), rotation, translation, float(kappa), centre)
-        return cls(scale, rotation, translation, kappa, centre)
+        translation, centre = parameters[..., cls.TRANSLATION].copy(), parameters[..., cls.PRINCIPAL_POINT].copy()
+        # Not np.exp: NumPy 1.26 computes it one of two ways, by where in memory the result happens to lie.
+        if parameters.ndim == 1:
+            scale = math.exp(parameters[0])
+            return cls(scale, rotation, translation, float(parameters[cls.INVERSE_FOCAL]) * scale, centre)
+        scales = np.array([math.exp(value) for value in parameters[..., 0].ravel()]).reshape(parameters.shape[:-1])
+        return cls(scales, rotation, translation, parameters[..., cls.INVERSE_FOCAL] * scales, centre)
 
     def pack(self) -> NDArray[np.float64]:
         """(..., 9) the parameter vectors."""
