@@ -15,6 +15,10 @@ __all__ = ["before_launch", "fitting_threads"]
 _FOR_SEVERAL: Final = ("omp", "tbb")
 """Numba's threading layers that several threads may call at once; its own, `workqueue`, ends the process then."""
 
+_MOST: Final = 8
+"""Threads that fit at the same time, at most. Each holds Python's lock for about a fifth of a fit, and some 80 MB, so
+that more would only wait for each other; of more cores each gets several."""
+
 
 def before_launch() -> None:
     """To be called before parallel kernels, in the thread that calls them.
@@ -37,5 +41,5 @@ def fitting_threads(photos: int) -> FittingThreads:
     threads = numba.get_num_threads()  # which starts them
     if numba.threading_layer() not in _FOR_SEVERAL:
         return FittingThreads()
-    count = max(1, min(photos, threads))
+    count = max(1, min(photos, threads, _MOST))
     return FittingThreads(count, partial(numba.set_num_threads, threads // count))
