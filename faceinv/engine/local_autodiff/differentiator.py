@@ -31,7 +31,7 @@ __all__ = ["BLOCK_PIXELS", "LocalAutodiffDifferentiator"]
 BLOCK_PIXELS: Final = 8192
 """Pixels worked on at once."""
 _ROW_PIXELS: Final = 4096
-"""Pixels in one block of dense rows; memory is bounded by it, not by the photo."""
+"""Pixels in one block of dense rows of J^T J; its memory is bounded by that, not by the photo."""
 _LARGE: Final = 1e100
 """Stands for an infinite Huber threshold: twice its product with any residual is finite."""
 
@@ -223,7 +223,7 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         parts = []
         if layout.shape_count or layout.albedo_count:
             vertices, owners = listed.scatter(*forces.pixels())
-        if layout.shape_count:
+        if normal_basis is not None:
             shape = ops.multiply(renderer.seen_shape_basis, vertices[:, :3].reshape((-1,)))
             force = ops.cast(owners[:, 3:6].reshape((-1,)), renderer.settings.dtype)
             turned = ops.multiply_transposed(normal_basis.reshape((-1, layout.shape_count)), force)
