@@ -222,6 +222,8 @@ class MxnetOps(ArrayOps):
 
     def multiply_transposed(self, left: Array, right: Array) -> Array:
         """See `ArrayOps.multiply_transposed`."""
+        if len(right.shape) == 1:  # as a matrix it is faster
+            return self.nd.dot(left, right.reshape((-1, 1)), transpose_a=True).reshape((-1,))
         return self.nd.dot(left, right, transpose_a=True)
 
     def multiply_each(self, left: Array, right: Array) -> Array:

@@ -13,7 +13,7 @@ from fixture_types import Need
 from problems import SIZE, toy_chi, toy_model, toy_problem
 
 from faceinv.engine.evaluation import radiance
-from faceinv.engine.local_autodiff import renderer as local_renderer
+from faceinv.engine.local_autodiff.raster import rasterize
 from faceinv.engine.registry import build_engine
 from faceinv.engine.remembered import Remembered
 from faceinv.fitting.config import FitConfig
@@ -129,13 +129,12 @@ def test_a_surface_is_drawn_once_at_each_size(name: str, usable: Need, monkeypat
     """However often it is frozen, drawn for its misfit, or seen under another light."""
     usable(name)
     drawn: list[tuple[int, int]] = []
-    draw = local_renderer.rasterize
 
     def counted(*given: Any) -> Any:
         drawn.append(given[-1])
-        return draw(*given)
+        return rasterize(*given)
 
-    monkeypatch.setattr(local_renderer, "rasterize", counted)
+    monkeypatch.setattr("faceinv.engine.local_autodiff.renderer.rasterize", counted)
     engine, chi = build_engine(name, toy_model()), toy_chi(1)
     lit = chi.copy()
     lit[:, engine.renderer.layout.lighting] *= 1.5

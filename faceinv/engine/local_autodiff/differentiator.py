@@ -31,7 +31,7 @@ __all__ = ["BLOCK_PIXELS", "LocalAutodiffDifferentiator"]
 BLOCK_PIXELS: Final = 8192
 """Pixels worked on at once."""
 _ROW_PIXELS: Final = 4096
-"""Pixels in one block of dense rows; memory is bounded by it, not by the photo."""
+"""Pixels in one block of dense rows of J^T J; its memory is bounded by that, not by the photo."""
 _LARGE: Final = 1e100
 """Stands for an infinite Huber threshold: twice its product with any residual is finite."""
 
@@ -223,12 +223,13 @@ class LocalAutodiffDifferentiator(HostTermsDifferentiator):
         parts = []
         if layout.shape_count or layout.albedo_count:
             vertices, owners = listed.scatter(*forces.pixels())
-        if layout.shape_count:
-            shape = _times(ops, vertices[:, :3], renderer.seen_shape_basis)
-            turned = _times(ops, ops.cast(owners[:, 3:6], renderer.settings.dtype), normal_basis)
+        if normal_basis is not None:
+            shape = ops.multiply(renderer.seen_shape_basis, vertices[:, :3].reshape((-1,)))
+            force = ops.cast(owners[:, 3:6].reshape((-1,)), renderer.settings.dtype)
+            turned = ops.multiply_transposed(normal_basis.reshape((-1, layout.shape_count)), force)
             parts.append(shape + ops.cast(turned, "float64"))
         if layout.albedo_count:
-            parts.append(_times(ops, vertices[:, 6:], renderer.seen_albedo_basis))
+            parts.append(ops.multiply(renderer.seen_albedo_basis, vertices[:, 6:].reshape((-1,))))
         return [*parts, *forces.common()]
 
     def _photometric_rows(
@@ -286,9 +287,3 @@ class _Forces:
 
 def _joined(ops: ArrayOps, parts: Sequence[Array]) -> Array:
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, 0)
-
-
-def _times(ops: ArrayOps, force: Array, basis: Array) -> Array:
-    """(K,) a force (N, 3) times a basis of so many rows of three."""
-    count = 3 * int(force.shape[0])
-    return ops.multiply_each(force.reshape((1, 1, count)), basis.reshape((1, count, -1))).reshape((-1,))

@@ -145,7 +145,7 @@ class ArrayOps(ABC):
 
     @abstractmethod
     def multiply_transposed(self, left: Array, right: Array) -> Array:
-        """left^T right of matrices (m, k) and (m, l)."""
+        """left^T right of a matrix (m, k) and another (m, l), or a vector (m,)."""
 
     @abstractmethod
     def multiply_each(self, left: Array, right: Array) -> Array:

@@ -99,8 +99,9 @@ class LocalAutodiffRenderer(AbstractRenderer):
         self.face_mask = ops.upload(model.face_mask.astype(np.int32), "int32")
         self.mean = ops.upload(model.mean.reshape(-1), "float64")
         self.mean_albedo = ops.upload(model.mean_albedo.reshape(-1), "float64")
-        self.shape_basis = ops.upload(shape, "float64") if shape.size else None
-        self.albedo_basis = ops.upload(albedo, "float64") if albedo.size else None
+        # Coefficient after coefficient, (K, 3N): so products with vectors read memory in one direction.
+        self._shape_basis = ops.upload(np.ascontiguousarray(shape.T), "float64") if shape.size else None
+        self._albedo_basis = ops.upload(np.ascontiguousarray(albedo.T), "float64") if albedo.size else None
         self.moments = None if model.occlusion is None else ops.upload(model.occlusion.T, "float64")
         self._around = ops.sparse_rows(*corner_rows(model.triangles, n), len(model.triangles))
         self._ones = ops.full((model.triangles.size,), 1.0, "float64")
@@ -109,12 +110,13 @@ class LocalAutodiffRenderer(AbstractRenderer):
         self.row_shape_basis = ops.upload(shape.reshape(n, -1), real) if shape.size else None
         self.row_albedo_basis = ops.upload(albedo.reshape(n, -1), real) if albedo.size else None
         self.row_eye = ops.upload(np.eye(3).reshape(1, 3, 3, 1), real)
-        # What the face mask's vertices alone have: forces on others are zero.
+        # The same of the face mask's vertices alone: forces on others are zero.
         seen = np.unique(model.triangles[model.face_mask])
-        rows = (3 * seen[:, None] + np.arange(3)).ravel()
-        whole = len(seen) == n
-        self.seen_shape_basis = self.shape_basis if whole or not shape.size else ops.upload(shape[rows], "float64")
-        self.seen_albedo_basis = self.albedo_basis if whole or not albedo.size else ops.upload(albedo[rows], "float64")
+        self.seen_shape_basis, self.seen_albedo_basis = self._shape_basis, self._albedo_basis
+        if len(seen) < n:
+            rows = (3 * seen[:, None] + np.arange(3)).ravel()
+            self.seen_shape_basis = ops.upload(shape[rows].T, "float64") if shape.size else None
+            self.seen_albedo_basis = ops.upload(albedo[rows].T, "float64") if albedo.size else None
         pattern = NormalDerivativePattern.of(model, self.flat)
         place = np.zeros(n, np.int64)
         place[seen] = np.arange(len(seen))
@@ -169,8 +171,8 @@ class LocalAutodiffRenderer(AbstractRenderer):
         first, second = layout.shape_count, layout.shape_count + layout.albedo_count
         lit, shadow = second + 36, second + 36 + 135
         self.lights.get(item, chi[layout.lighting].tobytes(), lambda: _light(numbers[lit:shadow]))
-        vertices = self._linear(self.mean, self.shape_basis, numbers, 0, first).reshape((n, 3))
-        albedo = self._linear(self.mean_albedo, self.albedo_basis, numbers, first, second).reshape((n, 3))
+        vertices = self._linear(self.mean, self._shape_basis, numbers, 0, first).reshape((n, 3))
+        albedo = self._linear(self.mean_albedo, self._albedo_basis, numbers, first, second).reshape((n, 3))
         points = ops.transpose(vertices)
         xyz = [points[d] for d in range(3)]
         # Triangles axis by axis, corner by corner.
@@ -402,7 +404,7 @@ class LocalAutodiffRenderer(AbstractRenderer):
 
     def _linear(self, mean: Array, basis: Array | None, coefficients: Array, first: int, last: int) -> Array:
         """(3N,) of the coefficients from the first to before the last."""
-        return mean if basis is None else mean + self.ops.multiply(basis, coefficients[first:last])
+        return mean if basis is None else mean + self.ops.multiply_transposed(basis, coefficients[first:last])
 
     def _normalised(self, vector: Sequence[Array]) -> tuple[list[Array], Array]:
         """Unit vectors and one over the length they had; (0, 0, 1) and 0 where there is none."""
