@@ -33,9 +33,11 @@ __all__ = [
     "packed",
     "pixel_place",
     "pose_columns",
+    "pose_pull",
     "posed",
     "projected",
     "turn",
+    "turn_back",
     "turn_columns",
     "turned",
     "weights",
@@ -140,11 +142,16 @@ def motion_row(camera, axis):
 @kernel(fastmath={"contract"})
 def pose_columns(camera, points, v, axis):
     """How a row of posed point v's motion (see `SCREEN_ROWS`, `DEPTH_ROW`) goes with the camera's parameters."""
-    x, y, z = points[v, 0], points[v, 1], points[v, 2]
+    return pose_pull(camera, axis, points[v, 0], points[v, 1], points[v, 2], 1.0)
+
+
+@kernel(fastmath={"contract"})
+def pose_pull(camera, axis, x, y, z, weight):
+    """The same summed over posed points: x, y, z are the sums of weights times theirs, and weight that of weights."""
     if axis == 0:
-        return x, 0.0, z, -y, 1.0, 0.0, 0.0, 0.0, 0.0
+        return x, 0.0, z, -y, weight, 0.0, 0.0, 0.0, 0.0
     if axis == 1:
-        return y, -z, 0.0, x, 0.0, -1.0, 0.0, 0.0, 0.0
+        return y, -z, 0.0, x, 0.0, -weight, 0.0, 0.0, 0.0
     if axis == DEPTH_ROW:
         return z, y, -x, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     f = camera[_INVERSE_FOCAL]
@@ -158,6 +165,16 @@ def turn(camera, x, y, z):
         camera[0] * x + camera[1] * y + camera[2] * z,
         camera[3] * x + camera[4] * y + camera[5] * z,
         camera[6] * x + camera[7] * y + camera[8] * z,
+    )
+
+
+@kernel(fastmath={"contract"})
+def turn_back(camera, x, y, z):
+    """A direction of the camera frame in the model's."""
+    return (
+        camera[0] * x + camera[3] * y + camera[6] * z,
+        camera[1] * x + camera[4] * y + camera[7] * z,
+        camera[2] * x + camera[5] * y + camera[8] * z,
     )
 
 
