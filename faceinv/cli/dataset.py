@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from faceinv.cli.console import Reporter
     from faceinv.dataset.factory import Outcome
     from faceinv.dataset.ledger import Ledger
-    from faceinv.generate.steps import Steps
     from faceinv.dataset.work import Shared
+    from faceinv.generate.steps import Steps
     from faceinv.run.executors import MakeExecutor
 
 __all__ = ["dataset"]
