@@ -123,13 +123,13 @@ def ground_of(
     y, x = np.mgrid[: solid.shape[0], : solid.shape[1]]
     down, aside = (y - depths.centre[1]) / depths.px_per_mm, np.abs(x - depths.centre[0]) / depths.px_per_mm
     may_hang = np.where(x < depths.centre[0], *long) & (aside > _NECK)
-    close = distance_transform_edt(~solid) < _WISPS * depths.px_per_mm
+    from_head = distance_transform_edt(~solid) / depths.px_per_mm
+    close = from_head < _WISPS
     other = person & _narrow(person, outline, depths) & ((down < -8) | (close & (down < 1.5 * aside)))
     # Locks that hang together with neither.
     other |= _loose(person & ~solid & ~other, down)
     other |= worn & (down < 0)
-    away = distance_transform_edt(~solid) / depths.px_per_mm
-    away = np.minimum(away, distance_transform_edt(~other) / depths.px_per_mm - _TIPS)
+    away = np.minimum(from_head, distance_transform_edt(~other) / depths.px_per_mm - _TIPS)
     ratio = depths.px_per_mm / px_per_mm
     place = around.place(at)
     y, x = np.mgrid[:size, :size]
