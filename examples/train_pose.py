@@ -389,7 +389,7 @@ def sheet(views: Views, columns: int = 8, zoom: int = 3) -> Image.Image:
 def table(record: dict[str, Any]) -> str:
     """Markdown: errors of landmarks (%) and pose (degrees) of each training, means over seeds."""
     names = list(dict.fromkeys(run["trained_on"] for run in record["runs"]))
-    lines = ["| held back | yaw | photos | " + " | ".join(names) + " |", "| --- " * (3 + len(names)) + "|"]
+    lines = ["| held back | yaw | count | " + " | ".join(names) + " |", "| --- " * (3 + len(names)) + "|"]
     for test in record["held_back"]:
         every = [run["errors"][test] for run in record["runs"]]
         for turn in ("all", *every[0]["by_yaw"]):
