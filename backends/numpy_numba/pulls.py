@@ -7,16 +7,17 @@ so that it needs no other thread.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from faceinv.backends.numpy_numba.camera import (
     DEPTH_ROW,
     PARAMETERS,
     SCREEN_ROWS,
+    add_pose_pull,
+    add_turn,
     motion_row,
-    pose_columns,
     turn_back,
-    turn_columns,
 )
 from faceinv.backends.numpy_numba.kernel import parallel_kernel
 from faceinv.backends.numpy_numba.record import PULL_ALBEDO, PULL_NORMAL, PULL_SCREEN
@@ -37,8 +38,7 @@ def vertex_pulls(flat, turning, mesh, shape, posed, seen, pulls, points_out, tur
     used, begin, end = seen.vertices, seen.start, seen.stop
     blocks = pose_out.shape[0]
     for block in prange(blocks):
-        for p in range(PARAMETERS):
-            pose_out[block, p] = 0.0
+        pose = np.zeros(PARAMETERS)
         for i in range(block * used.shape[0] // blocks, (block + 1) * used.shape[0] // blocks):
             v = used[i]
             f0 = f1 = f2 = f3 = 0.0
@@ -81,9 +81,7 @@ def vertex_pulls(flat, turning, mesh, shape, posed, seen, pulls, points_out, tur
                 points_out[v, 0] += f * m0
                 points_out[v, 1] += f * m1
                 points_out[v, 2] += f * m2
-                columns = pose_columns(camera, points, v, a)
-                for p in range(PARAMETERS):
-                    pose_out[block, p] += f * columns[p]
+                add_pose_pull(camera, a, f * points[v, 0], f * points[v, 1], f * points[v, 2], f, pose)
             if flat:
                 continue
             e0, e1, e2 = turn_back(camera, e0, e1, e2)
@@ -91,11 +89,11 @@ def vertex_pulls(flat, turning, mesh, shape, posed, seen, pulls, points_out, tur
             along = e0 * n0 + e1 * n1 + e2 * n2
             e0, e1, e2 = e0 - along * n0, e1 - along * n1, e2 - along * n2
             if turning:
-                columns = turn_columns(camera, n1 * e2 - n2 * e1, n2 * e0 - n0 * e2, n0 * e1 - n1 * e0)
-                for p in range(PARAMETERS):
-                    pose_out[block, p] += columns[p]
+                add_turn(camera, n1 * e2 - n2 * e1, n2 * e0 - n0 * e2, n0 * e1 - n1 * e0, pose)
             shorter = shape.inverse_length[v]
             turns_out[v, 0], turns_out[v, 1], turns_out[v, 2] = shorter * e0, shorter * e1, shorter * e2
+        for p in range(PARAMETERS):
+            pose_out[block, p] = pose[p]
 
 
 @parallel_kernel(fastmath={"contract"})

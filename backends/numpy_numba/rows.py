@@ -17,11 +17,11 @@ from faceinv.backends.numpy_numba.camera import (
     DEPTH_ROW,
     PARAMETERS,
     SCREEN_ROWS,
+    add_pose_pull,
+    add_turn,
     motion_row,
-    pose_pull,
-    turn_columns,
 )
-from faceinv.backends.numpy_numba.kernel import parallel_kernel
+from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHTS, RHO, SHARES
 from faceinv.backends.numpy_numba.surface import ring_levers, tangents
 
@@ -62,6 +62,80 @@ def normal_levers(mesh, shape, used, levers, spins):
                     levers[i, s, a, 2] = real(c[s, 0] * u1 - c[s, 1] * u0)
 
 
+@kernel(fastmath={"contract"})
+def _pulled(rank, i, t, mesh, points, place, levers, record, motion, near, at, pull, weighted):
+    """The vertices that pixel i of triangle t depends on: how many there are, an even number.
+
+    near (n,) they are, and at[near[m]] = m; pull (n, 9): how far each channel goes with their x, y and z; weighted: for
+    each screen row and channel the sums of the corners' weights times x, y, z and 1. at (N,) is -1 everywhere before.
+    """
+    screen_rows = SCREEN_ROWS if rank > DEPTH_ROW + 1 else DEPTH_ROW + 1
+    size = 0
+    for n in range(weighted.shape[0]):
+        weighted[n] = 0.0
+    for k in range(3):
+        v = mesh.triangles[t, k]
+        size = _listed(v, size, near, at, pull)
+        m = at[v]
+        for a in range(screen_rows):
+            for c in range(_CHANNELS):
+                q = np.float64(record[i, LANES * c + rank * k + a])
+                n = 4 * (_CHANNELS * a + c)
+                for d in range(3):
+                    pull[m, 3 * c + d] += q * motion[a, d]
+                    weighted[n + d] += q * points[v, d]
+                weighted[n + 3] += q
+        if rank == DEPTH_ROW + 1:
+            continue
+        p = place[v]
+        for s in range(mesh.ring_start[v + 1] - mesh.ring_start[v]):
+            j = mesh.ring[mesh.ring_start[v] + s]
+            size = _listed(j, size, near, at, pull)
+            m = at[j]
+            for c in range(_CHANNELS):
+                n = LANES * c + rank * k + SCREEN_ROWS
+                q0, q1 = np.float64(record[i, n]), np.float64(record[i, n + 1])
+                for d in range(3):
+                    pull[m, 3 * c + d] += q0 * levers[p, s, 0, d] + q1 * levers[p, s, 1, d]
+    # An even number of vertices, so that two at once go through the loop over columns.
+    if size % 2:
+        near[size] = near[0]
+        for n in range(pull.shape[1]):
+            pull[size, n] = 0.0
+        size += 1
+    return size
+
+
+@kernel
+def _listed(v, size, near, at, pull):
+    """How many vertices are listed when v is."""
+    if at[v] >= 0:
+        return size
+    near[size], at[v] = v, size
+    for n in range(pull.shape[1]):
+        pull[size, n] = 0.0
+    return size + 1
+
+
+@kernel(fastmath={"contract"})
+def _pose_row(rank, turning, i, c, t, triangles, camera, place, spins, record, weighted, pose):
+    """pose (C,): how channel c of pixel i goes with the camera's parameters; weighted is that of `_pulled`."""
+    for p in range(PARAMETERS):
+        pose[p] = 0.0
+    for a in range(SCREEN_ROWS if rank > DEPTH_ROW + 1 else DEPTH_ROW + 1):
+        n = 4 * (_CHANNELS * a + c)
+        add_pose_pull(camera, a, weighted[n], weighted[n + 1], weighted[n + 2], weighted[n + 3], pose)
+    if turning and rank > DEPTH_ROW + 1:
+        for k in range(3):
+            n = LANES * c + rank * k + SCREEN_ROWS
+            q0, q1 = np.float64(record[i, n]), np.float64(record[i, n + 1])
+            p = place[triangles[t, k]]
+            w0 = q0 * spins[p, 0, 0] + q1 * spins[p, 1, 0]
+            w1 = q0 * spins[p, 0, 1] + q1 * spins[p, 1, 1]
+            w2 = q0 * spins[p, 0, 2] + q1 * spins[p, 1, 2]
+            add_turn(camera, w0, w1, w2, pose)
+
+
 @parallel_kernel(fastmath={"contract"})
 def pixel_rows(
     axes,
@@ -90,11 +164,9 @@ def pixel_rows(
     The pixels are shared among the lanes of squares (L, 3, W, W), W being the columns of `out`: each adds up the lower
     triangles of its J_c^T J_c, to what is there where that is `begun`. With W = 0 there are none.
     """
-    triangles, ring_size, ring_start, ring = mesh.triangles, mesh.ring_size, mesh.ring_start, mesh.ring
-    points, camera = posed.points, posed.camera
-    shown, place = seen.shown, seen.place
+    triangles, ring_size = mesh.triangles, mesh.ring_size
+    points, camera, shown = posed.points, posed.camera, seen.shown
     rank = len(axes)
-    screen_rows = SCREEN_ROWS if rank > DEPTH_ROW + 1 else DEPTH_ROW + 1
     # Columns that are known not to be negative, so that loops over them are plain ones.
     count, albedo_count = max(shape_basis.shape[2], 0), max(albedo_basis.shape[2], 0)
     pose_at = count + albedo_count
@@ -105,8 +177,7 @@ def pixel_rows(
         motion = np.empty((DEPTH_ROW + 1, 3))
         for a in range(DEPTH_ROW + 1):
             motion[a, 0], motion[a, 1], motion[a, 2] = motion_row(camera, a)
-        # The vertices that a pixel depends on, where each of them is in this list, and how far each channel goes with
-        # a vertex's x, y and z.
+        # See `_pulled`.
         near, at = np.empty(3 * ring_size + 1, np.int32), np.full(points.shape[0], -1, np.int32)
         pull, pose = np.empty((3 * ring_size + 1, 3 * _CHANNELS)), np.empty(PARAMETERS)
         weighted = np.empty(4 * _CHANNELS * (DEPTH_ROW + 1))
@@ -117,64 +188,7 @@ def pixel_rows(
             for row in range(start, stop):
                 i = first + row
                 t = shown[i]
-                size = 0
-                for n in range(4 * _CHANNELS * (DEPTH_ROW + 1)):
-                    weighted[n] = 0.0
-                for k in range(3):
-                    v = triangles[t, k]
-                    x, y, z = points[v, 0], points[v, 1], points[v, 2]
-                    if at[v] < 0:
-                        near[size], at[v] = v, size
-                        for n in range(3 * _CHANNELS):
-                            pull[size, n] = 0.0
-                        size += 1
-                    m = at[v]
-                    for a in range(screen_rows):
-                        m0, m1, m2 = motion[a, 0], motion[a, 1], motion[a, 2]
-                        for c in range(_CHANNELS):
-                            q = np.float64(record[i, LANES * c + rank * k + a])
-                            pull[m, 3 * c] += q * m0
-                            pull[m, 3 * c + 1] += q * m1
-                            pull[m, 3 * c + 2] += q * m2
-                            n = 4 * (_CHANNELS * a + c)
-                            weighted[n] += q * x
-                            weighted[n + 1] += q * y
-                            weighted[n + 2] += q * z
-                            weighted[n + 3] += q
-                    if rank == DEPTH_ROW + 1:
-                        continue
-                    r0, r1 = (
-                        np.float64(record[i, rank * k + SCREEN_ROWS]),
-                        np.float64(record[i, rank * k + SCREEN_ROWS + 1]),
-                    )
-                    g0, g1 = (
-                        np.float64(record[i, LANES + rank * k + SCREEN_ROWS]),
-                        np.float64(record[i, LANES + rank * k + SCREEN_ROWS + 1]),
-                    )
-                    b0, b1 = (
-                        np.float64(record[i, 2 * LANES + rank * k + SCREEN_ROWS]),
-                        np.float64(record[i, 2 * LANES + rank * k + SCREEN_ROWS + 1]),
-                    )
-                    p = place[v]
-                    for s in range(ring_start[v + 1] - ring_start[v]):
-                        j = ring[ring_start[v] + s]
-                        if at[j] < 0:
-                            near[size], at[j] = j, size
-                            for n in range(3 * _CHANNELS):
-                                pull[size, n] = 0.0
-                            size += 1
-                        m = at[j]
-                        for d in range(3):
-                            l0, l1 = levers[p, s, 0, d], levers[p, s, 1, d]
-                            pull[m, d] += r0 * l0 + r1 * l1
-                            pull[m, 3 + d] += g0 * l0 + g1 * l1
-                            pull[m, 6 + d] += b0 * l0 + b1 * l1
-                # An even number of vertices, so that two at once go through the loop over columns.
-                if size % 2:
-                    near[size] = near[0]
-                    for n in range(3 * _CHANNELS):
-                        pull[size, n] = 0.0
-                    size += 1
+                size = _pulled(rank, i, t, mesh, points, seen.place, levers, record, motion, near, at, pull, weighted)
                 for k in range(count):
                     out[0, row, k] = out[1, row, k] = out[2, row, k] = real(0.0)
                 for m in range(0, size, 2):
@@ -197,24 +211,7 @@ def pixel_rows(
                         out[2, row, k] = blue + b3 * x + b4 * y + b5 * z
                 v0, v1, v2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
                 for c in range(_CHANNELS):
-                    for p in range(PARAMETERS):
-                        pose[p] = 0.0
-                    for a in range(screen_rows):
-                        n = 4 * (_CHANNELS * a + c)
-                        columns = pose_pull(camera, a, weighted[n], weighted[n + 1], weighted[n + 2], weighted[n + 3])
-                        for p in range(PARAMETERS):
-                            pose[p] += columns[p]
-                    if turning and rank > DEPTH_ROW + 1:
-                        for k in range(3):
-                            q0 = np.float64(record[i, LANES * c + rank * k + SCREEN_ROWS])
-                            q1 = np.float64(record[i, LANES * c + rank * k + SCREEN_ROWS + 1])
-                            p = place[triangles[t, k]]
-                            w0 = q0 * spins[p, 0, 0] + q1 * spins[p, 1, 0]
-                            w1 = q0 * spins[p, 0, 1] + q1 * spins[p, 1, 1]
-                            w2 = q0 * spins[p, 0, 2] + q1 * spins[p, 1, 2]
-                            columns = turn_columns(camera, w0, w1, w2)
-                            for p in range(PARAMETERS):
-                                pose[p] += columns[p]
+                    _pose_row(rank, turning, i, c, t, triangles, camera, seen.place, spins, record, weighted, pose)
                     for p in range(PARAMETERS):
                         out[c, row, pose_at + p] = real(pose[p])
                     h0, h1, h2 = (
