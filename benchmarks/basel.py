@@ -7,77 +7,58 @@ The first line writes a stand-in of that size (two minutes, 300 MB); the real mo
 each in a process of its own so that peak memory means something:
 
 - loading the model's own files, and the same model converted to faceinv's `.npz`; its fingerprint;
+- a whole warm fit of the sample photo, landmarks included, with the defaults and with the paper's setting, and where
+  its time goes;
 - one linearisation of the `numpy` engine (visibility, derivatives, J^T J) against NumPy's `J.T @ J` alone for as many
-  float32 rows, for smooth and flat normals, by rows, by vertices and by the engine's own choice, at several sizes;
-- a whole warm fit of the sample photo, landmarks included, with the defaults and with the paper's setting.
+  float32 rows as all pixels have, for smooth and flat normals, at several sizes: as in a fit, with H from a lattice of
+  pixels; and with H from all of them, by rows and by vertices.
 
-Wall and CPU seconds are the least of some runs. On a shared machine set `NUMBA_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1`
-and read the CPU's. `--save` writes `basel.json`, and `basel.png` where matplotlib is there, to `benchmarks/results`.
+Wall and CPU seconds are the least of some runs, with as many threads on both sides. Takes some three minutes;
+`--sizes` without numbers leaves the linearisations out. `--save` writes `basel.json`, and `basel.png` where matplotlib
+is there, to `benchmarks/results`.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
-import multiprocessing
-import sys
+import os
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import report
+from fit_profile import by_name, profiled
+from measuring import alone, busy, peak_mb, timed
 
 from faceinv.engine.records import Assembly, Energy, EngineSettings, Normals, Problem
 from faceinv.engine.registry import build_engine, parse_engine
 from faceinv.face.camera import Camera, rotation_matrix
+from faceinv.face.fit_mesh import fit_mesh
 from faceinv.face.formats import load_model, save_npz_model
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.fitting.config import FitConfig
+from faceinv.fitting.extension import extended, field_amplitude
 from faceinv.fitting.fitter import Fitter
 
-SIZES: Final = (112, 160, 224, 320, 512, 1024)
+SIZES: Final = (112, 224, 448)
 NORMALS: Final[tuple[Normals, ...]] = ("smooth", "flat")
-ASSEMBLIES: Final[tuple[Assembly, ...]] = ("rows", "vertices", "auto")
-TARGETS: Final = {"load_s": 3.0, "load_converted_s": 0.5, "fit_s": 3.0, "peak_mb": 1500.0, "ratio": 1.5}
+WAYS: Final[tuple[tuple[str, Assembly, bool], ...]] = (
+    ("as in a fit", "auto", True),
+    ("all, by rows", "rows", False),
+    ("all, by vertices", "vertices", False),
+)
+"""How H is formed: what it is called, the engine's assembly, whether from the lattice of a fit."""
+TARGETS: Final = {"load_s": 3.0, "load_converted_s": 0.5, "fit_s": 1.5, "peak_mb": 1500.0, "ratio": 1.0}
+SETTINGS: Final = ("defaults", "paper")
 _PRODUCT_ROWS: Final = 150_000
 """Rows of the largest matrix that `J.T @ J` is timed on; more are several such products."""
-_MANY_PIXELS: Final = 300
-"""Above this image size, fewer runs."""
-
-Result = TypeVar("Result")
-
-
-def timed(work: Callable[[int], object], runs: int) -> tuple[float, float]:
-    """The least wall and the least CPU seconds of some runs; `work` gets the number of the run."""
-    wall, cpu = [], []
-    for run in range(runs):
-        began, began_cpu = time.perf_counter(), time.process_time()
-        work(run)
-        wall.append(time.perf_counter() - began)
-        cpu.append(time.process_time() - began_cpu)
-    return min(wall), min(cpu)
-
-
-def peak_mb() -> float:
-    """The most memory this process has held, MB; NaN where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return math.nan
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-
-
-def alone(work: Callable[..., Result], *arguments: Any) -> Result:
-    """`work` in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
+_SECONDS: Final = 4.0
+"""Of runs of one thing, roughly."""
 
 
 def loading(path: Path, form: str, runs: int) -> dict[str, Any]:
@@ -104,9 +85,14 @@ def convert(source: Path, destination: Path) -> float:
     return timed(lambda run: save_npz_model(model, destination), 1)[0]
 
 
+def config_of(setting: str) -> FitConfig:
+    """Of one of `SETTINGS`."""
+    return FitConfig.paper() if setting == "paper" else FitConfig()
+
+
 def fitting(path: Path, setting: str, runs: int, picture: Path | None) -> dict[str, Any]:
     """Whole fits of the sample photo, after one to warm up."""
-    fitter = Fitter(path, "numpy", FitConfig.paper() if setting == "paper" else FitConfig())
+    fitter = Fitter(path, "numpy", config_of(setting))
     with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as photo:
         result = fitter.fit(photo)
         wall, cpu = timed(lambda run: fitter.fit(photo), runs)
@@ -116,9 +102,10 @@ def fitting(path: Path, setting: str, runs: int, picture: Path | None) -> dict[s
     return {
         "setting": setting,
         "parameters": fitter.layout.count,
+        "vertices": fitter.engine.renderer.model.vertex_count,
         "wall_s": wall,
         "cpu_s": cpu,
-        "linearisations": len(result.history),
+        "steps": len(result.history),
         "status": str(result.status),
         "landmark_error": result.landmark_error,
         "photometric_rmse": result.photometric_rmse,
@@ -129,14 +116,16 @@ def fitting(path: Path, setting: str, runs: int, picture: Path | None) -> dict[s
     }
 
 
-def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assembly, runs: int) -> list[dict[str, Any]]:
+def linearising(path: Path, sizes: list[int], normals: Normals, way: str, runs: int) -> list[dict[str, Any]]:
     """One linearisation of a face that fills a square image, at each size."""
-    model = load_model(path)
+    given, config = load_model(path), FitConfig()
+    model = fit_mesh(extended(given, field_amplitude(given, config.albedo_field), config.self_occlusion))
     layout = ParameterLayout.of(model)
+    assembly, sampled = next((assembly, sampled) for name, assembly, sampled in WAYS if name == way)
     engine = build_engine(parse_engine("numpy"), model, EngineSettings(normals=normals, assembly=assembly))
     measured = []
     for size in sizes:
-        chosen = runs if size <= _MANY_PIXELS else max(2, runs // 3)
+        chosen = runs
         random = np.random.default_rng(0)
         problem = Problem(
             image=random.uniform(0.3, 0.5, (1, size, size, 3)).astype(np.float32),
@@ -145,6 +134,7 @@ def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assemb
             landmark_sigma=np.full((1, 68), 0.03),
             eye_distance=np.full(1, 0.4 * size),
             energy=Energy(5e4, 1.0, 1.0, 1.0, 5.0, 0.1),
+            hessian_step=max(1, round((size / config.hessian_size) ** 2)) if sampled else 1,
         )
         # Another point each run: engines remember surfaces.
         points = [_chi(layout, size, seed) for seed in range(chosen + 1)]
@@ -168,12 +158,14 @@ def linearising(path: Path, sizes: list[int], normals: Normals, assembly: Assemb
 
         whole(chosen)
         product(0)
-        before, (wall, cpu), after = timed(product, chosen), timed(whole, chosen), timed(product, chosen)
+        before = timed(product, chosen, _SECONDS / 2)
+        wall, cpu = timed(whole, chosen, _SECONDS)
+        after = timed(product, chosen, _SECONDS / 2)
         product_wall, product_cpu = min(before[0], after[0]), min(before[1], after[1])
         measured.append(
             {
                 "normals": normals,
-                "assembly": assembly,
+                "hessian": way,
                 "size": size,
                 "pixels": pixels,
                 "wall_ms": 1e3 * wall,
@@ -200,7 +192,7 @@ def _chi(layout: ParameterLayout, size: int, seed: int) -> np.ndarray[Any, Any]:
 
 
 def plot(results: list[dict[str, Any]], parameters: int, path: Path) -> None:
-    """CPU time of a linearisation over the face's pixels, if matplotlib is there."""
+    """Wall time of a linearisation over the face's pixels, if matplotlib is there."""
     try:
         import matplotlib
     except ImportError:
@@ -209,17 +201,17 @@ def plot(results: list[dict[str, Any]], parameters: int, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.6), sharey=True)
-    looks = {"rows": "o-", "vertices": "s-", "auto": "x:"}
+    looks = dict(zip((name for name, *_ in WAYS), ("o-", "s-", "^-"), strict=True))
     for axis, normals in zip(axes, NORMALS, strict=True):
-        for assembly, look in looks.items():
-            line = [r for r in results if (r["normals"], r["assembly"]) == (normals, assembly)]
-            axis.loglog([r["pixels"] for r in line], [r["cpu_ms"] for r in line], look, label=f"by {assembly}")
-        line = [r for r in results if (r["normals"], r["assembly"]) == (normals, "auto")]
-        axis.loglog([r["pixels"] for r in line], [r["product_cpu_ms"] for r in line], "k--", label="J.T @ J alone")
+        for way, look in looks.items():
+            line = [r for r in results if (r["normals"], r["hessian"]) == (normals, way)]
+            axis.loglog([r["pixels"] for r in line], [r["wall_ms"] for r in line], look, label=f"H {way}")
+        line = [r for r in results if (r["normals"], r["hessian"]) == (normals, WAYS[0][0])]
+        axis.loglog([r["pixels"] for r in line], [r["product_wall_ms"] for r in line], "k--", label="J.T @ J alone")
         sizes = ", ".join(str(r["size"]) for r in line)
         axis.set(xlabel=f"face pixels (images of {sizes} px)", title=f"{normals} normals")
         axis.grid(alpha=0.3, which="both")
-    axes[0].set_ylabel("CPU ms for one linearisation")
+    axes[0].set_ylabel("ms for one linearisation")
     axes[0].legend()
     figure.suptitle(f"numpy engine, Basel layout, {parameters} parameters, float32")
     figure.savefig(path, dpi=110, bbox_inches="tight")
@@ -236,6 +228,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the stand-in, or of the real model")
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES), help="image sizes of linearisations, px")
     parser.add_argument("--runs", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of Numba and of BLAS")
     parser.add_argument("--pictures", type=Path, help="folder for pictures of the fits")
     parser.add_argument("--save", action="store_true", help="write to benchmarks/results")
     options = parser.parse_args()
@@ -243,6 +236,9 @@ def main() -> None:
         parser.error(f"{options.model} does not exist; write it with: python benchmarks/make_basel_standin.py FOLDER")
     if options.pictures is not None:
         options.pictures.mkdir(parents=True, exist_ok=True)
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)
+    threads, before = options.threads, busy()
+    print(f"{threads} threads; processes that wanted a core in the minute before: {before:.1f}\n")
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "converted.npz"
         written = alone(convert, options.model, own)
@@ -252,21 +248,32 @@ def main() -> None:
         ]
         print(f"converted: {own.stat().st_size / 1e6:.0f} MB, written in {written:.2f} s\n")
         print(_shown(loads), flush=True)
-        fits = [
-            alone(
-                *(fitting, own, setting, min(options.runs, 3)),
-                None if options.pictures is None else options.pictures / f"basel_{setting}.png",
-            )
-            for setting in ("defaults", "paper")
-        ]
+        fits, profiles = [], []
+        for setting in SETTINGS:
+            picture = None if options.pictures is None else options.pictures / f"basel_{setting}.png"
+            fits.append(alone(fitting, own, setting, options.runs, picture, threads=threads))
+            config = dataclasses.asdict(config_of(setting))
+            profiles.append(alone(profiled, threads, options.runs, str(own), config, threads=threads))
         print("\n" + _shown(fits, "stages_s"), flush=True)
+        for setting, profile in zip(SETTINGS, profiles, strict=True):
+            longest, wall = list(by_name(profile, "cpu_s").items())[:9], by_name(profile, "wall_s")
+            shown = ", ".join(f"{name} {1e3 * seconds:.0f} ({1e3 * wall[name]:.0f})" for name, seconds in longest)
+            print(f"\n{setting}, ms of CPU (wall): {shown}")
         lines: list[dict[str, Any]] = []
         for normals in NORMALS if options.sizes else ():
-            for assembly in ASSEMBLIES:
-                lines += alone(linearising, own, options.sizes, normals, assembly, options.runs)
+            for way, *_ in WAYS:
+                lines += alone(linearising, own, options.sizes, normals, way, options.runs, threads=threads)
                 print("\n" + _shown(lines[-len(options.sizes) :]), flush=True)
     if options.save:
-        content = {"targets": TARGETS, "load": loads, "fit": fits, "linearize": lines}
+        content = {
+            "targets": TARGETS,
+            "threads": threads,
+            "load_before": before,
+            "load": loads,
+            "fit": fits,
+            "profile": profiles,
+            "linearize": lines,
+        }
         print(report.save("basel", content))
         if lines:
             plot(lines, loads[0]["parameters"], report.RESULTS / "basel.png")

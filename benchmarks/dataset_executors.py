@@ -22,7 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results" / "dataset_executors.json"
+from report import save
+
+__all__ = ["memory_of"]
 
 
 def one(kind: str, photos: Path, out: Path, variants: int, workers: int) -> None:
@@ -56,10 +58,10 @@ def one(kind: str, photos: Path, out: Path, variants: int, workers: int) -> None
 
 def _watch(peak: list[float], stop: threading.Event) -> None:
     while not stop.wait(0.2):
-        peak[0] = max(peak[0], _memory(os.getpid()))
+        peak[0] = max(peak[0], memory_of(os.getpid()))
 
 
-def _memory(pid: int) -> float:
+def memory_of(pid: int) -> float:
     """MB of a process and all below it, where pages that are shared count in part (Linux)."""
     total = 0.0
     try:
@@ -67,7 +69,7 @@ def _memory(pid: int) -> float:
             if line.startswith("Pss:"):
                 total += int(line.split()[1]) / 1024
         for task in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(_memory(int(child)) for child in (task / "children").read_text().split())
+            total += sum(memory_of(int(child)) for child in (task / "children").read_text().split())
     except OSError:
         pass
     return total
@@ -102,11 +104,12 @@ def main() -> None:
                 rows.append(json.loads(done.stdout.splitlines()[-1]))
     pictures = options.photos * options.variants
     record: dict[str, Any] = {"photos": options.photos, "pictures": pictures, "workers": options.workers}
+    record["rounds"] = options.rounds
     for kind, rows in found.items():
         record[kind] = {key: round(statistics.median(row[key] for row in rows), 1) for key in rows[0]}
         print(kind, record[kind])
     if options.save:
-        RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        save("dataset_executors", record)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
     python benchmarks/gpu.py [--quick] [--device 0] [--save]
 
-Needs `pip install "faceinv[cuda]"` and an NVIDIA GPU. Nothing is measured unless every check passes. Times are medians
-of device events after a warm-up. Ceilings (a large copy, large matrix products) are measured in the same run, and rates
-are given against them. `--save` writes the tables to benchmarks/results/gpu.md.
+Needs `pip install "faceinv[cuda]"` and an NVIDIA GPU. Nothing is measured unless every check passes (or it is told to
+go on `--anyway`, and says in the text what did not). Times are medians of device events after a warm-up. Ceilings (a
+large copy, large matrix products) are measured in the same run, and rates are given against them. Tables are written as
+they are made, to the file that `--output` names and, with `--save`, to benchmarks/results/gpu.md: a table that fails,
+or a run that is stopped, does not cost the others. `gpu_session.py` runs this and all other checks on a GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import dataclasses
 import statistics
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -31,12 +34,14 @@ from faceinv.engine.evaluation import radiance
 from faceinv.engine.interface import AbstractDifferentiator, Engine
 from faceinv.engine.records import DType, Energy, EngineSettings, Problem
 from faceinv.engine.registry import build_engine
-from faceinv.errors import BackendError
+from faceinv.errors import BackendError, DeviceLostError
 from faceinv.face.camera import Camera, rotation_matrix
+from faceinv.face.fit_mesh import fit_mesh
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import ambient, pack_lighting
 from faceinv.face.model import MorphableModel
 from faceinv.fitting import stages
+from faceinv.fitting.extension import extended, field_amplitude
 from faceinv.fitting.lenses import Lenses
 from faceinv.fitting.objective import FaceObjective
 from faceinv.fitting.solver import Solution, SolverSettings, gauss_newton
@@ -46,8 +51,8 @@ from faceinv.photo.read import load_image
 RESULTS: Final = Path(__file__).resolve().parent / "results" / "gpu.md"
 TOLERANCE: Final[dict[DType, float]] = {"float64": 1e-10, "float32": 1e-5}
 TARGETS: Final = (
-    "Targets: 300 fits/s at 224 px in batches, 20 ms for one face, linearisations within 3 times their floor, 20 times "
-    "torch:cuda."
+    "Targets: 500 fits/s in batches at 112 to 224 px, under 10 ms for one face, linearisations within 3 times their "
+    "floor, 20 times torch:cuda."
 )
 
 T = TypeVar("T")
@@ -67,18 +72,26 @@ class Timer:
         except Exception:  # no CuPy or no driver: the clock will do
             self._cupy = None
 
+    def mark(self) -> Any:
+        """Now, in the order of the device's work; for `between`."""
+        if self._cupy is None:
+            return time.perf_counter()
+        event = self._cupy.cuda.Event()
+        event.record()
+        return event
+
+    def between(self, first: Any, second: Any) -> float:
+        """Seconds from one mark to a later one; waits for it."""
+        if self._cupy is None:
+            return float(second - first)
+        second.synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(first, second)) / 1e3
+
     def span(self, work: Callable[[], object]) -> float:
         """Seconds of one run."""
-        if self._cupy is None:
-            began = time.perf_counter()
-            work()
-            return time.perf_counter() - began
-        start, stop = self._cupy.cuda.Event(), self._cupy.cuda.Event()
-        start.record()
+        first = self.mark()
         work()
-        stop.record()
-        stop.synchronize()
-        return float(self._cupy.cuda.get_elapsed_time(start, stop)) / 1e3
+        return self.between(first, self.mark())
 
     def __call__(self, work: Callable[[], object], warm: int = 2) -> float:
         """Median over the repeats, and all of it on the host's clock where a host waits inside."""
@@ -102,6 +115,31 @@ def profile(device: Device, timer: Timer, work: Callable[[], object]) -> dict[st
     finally:
         del device._launch
     return dict(seconds)
+
+
+def traced(device: Device, timer: Timer, work: Callable[[], object]) -> dict[str, tuple[int, float]]:
+    """Launches and seconds by kernel in one run of `work`, which runs as it does otherwise: nothing is waited for.
+
+    Where the device waits for the host, a kernel's time has the few microseconds between its mark and its launch in it.
+    """
+    launch, marks = device._launch, []
+
+    def marked(what: Any, *arguments: Any) -> None:
+        first = timer.mark()
+        launch(what, *arguments)
+        marks.append((what.name, first, timer.mark()))
+
+    device._launch = marked  # type: ignore[method-assign, assignment]
+    try:
+        work()
+    finally:
+        del device._launch
+    device.synchronize()
+    found: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+    for name, first, last in marks:
+        count, seconds = found[name]
+        found[name] = count + 1, seconds + timer.between(first, last)
+    return dict(found)
 
 
 def clocked(work: Callable[[], T], repeats: int = 3) -> tuple[float, T]:
@@ -153,6 +191,16 @@ def wide_model(side: int = 231, modes: tuple[int, int, int] = (100, 79, 100)) ->
     )
 
 
+def fitted_model(model: MorphableModel, config: faceinv.FitConfig) -> MorphableModel:
+    """What a fit's engine holds of a model: with its albedo field and self-occlusion, without what no photo shows."""
+    return fit_mesh(extended(model, field_amplitude(model, config.albedo_field), config.self_occlusion))
+
+
+def hessian_step(size: int, config: faceinv.FitConfig | None = None) -> int:
+    """One in how many pixels H is summed over, as in a fit."""
+    return max(1, round((size / (config or faceinv.FitConfig()).hessian_size) ** 2))
+
+
 def make_problem(model: MorphableModel, batch: int, size: int, seed: int) -> tuple[Problem, np.ndarray]:
     """Photos of noise, faces in many poses: (the problem, chi). Fresh numbers for every seed."""
     rng = np.random.default_rng(seed)
@@ -171,6 +219,7 @@ def make_problem(model: MorphableModel, batch: int, size: int, seed: int) -> tup
         landmark_sigma=rng.uniform(0.02, 0.05, (batch, 68)),
         eye_distance=np.full(batch, 0.4 * size),
         energy=Energy(5e4, 1.0, 1.0, 1.0, 5.0, 0.1),
+        hessian_step=hessian_step(size),
     )
     return problem, chi
 
@@ -281,21 +330,23 @@ def ceilings(timer: Timer, size: int = 8192) -> Ceilings:
 def floors(model: MorphableModel, pixels: int, vertices: int, batch: int, real: int, size: int) -> tuple[float, float]:
     """(operations, bytes) that a linearisation of a batch cannot do without, for |F| pixels and used vertices an item.
 
-    Operations: rows formed from bases, J^T J over half of H, normals' derivatives. Bytes: bases once, and for each item
-    its image, visibility, float64 surface (written once, read once), normals' derivatives (the same), records (the
-    same) and H.
+    Operations: of the pixels on H's lattice the rows, formed from bases and the normals' derivatives, and J^T J over
+    half of H; of all pixels g, as forces on vertices and one product with the bases. Bytes: bases once, and for each
+    item its image, visibility, float64 surface (written once, read once), normals' derivatives at the lattice's corners
+    and all pixels' records (the same) and H.
     """
     layout = ParameterLayout.of(model)
     p, k, n = int(layout.unknowns.sum()), layout.shape_count, model.vertex_count
-    rows = pixels * (72 * k + 18 * layout.albedo_count)
-    products = 3 * pixels * p * (p + 1)
-    normals = vertices * 7 * 18 * k
-    shared = 2 * 3 * n * (layout.shape_count + layout.albedo_count) * real
+    modes, sampled = k + layout.albedo_count, pixels // hessian_step(size)
+    corners = min(vertices, 3 * sampled)
+    rows = sampled * (72 * k + 18 * layout.albedo_count)
+    products = 3 * sampled * p * (p + 1)
+    normals = corners * 7 * 18 * k
+    forces = pixels * 3 * 72 + 2 * 3 * vertices * modes
+    shared = 2 * 3 * n * modes * real
     surface = 2 * n * 13 * 8
-    item = (
-        size * size * 16 + surface + 2 * vertices * 3 * k * real + 2 * pixels * (72 * real + 24) + 8 * layout.count**2
-    )
-    return float(batch * (rows + products + normals)), float(shared + batch * item)
+    item = size * size * 16 + surface + 2 * corners * 3 * k * real + 2 * pixels * (72 * real + 24) + 8 * layout.count**2
+    return float(batch * (rows + products + normals + forces)), float(shared + batch * item)
 
 
 # Measurements.
@@ -396,14 +447,14 @@ def _sample() -> tuple[str, np.ndarray]:
     return photo, detect_faces(load_image(photo).pixels)[0].landmarks
 
 
-def solver_table(engine: Engine, model: MorphableModel, cases: list[tuple[int, int]]) -> Table:
+def solver_table(engine: Engine, model: MorphableModel, cases: list[tuple[int, int]], repeats: int) -> Table:
     """Seconds of ten Gauss-Newton steps, driver and all, for each (batch, size): photos of noise, so of any model."""
     rows = [["P", "px", "batch", "s", "ms a step and face"]]
     settings = SolverSettings(10, cost_tolerance=0.0, step_tolerance=0.0, gradient_tolerance=0.0)
     for batch, size in cases:
         problem, chi = make_problem(model, batch, size, 3 * batch + size)
         try:
-            seconds, solution = clocked(partial(_solve, engine, problem, chi, settings))
+            seconds, solution = clocked(partial(_solve, engine, problem, chi, settings), repeats)
         except BackendError as error:
             rows.append([str(chi.shape[1]), str(size), str(batch), str(error)[:60]])
             continue
@@ -414,30 +465,33 @@ def solver_table(engine: Engine, model: MorphableModel, cases: list[tuple[int, i
     return rows
 
 
+def _fitter(model: MorphableModel, config: faceinv.FitConfig, engine: Engine) -> faceinv.Fitter:
+    """Fits of a model on an engine that holds `fitted_model` of it."""
+    fitter = faceinv.Fitter(model, "numpy", config)
+    fitter.engine = engine
+    return fitter
+
+
 def fits_table(
-    build: Callable[[MorphableModel, EngineSettings], Engine], model: MorphableModel, cases: list[tuple[int, int]]
+    engine: Engine, model: MorphableModel, config: faceinv.FitConfig, cases: list[tuple[int, int]], repeats: int
 ) -> Table:
     """Fits per second for each (batch, size): Gauss-Newton alone, and from a photo with known landmarks to a result."""
     rows = [["px", "batch", "solver s", "fits/s", "iterations", "photo to result s", "faces/s", "slowest stages"]]
     photo, landmarks = _sample()
-    engine = build(model, EngineSettings())
     rng = np.random.default_rng(2)
     for batch, size in cases:
-        # The engine holds the bare model, so that is what the fit has to be of.
-        config = faceinv.FitConfig(size=size, albedo_field=0.0, self_occlusion=False)
-        fitter = faceinv.Fitter(model, "numpy", config)
-        fitter.engine = engine
+        fitter = _fitter(model, dataclasses.replace(config, size=size), engine)
         # As many different faces: landmarks moved by a pixel change crop, start and path.
         sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
         photos = [fitter.prepare(photo, points) for points in sets]
-        problem = stages.problem_at(fitter.config, fitter.model, photos, -1)
+        problem = stages.problem_at(fitter.config, fitter.model, photos, len(stages.level_sizes(fitter.config)) - 1)
         settings = SolverSettings(max_iterations=25, cost_tolerance=1e-3)
         try:
             lenses = Lenses(fitter.layout, fitter.config, photos)
             start = stages.start_from_landmarks(engine, fitter.config, problem, lenses)
             start = stages.start_from_light(engine, fitter.config, problem, start)
-            solver, solution = clocked(partial(_solve, engine, problem, start, settings))
-            whole, given = clocked(partial(fitter.fit_batch, [photo] * batch, sets))
+            solver, solution = clocked(partial(_solve, engine, problem, start, settings), repeats)
+            whole, given = clocked(partial(fitter.fit_batch, [photo] * batch, sets), repeats)
         except BackendError as error:
             rows.append([str(size), str(batch), str(error)[:60]])
             continue
@@ -455,38 +509,63 @@ def fits_table(
     return rows
 
 
+def whole_fit_table(
+    engine: CudaEngine, model: MorphableModel, config: faceinv.FitConfig, batch: int, timer: Timer
+) -> Table:
+    """Where the time from photos with known landmarks to results goes, kernel by kernel, and what is left of it."""
+    photo, landmarks = _sample()
+    fitter = _fitter(model, config, engine)
+    pixels, rng = load_image(photo).pixels, np.random.default_rng(6)
+    sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
+
+    def fit() -> object:
+        return fitter.fit_batch([pixels] * batch, sets)
+
+    fit()
+    wall, _ = clocked(fit, min(timer.repeats, 5))
+    found = traced(engine.renderer.device, timer, fit)
+    rows = [["kernel", "launches", "us a face", "% of the fit"]]
+    entries = sorted(((seconds, count, name) for name, (count, seconds) in found.items()), reverse=True)
+    total = sum(seconds for seconds, _, _ in entries), sum(count for _, count, _ in entries)
+    entries += [(total[0], total[1], "kernels together"), (max(wall - total[0], 0.0), 0, "host, copies, waiting")]
+    for seconds, count, name in entries:
+        rows.append([name, str(count or ""), f"{1e6 * seconds / batch:.1f}", f"{100 * seconds / wall:.1f}"])
+    return rows
+
+
 def rival_table(
-    build: Callable[[MorphableModel, EngineSettings], Engine],
+    engine: Engine,
+    other: Engine,
     model: MorphableModel,
-    rival: str,
+    config: faceinv.FitConfig,
     batch: int,
     size: int,
     timer: Timer,
 ) -> Table:
     """Milliseconds a face of this engine and of another on the same device, and how many times as fast this one is."""
-    problem, chi = make_problem(model, batch, size, 31)
+    held = engine.renderer.model
+    problem, chi = make_problem(held, batch, size, 31)
     every = np.ones(batch, np.bool_)
     photo, landmarks = _sample()
-    fitter = faceinv.Fitter(model, "numpy", faceinv.FitConfig(size=size, albedo_field=0.0, self_occlusion=False))
-    rows = [["what", "px", "batch", f"{rival} ms a face", "cupy ms a face", "ratio"]]
+    rows = [["what", "px", "batch", f"{other.name} ms a face", "cupy ms a face", "ratio"]]
     spans: dict[str, list[float]] = {"linearisation": [], "photo to result": []}
-    for engine in (build_engine(rival, model), build(model, EngineSettings())):
-        fitter.engine = engine
-        bound = engine.differentiator(problem)
+    for one in (other, engine):
+        fitter = _fitter(model, dataclasses.replace(config, size=size), one)
+        bound = one.differentiator(problem)
         frozen = bound.freeze(chi)
 
-        def linearize(engine: Engine = engine, bound: Any = bound, frozen: Any = frozen) -> None:
+        def linearize(one: Engine = one, bound: Any = bound, frozen: Any = frozen) -> None:
             bound.linearize(chi + 1e-9 * np.random.default_rng().normal(), frozen, every)
-            engine.renderer.synchronize()
+            one.renderer.synchronize()
 
-        def fit() -> None:
+        def fit(fitter: faceinv.Fitter = fitter) -> None:
             fitter.fit_batch([photo] * batch, [landmarks] * batch)
 
         for name, work in (("linearisation", linearize), ("photo to result", fit)):
             work()
             spans[name].append(1e3 * clocked(work, min(timer.repeats, 5))[0] / batch)
-    for name, (other, own) in spans.items():
-        rows.append([name, str(size), str(batch), f"{other:.3f}", f"{own:.3f}", f"{other / own:.1f}"])
+    for name, (theirs, own) in spans.items():
+        rows.append([name, str(size), str(batch), f"{theirs:.3f}", f"{own:.3f}", f"{theirs / own:.1f}"])
         print("  ".join(rows[-1]), flush=True)
     return rows
 
@@ -499,68 +578,169 @@ def markdown(title: str, rows: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+class Report:
+    """Tables as they are made, and what kept others from being made; written whole after each.
+
+    Args:
+        tell: gets the text so far.
+        seconds: after so many no new table is begun; None for no limit.
+    """
+
+    def __init__(self, tell: Callable[[str], object] | None = None, seconds: float | None = None) -> None:
+        self._tell, self._parts = tell, list[str]()
+        self._until = None if seconds is None else time.perf_counter() + seconds
+        self._lost = False
+        self.failed = 0
+        """Tables that could not be made."""
+
+    @property
+    def text(self) -> str:
+        """All so far."""
+        return "\n".join(self._parts)
+
+    def add(self, text: str) -> None:
+        """Append a paragraph or a table."""
+        self._parts.append(text)
+        if self._tell is not None:
+            self._tell(self.text)
+
+    def table(self, title: str, work: Callable[[], Table]) -> None:
+        """Make a table; what goes wrong is told in its place."""
+        late = self._until is not None and time.perf_counter() > self._until
+        if self._lost or late:
+            self.failed += 1
+            self.add(f"### {title}\n\nNot made: {'out of time' if late else 'the device was lost before'}.\n")
+            return
+        print(f"-- {title}", flush=True)
+        try:
+            self.add(markdown(title, work()))
+        except Exception as error:  # a rare hour on a GPU is not for one table's mistake
+            traceback.print_exc()
+            self.failed += 1
+            self._lost = isinstance(error, DeviceLostError)
+            self.add(f"### {title}\n\nNot made: {type(error).__name__}: {error}\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cases:
+    """What is measured."""
+
+    batches: tuple[int, ...] = (1, 4, 16, 64, 256)
+    sizes: tuple[int, ...] = (112, 224, 448)
+    """px. Every batch at the first two; others with a quarter of the largest batch."""
+    repeats: int = 15
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """(batch, size)."""
+        every = [(batch, size) for size in self.sizes[:2] for batch in self.batches]
+        return every + [(max(self.batches[-1] // 4, 1), size) for size in self.sizes[2:]]
+
+
+def checks(
+    build: Callable[[MorphableModel, EngineSettings], Engine], models: list[MorphableModel], sizes: tuple[int, ...]
+) -> list[str]:
+    """Everything that is wrong with the engine."""
+    wrong = [line for size in sizes[:2] for line in check(build, models[0], size)]
+    wrong += check(build, models[-1], sizes[0])
+    return wrong + check_detail(build, models[0], sizes[0])
+
+
 def run(
     build: Callable[[MorphableModel, EngineSettings], Engine],
     models: list[MorphableModel],
-    batches: list[int],
-    sizes: list[int],
-    repeats: int,
+    cases: Cases,
+    config: faceinv.FitConfig | None = None,
+    report: Report | None = None,
+    *,
     measured_ceilings: bool = True,
     rival: str = "torch:cuda",
-) -> str:
+    checked: bool = True,
+    anyway: bool = False,
+) -> Report:
     """Everything, and the ratio to another engine on the same device where that can be built; returns the tables.
 
+    Args:
+        build: of the CUDA engine.
+        models: the first one is fitted, extended as `config` says; others are measured as they are.
+        cases: sizes and numbers.
+        config: of fits.
+        report: where tables go.
+        measured_ceilings: whether to measure what the device can do.
+        rival: the other engine.
+        checked: whether to check before measuring; the text says so where not.
+        anyway: go on where a check fails, and say which.
+
     Raises:
-        SystemExit: when a check fails.
+        SystemExit: when a check fails, unless `anyway`.
     """
+    config, report = config or faceinv.FitConfig(), report or Report()
     began = time.perf_counter()
+    given, models = models[0], [fitted_model(models[0], config), *models[1:]]
     engines: dict[tuple[str, DType], CudaEngine] = {}
     for model in models:
         for dtype in ("float32", "float64"):
             engine = build(model, EngineSettings(dtype=dtype))
             assert isinstance(engine, CudaEngine)
             engines[model.name, dtype] = engine
-    first = engines[models[0].name, "float32"]
+    fitted = models[0]
+    first = engines[fitted.name, "float32"]
     print(f"{first.description}: engines built in {time.perf_counter() - began:.1f} s", flush=True)
-    wrong = [line for size in sizes[:2] for line in check(build, models[0], size)]
-    wrong += check(build, models[-1], sizes[0])
-    wrong += check_detail(build, models[0], sizes[0])
-    if wrong:
+    wrong = checks(build, models, cases.sizes) if checked else []
+    if wrong and not anyway:
         raise SystemExit("checks failed, nothing was measured:\n" + "\n".join(wrong))
-    timer = Timer(first.renderer.device, repeats)
+    verdict = "Checks passed." if checked and not wrong else "**Not checked in this run.**"
+    if wrong:
+        verdict = "**Checks FAILED, so these are times of something else:** " + "; ".join(wrong)
+    report.add(f"{first.description}. {verdict} {TARGETS}\n")
+    timer = Timer(first.renderer.device, cases.repeats)
     ceiling = ceilings(timer) if measured_ceilings else None
-    text = [f"{first.description}. Checks passed. {TARGETS}\n"]
     if ceiling is not None:
         rates = ", ".join(f"{name} products {rate / 1e12:.1f} TFLOP/s" for name, rate in ceiling.flops.items())
-        text.append(f"Ceilings in this run: copy {ceiling.bytes / 1e9:.0f} GB/s, {rates}.\n")
-    middle = sizes[min(1, len(sizes) - 1)]
-    cases = [(batch, middle) for batch in batches] + [(batches[-1] // 4 or 1, s) for s in sizes if s != middle]
-    for model in models:
-        table = parts_table(engines[model.name, "float32"], model, cases, timer, ceiling)
-        text.append(markdown(f"Parts of a step, float32, {model.name}", table))
-    half = batches[len(batches) // 2]
-    table = parts_table(engines[models[0].name, "float64"], models[0], [(half, middle)], timer, ceiling)
-    text.append(markdown(f"Parts of a step, float64, {models[0].name}", table))
-    table = kernels_table(first, models[0], half, middle, timer)
-    text.append(markdown(f"Kernels of one step, batch {half}, {middle} px", table))
-    for model in models:
-        text.append(
-            markdown(f"Ten steps, float32, {model.name}", solver_table(engines[model.name, "float32"], model, cases))
+        report.add(f"Ceilings in this run: copy {ceiling.bytes / 1e9:.0f} GB/s, {rates}.\n")
+    sizes, batches = cases.sizes, cases.batches
+    middle, half = sizes[min(1, len(sizes) - 1)], batches[len(batches) // 2]
+    few = min(cases.repeats, 3)
+    fits = list(dict.fromkeys([*cases.pairs, (1, sizes[-1])]))
+    report.table("Fits of the sample photo, float32", lambda: fits_table(first, given, config, fits, few))
+    for batch in dict.fromkeys((1, half)):
+        chosen = dataclasses.replace(config, size=sizes[0])
+        report.table(
+            f"Kernels of a whole fit, batch {batch}, {sizes[0]} px",
+            partial(whole_fit_table, first, given, chosen, batch, timer),
         )
-    detailed = [(1, sizes[-1]), (batches[-1] // 8 or 1, sizes[-1]), (1, 2 * sizes[-1])]
-    copied = None if ceiling is None else ceiling.bytes
-    text.append(markdown("Fine detail, float32", detail_table(first, detailed, timer, copied)))
-    measured = partial(profile, first.renderer.device, timer)
-    table = detail_kernels_table(first, 1, sizes[-1], measured, min(repeats, 3))
-    text.append(markdown(f"Kernels of fine detail, one face, {sizes[-1]} px", table))
-    alone = [(batch, middle) for batch in batches] + [(1, s) for s in sizes if s != middle]
-    text.append(markdown("Fits of the sample photo, float32", fits_table(build, models[0], alone)))
+    for model in models:
+        report.table(
+            f"Parts of a step, float32, {model.name}",
+            partial(parts_table, engines[model.name, "float32"], model, cases.pairs, timer, ceiling),
+        )
+    report.table(
+        f"Kernels of one step, batch {half}, {middle} px", lambda: kernels_table(first, fitted, half, middle, timer)
+    )
     try:
-        table = rival_table(build, models[0], rival, half, middle, timer)
-        text.append(markdown(f"Beside {rival}", table))
+        other = build_engine(rival, fitted)
     except BackendError as error:
-        text.append(f"Not compared with {rival}: {error}\n")
-    return "\n".join(text)
+        report.add(f"Not compared with {rival}: {error}\n")
+    else:
+        report.table(f"Beside {rival}", lambda: rival_table(first, other, given, config, half, middle, timer))
+    report.table(
+        f"Parts of a step, float64, {fitted.name}",
+        lambda: parts_table(engines[fitted.name, "float64"], fitted, [(half, middle)], timer, ceiling),
+    )
+    detailed = [(1, sizes[-1]), (max(batches[-1] // 8, 1), sizes[-1]), (1, 2 * sizes[-1])]
+    copied = None if ceiling is None else ceiling.bytes
+    report.table("Fine detail, float32", lambda: detail_table(first, detailed, timer, copied))
+    measured = partial(profile, first.renderer.device, timer)
+    report.table(
+        f"Kernels of fine detail, one face, {sizes[-1]} px",
+        lambda: detail_kernels_table(first, 1, sizes[-1], measured, few),
+    )
+    for model in models:
+        report.table(
+            f"Ten steps, float32, {model.name}",
+            partial(solver_table, engines[model.name, "float32"], model, cases.pairs, few),
+        )
+    return report
 
 
 def main() -> None:
@@ -568,23 +748,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="", help="the GPU's number")
     parser.add_argument("--quick", action="store_true", help="fewer cases and repeats")
+    parser.add_argument("--output", type=Path, help="a file for the tables, written after each of them")
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--only-checks", action="store_true", help="measure nothing")
+    parser.add_argument("--unchecked", action="store_true", help="check nothing, as after --only-checks")
+    parser.add_argument("--anyway", action="store_true", help="measure although checks fail")
+    parser.add_argument("--seconds", type=float, help="begin no new table after so many seconds")
     options = parser.parse_args()
     from faceinv.backends.cupy_cuda import build as build_cupy
 
     def build(model: MorphableModel, settings: EngineSettings) -> Engine:
         return build_cupy(model, dataclasses.replace(settings, device=options.device))
 
+    def tell(text: str) -> None:
+        for path in (options.output, RESULTS if options.save else None):
+            if path is not None:
+                path.write_text(f"# The CUDA engine on a GPU\n\nMeasured by `benchmarks/gpu.py`.\n\n{text}")
+
+    report = Report(tell, options.seconds)
     models = [faceinv.load_model("default"), wide_model()]
-    batches = [1, 32] if options.quick else [1, 4, 16, 64, 256]
-    sizes = [112, 224] if options.quick else [112, 224, 448]
+    cases = Cases((1, 32), (112, 224), 5) if options.quick else Cases()
     try:
-        text = run(build, models, batches, sizes, 5 if options.quick else 15)
+        if options.only_checks:
+            wrong = checks(build, [fitted_model(models[0], faceinv.FitConfig()), models[-1]], cases.sizes)
+            sys.exit("\n".join(wrong) or 0)
+        run(build, models, cases, report=report, checked=not options.unchecked, anyway=options.anyway)
     except BackendError as error:
         sys.exit(str(error))
-    print(text)
-    if options.save:
-        RESULTS.write_text(f"# The CUDA engine on a GPU\n\nMeasured by `benchmarks/gpu.py`.\n\n{text}")
+    print(report.text)
+    if report.failed:
+        sys.exit(f"{report.failed} tables could not be made.")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Callable
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from faceinv.backends.cupy_cuda.engine import CudaEngine
-from faceinv.detail.prepare import ROBUST_WEIGHTS
+from faceinv.detail.prepare import ROBUST_BANDS, ROBUST_WEIGHTS
 from faceinv.detail.solver import solve_detail
 from faceinv.engine.detail import AbstractDetailSolver, DetailProblem
 from faceinv.engine.interface import Engine
@@ -50,6 +51,7 @@ def skin_patches(batch: int, size: int, seed: int) -> DetailProblem:
         principal_point=np.full((batch, 2), (size - 1) / 2),
         inverse_focal=np.full(batch, 0.5 / size),
         weights=ROBUST_WEIGHTS,
+        bands=ROBUST_BANDS,
     )
 
 
@@ -96,7 +98,8 @@ def _evaluated(solver: AbstractDetailSolver) -> dict[str, np.ndarray[Any, Any]]:
 
 def detail_table(engine: CudaEngine, cases: list[tuple[int, int]], timer: Any, copied: float | None) -> list[list[str]]:
     """A row for each (batch, size): milliseconds of a linearisation, microseconds of a step of conjugate gradients,
-    and the whole search, sent there and fetched, for each face.
+    and the whole search, sent there and fetched, for each face, with the part of it that the host spends on bands
+    between sizes and at the end.
 
     Args:
         engine: on the GPU.
@@ -104,7 +107,9 @@ def detail_table(engine: CudaEngine, cases: list[tuple[int, int]], timer: Any, c
         timer: of `gpu.py`.
         copied: bytes a second of a large copy; None where that is not known.
     """
-    rows = [["px", "batch", "linearize ms", "step us a face", "GB/s", "x floor", "search ms a face"]]
+    rows = [
+        ["px", "batch", "linearize ms", "step us a face", "GB/s", "x floor", "search ms a face", "of it bands, host"]
+    ]
     for batch, size in cases:
         try:
             problem = skin_patches(batch, size, batch + size)
@@ -115,12 +120,15 @@ def detail_table(engine: CudaEngine, cases: list[tuple[int, int]], timer: Any, c
             def search(problem: DetailProblem = problem) -> object:
                 return solve_detail(engine.detail, problem)
 
+            def without(problem: DetailProblem = problem) -> object:
+                return solve_detail(engine.detail, dataclasses.replace(problem, bands=None))
+
             def steps(solver: AbstractDetailSolver = solver, here: Any = here, limit: int = count) -> object:
                 return solver.solve(here, 0.0, limit)
 
             linearize = timer(lambda solver=solver, here=here: solver.linearize(here.gradient))
             step = timer(steps) / count
-            whole = timer(search, 1)
+            whole, bare = timer(search, 1), timer(without, 1)
         except BackendError as error:
             rows.append([str(size), str(batch), str(error)[:60]])
             continue
@@ -132,6 +140,7 @@ def detail_table(engine: CudaEngine, cases: list[tuple[int, int]], timer: Any, c
                 f"{moved / step / 1e9:.0f}",
                 "-" if copied is None else f"{step * copied / moved:.1f}",
                 f"{1e3 * whole / batch:.2f}",
+                f"{1e3 * (whole - bare) / batch:.2f}",
             ]
         )
         print("  ".join(rows[-1]), flush=True)

@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from report import save, table
+from report import RESULTS, save, table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cuda_on_cpu"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from executor import CpuDevice
 
 import faceinv
 from faceinv.backends.cupy_cuda.engine import CudaEngine
 from faceinv.engine.records import EngineSettings
+from faceinv.face.fit_mesh import fit_mesh
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -99,17 +100,19 @@ def measure(batch: int, repeats: int, config: faceinv.FitConfig | None = None) -
     fitter = faceinv.Fitter(config=config)
     landmarks = fitter.fit(photo).landmarks_target
     device = Notes()
-    fitter.engine = CudaEngine(device, fitter.model, EngineSettings())
+    fitter.engine = CudaEngine(device, fit_mesh(fitter.model), EngineSettings())
     rng = np.random.default_rng(2)
     sets = [landmarks + rng.normal(size=(68, 2)) for _ in range(batch)]
     device.start(replay=False)
     real = fits(fitter, photo, sets)
     runs: list[tuple[float, dict[str, float]]] = []
+    cpu = []
     for _ in range(repeats):
         device.start(replay=True)
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         again = fits(fitter, photo, sets)
         runs.append((time.perf_counter() - began, again[0].timings))
+        cpu.append(time.process_time() - began_cpu)
     for one, other in zip(real, again, strict=True):
         assert np.array_equal(one.identity, other.identity), "the two runs took different paths"
     least, stages = min(runs, key=lambda run: run[0])
@@ -117,6 +120,7 @@ def measure(batch: int, repeats: int, config: faceinv.FitConfig | None = None) -
     return {
         "batch": batch,
         "host ms a face": 1e3 * each,
+        "CPU ms a face": 1e3 * min(cpu) / batch,
         "faces/s at most": 1 / each,
         "launches": len(device.launches),
         "allocations": device.allocations,
@@ -133,11 +137,35 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write results/gpu_host.json")
     options = parser.parse_args()
     rows = [measure(int(batch), options.repeats) for batch in options.batches.split(",")]
-    print(table([{key: value for key, value in row.items() if not isinstance(value, dict)} for row in rows]))
+    shown = [{key: value for key, value in row.items() if not isinstance(value, dict)} for row in rows]
+    print(table(shown))
     for row in rows:
         print(row["batch"], ", ".join(f"{name} {taken:.2f}" for name, taken in row["stages, ms a face"].items()))
     if options.save:
-        print(save("gpu_host", {"model": "default", "size": 224, "photo": "sample, as an array", "rows": rows}))
+        content = {"model": "default", "size": faceinv.FitConfig().size, "photo": "sample, as an array", "rows": rows}
+        print(save("gpu_host", content))
+        (RESULTS / "gpu_host.md").write_text(markdown(rows))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The tables, for people."""
+    stages = list(rows[0]["stages, ms a face"])
+    names = [name for name in rows[0] if not isinstance(rows[0][name], dict)]
+    lines = [
+        "# What a fit on the CUDA engine costs the host",
+        "",
+        "Made by `benchmarks/gpu_host.py`, without a GPU.",
+        "",
+    ]
+    lines += [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    for row in rows:
+        cells = [f"{row[name]:.1f}" if isinstance(row[name], float) else str(row[name]) for name in names]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"| batch; ms a face by stage | {' | '.join(stages)} |", f"|{' --- |' * (len(stages) + 1)}"]
+    for row in rows:
+        taken = row["stages, ms a face"]
+        lines.append(f"| {row['batch']} | {' | '.join(f'{taken[stage]:.2f}' for stage in stages)} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

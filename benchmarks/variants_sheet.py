@@ -1,6 +1,6 @@
-"""A row of one photo's variants, for eyes: `docs/variants.jpg` is that of the packaged portrait.
+"""Photos' variants, a row for each, for eyes: `docs/variants.jpg` is that of the packaged portrait.
 
-python benchmarks/variants_sheet.py [PHOTO] OUT.jpg [--size 224]
+python benchmarks/variants_sheet.py [PHOTO...] OUT.jpg [--size 224]
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ SPAN = 310.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo", nargs="?", type=Path)
+    parser.add_argument("photos", nargs="*", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=int, default=224)
     arguments = parser.parse_args()
     with resources.as_file(resources.files("faceinv") / "data" / "sample.jpg") as packaged:
-        result = faceinv.fit(arguments.photo or packaged)
-    row(result, arguments.size).save(arguments.out, quality=88)
+        results = [faceinv.fit(photo) for photo in arguments.photos or [packaged]]
+    rows = [np.asarray(row(result, arguments.size)) for result in results]
+    Image.fromarray(np.concatenate(rows)).save(arguments.out, quality=88)
 
 
 def row(result: faceinv.FitResult, size: int) -> Image.Image:

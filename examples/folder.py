@@ -16,6 +16,7 @@ import faceinv
 from faceinv.face.camera import euler_angles
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+TOGETHER = 32  # photos that the cores share, or a GPU has as one batch
 COLUMNS = ("photo", "status", "pitch", "yaw", "roll", "landmark_error", "photometric_rmse")
 
 
@@ -23,12 +24,11 @@ def main(folder: Path, table: Path, backend: str = "numpy") -> None:
     """Fit the largest face of every photo and write one row for each."""
     photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     fitter = faceinv.Fitter(backend=backend)  # one for all: the model and the engine are loaded once
-    size = fitter.engine.batch_size
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
-        for first in range(0, len(photos), size):
-            batch = photos[first : first + size]
+        for first in range(0, len(photos), TOGETHER):
+            batch = photos[first : first + TOGETHER]
             for photo, result in zip(batch, fitter.fit_batch(batch), strict=True):
                 if isinstance(result, faceinv.FaceinvError):
                     writer.writerow([photo.name, result])

@@ -16,6 +16,7 @@ from faceinv.face.camera import (
     fit_weak_perspective,
     rotation_from_euler,
     rotation_matrix,
+    turned,
 )
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
@@ -44,6 +45,15 @@ def test_axis_angle_is_its_inverse(w: NDArray[np.float64]) -> None:
     assert np.abs(rotation_matrix(back) - turn).max() < 1e-12
     if np.linalg.norm(w) < 3.1:
         assert back == pytest.approx(w, abs=1e-9)
+
+
+@given(turn=vectors, before=vectors, size=st.sampled_from([0.0, 1e-170, 1e-9, 1e-3, 1.0, 1.8]))
+@quick
+def test_turns_after_each_other(turn: NDArray[np.float64], before: NDArray[np.float64], size: float) -> None:
+    for one, other in ((turn, size * before), (size * turn, before), (turn, -turn), (size * turn, 0 * before)):
+        both = turned(one[None], other[None])[0]
+        assert np.linalg.norm(both) <= np.pi + 1e-12
+        assert np.abs(rotation_matrix(both) - rotation_matrix(one) @ rotation_matrix(other)).max() < 1e-12
 
 
 @given(pitch=angles, yaw=half, roll=angles)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 
 from faceinv.face.camera import Camera, rotation_from_euler
 from faceinv.photo.crop import FaceCrop, eye_distance
+from faceinv.photo.resample import bilinear
+from faceinv.photo.square import Square
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 crops = st.builds(
@@ -105,3 +108,25 @@ def test_eye_distance_is_that_of_the_outer_corners_or_more() -> None:
     assert eye_distance(points) == pytest.approx(60.0)
     points[36], points[45] = (30.0, 20.0), (33.0, 20.0)  # a profile shows the eyes close together
     assert eye_distance(points) == pytest.approx(45.0)
+
+
+def test_between_pixels_values_are_bilinear() -> None:
+    rng = np.random.default_rng(0)
+    image, (y, x) = rng.random((7, 9, 2)).astype(np.float32), rng.random((2, 40)) * [[6], [8]]
+    x[:4], y[:4] = [0, 8, 0, 8], [0, 0, 6, 6]  # the corners are theirs
+    wanted = np.stack([map_coordinates(image[..., c], [y, x], np.float64, order=1) for c in range(2)], axis=-1)
+    assert bilinear(image, x, y) == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("roll", [0.3, -1.2, 2.9])
+def test_a_rolled_square_shows_the_photo_at_its_place(roll: float) -> None:
+    y, x = np.mgrid[:80, :100].astype(np.float32)
+    square, size = Square(85.0, 60.0, 60.0, roll), 24
+    crop, on_photo = square.sample(np.stack([x, y], axis=-1), size)
+    across = (np.arange(size) + 0.5) / size
+    places = square.to_photo(np.stack(np.meshgrid(across, across), axis=-1))
+    inside = ((places >= -0.5) & (places < [99.5, 79.5])).all(axis=-1)
+    assert 0.1 < inside.mean() < 0.9
+    assert np.array_equal(on_photo, inside)
+    within = ((places > 3) & (places < [96, 76])).all(axis=-1)  # of the edge pixels, which go on outside
+    assert crop[within] == pytest.approx(places[within], abs=1e-3)

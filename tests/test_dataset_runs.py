@@ -228,6 +228,9 @@ def test_schedulers_that_cannot_be_used(place: Path, tmp_path: Path, monkeypatch
     run = invoke(*command(place, tmp_path / "out")[3:], "--scheduler", "tcp://127.0.0.1:9")
     assert run.status == 2
     assert "no scheduler answers at 'tcp://127.0.0.1:9'" in run.err
+    for wrong in ("nonsense", "http://127.0.0.1:9", "tcp://127.0.0.1:x", "tcp://127.0.0.1:99999"):
+        with pytest.raises(InputError, match=f"no scheduler answers at '{wrong}'"):
+            module.connect(wrong)
     with cluster(tmp_path, workers=0) as (address, _, start):
         with pytest.raises(InputError, match="has no workers"):
             module.connect(address)

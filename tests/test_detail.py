@@ -13,24 +13,26 @@ from scipy.ndimage import gaussian_filter
 
 from faceinv import ConfigError, FitConfig, InputError
 from faceinv.detail import stage
-from faceinv.detail.bands import Bands, log_albedo_change, without_broad
+from faceinv.detail.bands import log_albedo_change, without_broad
 from faceinv.detail.coarse import CoarseFace, draw_coarse, face_extent, face_window
 from faceinv.detail.confidence import skin_confidence
 from faceinv.detail.levels import coarsened, stacked
 from faceinv.detail.prepare import (
+    PAPER_WEIGHTS,
     ROBUST_BANDS,
     ROBUST_WEIGHTS,
     SKIN_DIRECTION,
     Skin,
     fit_light,
     has_colour,
+    paper_problem,
     robust_problem,
 )
 from faceinv.detail.record import Detail, DetailStatus
 from faceinv.detail.smooth import MaskedMean
 from faceinv.detail.solver import LevelPlan, solve_detail
 from faceinv.detail.stage import DetailJob, displaced_normals, find_detail, photo_misfit
-from faceinv.engine.detail import AbstractDetailSolver, DetailProblem, corners_of
+from faceinv.engine.detail import AbstractDetailSolver, Bands, DetailProblem, corners_of
 from faceinv.face.camera import Camera
 from faceinv.face.layout import ParameterLayout
 from faceinv.face.lighting import sh_basis
@@ -101,9 +103,9 @@ def spot() -> NDArray[np.float64]:
 def found(
     light: NDArray[np.float32], skin: Skin | None = None, bands: Bands | None = ROBUST_BANDS
 ) -> NDArray[np.float32]:
-    problem = robust_problem(bowl(), light, bowl().mask, skin or Skin(), ROBUST_WEIGHTS)
+    problem = replace(robust_problem(bowl(), light, bowl().mask, skin or Skin(), ROBUST_WEIGHTS), bands=bands)
     plan = (LevelPlan(5, 40), LevelPlan(5, 40), LevelPlan(4, 30))
-    relief: NDArray[np.float32] = solve_detail(engine, problem, plan, bands=bands).displacement[0]
+    relief: NDArray[np.float32] = solve_detail(engine, problem, plan).displacement[0]
     return relief
 
 
@@ -258,6 +260,19 @@ def test_albedo_changes_by_the_mean_of_the_relief_s_shading() -> None:
     assert np.abs(blocks - wanted)[mask].max() < 0.1 * np.abs(wanted[mask]).max()
 
 
+def test_a_formulation_brings_its_bands() -> None:
+    """Whoever solves it: albedo that is known is not found anew, and nothing broad is taken off its relief."""
+    light, mask = pictured(grooves()), bowl().mask
+    robust = robust_problem(bowl(), light, mask, Skin(), ROBUST_WEIGHTS)
+    assert robust.bands == coarsened(robust).bands == stacked([robust, robust]).bands == ROBUST_BANDS
+    assert paper_problem(bowl(), light, mask, lighting(), PAPER_WEIGHTS).bands is None
+    plan = (LevelPlan(2, 10), LevelPlan(2, 10))
+    with_them, without = (
+        solve_detail(engine, problem, plan).displacement for problem in (robust, replace(robust, bands=None))
+    )
+    assert np.abs(with_them - without).max() > 0.01
+
+
 def test_broad_relief_is_left_out() -> None:
     problem = robust_problem(bowl(), pictured(grooves()), bowl().mask, Skin(), ROBUST_WEIGHTS)
     on = problem.corners[0]
@@ -277,8 +292,9 @@ def test_stacked_problems_solve_as_they_do_alone() -> None:
     ]
     plan = (LevelPlan(2, 10), LevelPlan(2, 10))
     for bands in (None, ROBUST_BANDS):
-        both = solve_detail(engine, stacked(problems), plan, bands=bands)
-        alone = solve_detail(engine, problems[0], plan, bands=bands)
+        items = [replace(problem, bands=bands) for problem in problems]
+        both = solve_detail(engine, stacked(items), plan)
+        alone = solve_detail(engine, items[0], plan)
         assert np.array_equal(both.displacement[0], alone.displacement[0])
 
 

@@ -94,6 +94,26 @@ def test_the_mesh_sees_a_mirrored_face_mirrored(portrait: NDArray[np.float32], f
     assert gap(other.landmarks[MIRRORED] * [-1, 1] + [255, 0], face.landmarks) < 0.01
 
 
+def test_the_mesh_looks_again_only_where_its_square_has_not_settled(
+    portrait: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def counted(name: str, crops: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+        looked.append(name)
+        return run_network(name, crops)
+
+    monkeypatch.setattr(face_mesh, "run_network", counted)
+    near = face_mesh.locate(portrait, Square(126, 120, 131, 0.04))
+    assert len(looked) == 3  # the mirror among them
+    looked.clear()
+    far = face_mesh.locate(portrait, Square(153, 155, 160))
+    assert len(looked) == 4
+    assert near is not None
+    assert far is not None
+    assert gap(far.points, near.points) < 0.02
+
+
 @pytest.mark.parametrize("degrees", [20, -45, 80])
 def test_the_mesh_follows_a_rolled_face(portrait: NDArray[np.float32], face: Detection, degrees: float) -> None:
     square = Square(127.5, 127.5, 300, np.radians(degrees))

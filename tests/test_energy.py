@@ -134,6 +134,36 @@ def test_linearize_is_its_rows_plus_the_prior(
     assert hessian[0] == pytest.approx(jacobian[0].T @ jacobian[0] + np.diag(diagonal))
 
 
+def test_what_is_held_costs_no_landmarks_and_changes_no_other_entry(
+    terms: HostTerms, layout: ParameterLayout, problem: Problem
+) -> None:
+    chi = posed(SIZE, 0.1, 0.4)[None]
+    points = terms.points(chi, problem)
+    cost, gradient, hessian = terms.linearize(chi, points, problem, ONLY)
+    for free in (layout.mask(layout.pose), layout.mask(layout.lighting), layout.mask(layout.shape, layout.pose)):
+        found = terms.linearize(chi, points, problem, ONLY, free[None])
+        assert found[0] == cost
+        assert found[1][0, free] == pytest.approx(gradient[0, free], rel=1e-12)
+        assert found[2][0][np.ix_(free, free)] == pytest.approx(hessian[0][np.ix_(free, free)], rel=1e-12)
+    light_alone = terms.linearize(chi, points, problem, ONLY, layout.mask(layout.lighting)[None])
+    assert np.array_equal(light_alone[2][0], np.diag(prior_diagonal(layout, problem.energy)))
+
+
+def test_what_was_computed_before_changes_no_bit(problem: Problem) -> None:
+    """Shapes and outlines are remembered: other poses of a shape, other shapes in a pose, other targets."""
+    one, other = posed(SIZE, 0.1, 0.4), posed(SIZE, 0.1, 0.4, seed=1)
+    chis = [one, other, posed(SIZE, 0.1, 0.5), one, one]
+    moved = replace(problem, landmarks=problem.landmarks + 1.5)
+    used = HostTerms(few_modes())
+    for chi, asked in zip(chis, [problem, problem, problem, moved, problem], strict=True):
+        fresh, chi = HostTerms(few_modes()), chi[None]
+        points, wanted = used.points(chi, asked), fresh.points(chi, asked)
+        assert np.array_equal(points.metric, wanted.metric)
+        assert np.array_equal(points.weights, wanted.weights)
+        found = used.linearize(chi, points, asked, ONLY)
+        assert np.array_equal(found[1], fresh.linearize(chi, wanted, asked, ONLY)[1])
+
+
 def test_an_item_of_a_batch_gets_the_bits_it_gets_alone(terms: HostTerms, problem: Problem) -> None:
     chi = np.stack([posed(SIZE, *pose) for pose in POSES])
     rng = np.random.default_rng(3)

@@ -50,6 +50,11 @@ def test_import_loads_no_backend(plain: set[str]) -> None:
     assert not {name for name in plain if name.startswith("faceinv.backends.")}
 
 
+def test_help_loads_nothing_that_only_commands_need() -> None:
+    names = loaded_after("import faceinv.cli")
+    assert not {name for name in names if name.split(".")[0] in ("numba", "scipy", "onnxruntime", "pyarrow")}
+
+
 def test_the_parts_of_a_fit_load_no_engine() -> None:
     names = loaded_after(
         "import faceinv.fitting, faceinv.engine.registry, faceinv.fitting.result, faceinv.output.export\n"

@@ -156,7 +156,7 @@ def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Compiles a kernel anew, as the next process does."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     kernel_cache._note_once.cache_clear()
-    return lambda: kernel_cache.compiled(_double)
+    return lambda **options: kernel_cache.compiled(_double, **options)
 
 
 def _double(x):  # type: ignore[no-untyped-def]
@@ -193,3 +193,17 @@ def test_a_damaged_cache_is_compiled_anew(
     again = double()
     assert again(3) == 6
     assert sum(again.stats.cache_hits.values()) == 1
+
+
+def test_what_was_compiled_with_other_options_is_compiled_anew(double: Any) -> None:
+    first = double(nogil=True, fastmath={"nsz", "contract", "reassoc"})
+    assert not first._cache.holds_some()
+    assert first(3) == 6
+    other = double(fastmath={"nsz", "contract", "reassoc"})
+    assert not other._cache.holds_some()
+    assert other(3) == 6
+    again = double(nogil=True, fastmath={"reassoc", "nsz", "contract"})
+    assert again._cache.holds_some()
+    assert again(3) == 6
+    hits = [sum(one.stats.cache_hits.values()) for one in (first, other, again)]
+    assert hits == [0, 0, 1]

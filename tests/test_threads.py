@@ -33,7 +33,7 @@ def told(what: str) -> dict[str, str]:
     return dict(line.split(": ") for line in done.stdout.splitlines())
 
 
-@pytest.mark.parametrize("what", ["linearizations", "relief", "a fit"])
+@pytest.mark.parametrize("what", ["linearizations", "relief", "a fit", "a batch"])
 def test_bits_do_not_depend_on_threads(what: str) -> None:
     digests = told(what)
     assert list(digests) == [str(pools) for pools in POOLS]
@@ -90,7 +90,25 @@ def a_fit() -> Iterable[object]:
     yield from (result.vertex_std(), result.render(), result.cost, result.photometric_rmse)
 
 
-_MADE = {"a fit": a_fit, "relief": relief, "linearizations": linearizations}
+def a_batch() -> Iterable[object]:
+    """Everything that fits of photos give that are fitted side by side; it is that of each alone."""
+    from quick import sample
+    from small import few_modes
+
+    import faceinv
+
+    fitter = faceinv.Fitter(few_modes(), config=faceinv.FitConfig(size=48, levels=1, iterations=3))
+    marks = fitter.fit(sample()).landmarks_target
+    given = [marks, marks + 1.0, marks - [2.0, 0.0]]
+    for one, result in zip(given, fitter.fit_batch([sample()] * 3, given), strict=True):
+        assert isinstance(result, faceinv.FitResult)
+        alone = fitter.fit(sample(), one)
+        for mine, its in ((result.hessian, alone.hessian), (result.vertices, alone.vertices)):
+            np.testing.assert_array_equal(mine, its)
+            yield mine
+
+
+_MADE = {"a batch": a_batch, "a fit": a_fit, "relief": relief, "linearizations": linearizations}
 
 
 def main(what: str) -> None:

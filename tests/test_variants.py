@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from quick import quick_fit
+from same_variants import assert_same_variant
 
 from faceinv.engine.registry import available_engines
 from faceinv.errors import ConfigError, InputError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from faceinv.face.expression_units import ExpressionUnits
+    from faceinv.face.state import Face
     from faceinv.fitting.result import FitResult
     from faceinv.generate.labels import Labels
     from faceinv.generate.picture import Picture
@@ -78,9 +80,11 @@ def scene() -> Scene:
     return Scene.of(result(), SIZE / 290)
 
 
-def draw(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, **strengths: float) -> tuple[Picture, Labels]:
+def draw(
+    yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, distance: float = np.inf, **strengths: float
+) -> tuple[Picture, Labels]:
     """A picture of the packaged photo's person, and its labels."""
-    made = replace(own_draw(result()), yaw=yaw, pitch=pitch, roll=roll, tilt=0.0, distance=np.inf)
+    made = replace(own_draw(result()), yaw=yaw, pitch=pitch, roll=roll, tilt=0.0, distance=distance)
     if strengths:
         made = replace(made, expression=units().coefficients(strengths))
     face, turn = posed_face(result(), made, SIZE)
@@ -98,14 +102,14 @@ def test_in_its_own_view_a_variant_is_the_photo() -> None:
     expected, on_photo = crop_square(photo(), corner[0], corner[1], size / zoom, size)
     apart = np.abs(linear_to_srgb(np.clip(picture.linear, 0, 1)) - linear_to_srgb(np.clip(expected, 0, 1))).mean(axis=2)
     assert on_photo.mean() > 0.95
-    assert apart[on_photo].mean() < 0.012
-    assert apart[picture.labels().face_mask].mean() < 0.012
+    assert apart[on_photo].mean() < 0.006
+    assert apart[picture.labels().face_mask].mean() < 0.01
 
 
 def test_every_pixel_of_any_pose_shows_something() -> None:
     rng = np.random.default_rng(0)
     white = np.ones_like(scene().ground.filled)
-    before_white = replace(scene(), ground=replace(scene().ground, filled=white, photo=white))
+    before_white = replace(scene(), ground=replace(scene().ground, filled=white, photo=white, shorn=white))
     for _ in range(12):
         yaw, pitch, roll = rng.uniform(-80, 80), rng.uniform(-25, 25), rng.uniform(-180, 180)
         made = replace(own_draw(result()), yaw=yaw, pitch=pitch, roll=roll, tilt=0.0, span=rng.uniform(200, 400))
@@ -127,30 +131,46 @@ def test_what_hides_behind_the_head_closes_when_it_turns() -> None:
 
 
 def test_labels_draw_the_same_triangles_again() -> None:
-    for yaw, pitch in ((0, 0), (40, -15), (-65, 10)):
-        picture, labels = draw(yaw, pitch)
+    right = asked = 0
+    poses = ((0, 0, 0, np.inf), (40, -15, 0, 900), (-65, 10, 30, 500), (80, 25, -170, np.inf), (-80, -25, 100, 400))
+    for yaw, pitch, roll, distance in poses:
+        picture, labels = draw(yaw, pitch, roll, distance)
         again = draw_faces(result().model, [labels.face], (SIZE, SIZE))[0]
         mask = labels.face_mask
         assert mask.sum() > 300
         same = again.triangle[mask] == labels.triangle[mask]
         lashes = result().model.part("lashes")
         hidden = lashes[again.triangle[mask]]  # variants leave lashes to the photo
-        assert (same | hidden).mean() > 0.999
+        right, asked = right + (same | hidden).sum(), asked + len(same)
         assert np.abs(again.normal[mask][same] - labels.normal[mask][same]).max() < 1e-3
         assert picture.cover[mask].min() > 0.5
+        # And labels leave out none of the face that hair does not cover.
+        shown = (again.triangle >= 0) & result().model.face_mask[again.triangle]
+        assert (shown & ~mask).sum() < 0.02 * shown.sum()
+    assert right / asked > 0.999
 
 
 def test_a_face_drawn_from_labels_alone_looks_like_the_variant() -> None:
+    model = result().model
     for variant in make(3, seed=3, size=SIZE, config=replace(PLAIN, yaw=40.0)):
-        again = draw_faces(result().model, [variant.labels.face], (SIZE, SIZE))[0]
-        mask = variant.labels.skin_mask & (again.triangle >= 0)
-        seen, drawn = variant.image[mask] / 255.0, again.srgb[mask]
-        apart = np.abs(seen - drawn).mean()
-        assert apart < 0.14  # a rough fit
-        dark = draw_faces(
-            result().model, [replace(variant.labels.face, lighting=result().lighting * 0.3)], (SIZE, SIZE)
-        )
-        assert np.abs(seen - dark[0].srgb[mask]).mean() > 0.15  # the light of the labels is that of the picture
+        face = variant.labels.face
+
+        def apart(
+            drawn: Face, mask: NDArray[np.bool_] = variant.labels.skin_mask, image: NDArray[np.uint8] = variant.image
+        ) -> float:
+            """Mean difference of sRGB values over the skin, wherever the drawn face is."""
+            return float(np.abs(image[mask] / 255.0 - draw_faces(model, [drawn], (SIZE, SIZE))[0].srgb[mask]).mean())
+
+        right = apart(face)
+        assert right < 0.14  # a rough fit
+        turn = rotation_from_euler(0.0, np.radians(15.0), 0.0)
+        others = {
+            "another place": replace(face, camera=face.camera.moved(1.0, (6.0, 0.0))),
+            "another pose": replace(face, camera=replace(face.camera, rotation=face.camera.rotation @ turn)),
+            "another light": replace(face, lighting=0.3 * face.lighting),
+        }
+        for name, other in others.items():
+            assert apart(other) > 1.1 * right, name
 
 
 def test_landmarks_are_the_models_and_tell_what_is_hidden() -> None:
@@ -359,11 +379,8 @@ def test_fine_variants_have_another_faces_detail() -> None:
 def test_engines_draw_the_same_variants(engine: str) -> None:
     if not next(status for status in available_engines() if status.name == engine).installed:
         pytest.skip(f"engine '{engine}' is not installed")
-    for one, two in zip(make(2, seed=5), make(2, seed=5, backend=engine), strict=True):
-        assert np.array_equal(one.labels.triangle, two.labels.triangle)
-        assert np.allclose(one.labels.depth, two.labels.depth, atol=1e-4, equal_nan=True)
-        assert np.allclose(one.labels.landmarks, two.labels.landmarks, atol=1e-6)
-        assert np.abs(one.image.astype(int) - two.image).max() <= 1
+    for one, two in zip(make(2, seed=5, backend=engine), make(2, seed=5), strict=True):
+        assert_same_variant(one, two)
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -3,7 +3,7 @@
 Traps of MXNet 1.9.1 that shape this module, each with a test:
 - writing to duplicate indices keeps any one of the values, so `scatter_max` writes until nothing is left to raise, and
   sums go through sparse products, never through `scatter_nd`;
-- a second backward pass through a first gives zeros in silence, so derivatives are of first order, one pass a channel;
+- a second backward pass through a first gives zeros in silence, so derivatives are of first order, by one pass;
 - indices in float32, the default, are wrong above 2^24, so every index here is an integer;
 - operations run later than they are called, and an error shows only when a value is fetched: `download` reports it;
 - a sparse matrix may not have 2^31 elements, zeros counted, so large ones are multiplied in chunks of rows;
@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from faceinv.engine.local_autodiff.ops import ArrayOps
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from faceinv.engine.local_autodiff.ops import Array, Kind
@@ -68,7 +69,8 @@ class MxnetOps(ArrayOps):
 
     def cast(self, array: Array, kind: Kind) -> Array:
         """See `ArrayOps.cast`."""
-        return array.astype(kind, copy=False)
+        # Not `astype`, which makes an array first and then copies.
+        return array if array.dtype == np.dtype(kind) else self.nd.cast(array, dtype=kind)
 
     def arange(self, start: int, stop: int) -> Array:
         """See `ArrayOps.arange`."""
@@ -76,7 +78,8 @@ class MxnetOps(ArrayOps):
 
     def full(self, shape: tuple[int, ...], value: float, kind: Kind) -> Array:
         """See `ArrayOps.full`."""
-        return self.nd.full(shape, value, ctx=self.context, dtype=kind)
+        # Not `nd.full`, which makes an array first and then sets it, by slower ways.
+        return self.nd._internal._full(shape=shape, value=value, ctx=self.context, dtype=kind)
 
     def take(self, table: Array, index: Array) -> Array:
         """See `ArrayOps.take`."""
@@ -101,19 +104,31 @@ class MxnetOps(ArrayOps):
             first = last
         return result
 
+    def transpose(self, matrix: Array) -> Array:
+        """See `ArrayOps.transpose`."""
+        return matrix.T
+
     def flag(self, condition: Array) -> Array:
         """See `ArrayOps.flag`."""
-        return condition.astype("int32", copy=False)
+        return self.cast(condition, "int32")
 
     def where(self, condition: Array, yes: Array, no: Array | float) -> Array:
         """See `ArrayOps.where`."""
         if isinstance(no, int | float):
-            no = self.nd.full(yes.shape, no, ctx=self.context, dtype=yes.dtype)
+            no = self.full(yes.shape, no, np.dtype(yes.dtype).name)
         return self.nd.where(condition, yes, no)
 
     def at_least(self, array: Array, bound: float) -> Array:
         """See `ArrayOps.at_least`."""
         return self.nd.maximum(array, bound)
+
+    def at_most(self, array: Array, bound: float) -> Array:
+        """See `ArrayOps.at_most`."""
+        return self.nd.minimum(array, bound)
+
+    def absolute(self, array: Array) -> Array:
+        """See `ArrayOps.absolute`."""
+        return self.nd.abs(array)
 
     def smaller(self, first: Array, second: Array) -> Array:
         """See `ArrayOps.smaller`."""
@@ -201,9 +216,15 @@ class MxnetOps(ArrayOps):
         start = self.arange(0, index.shape[0] + 1) * 3
         return self._product(weight.reshape((-1,)), index.reshape((-1,)), start, table.shape[0], table)
 
-    def multiply(self, matrix: Array, vector: Array) -> Array:
+    def multiply(self, matrix: Array, other: Array) -> Array:
         """See `ArrayOps.multiply`."""
-        return self.nd.dot(matrix, vector)
+        return self.nd.dot(matrix, other)
+
+    def multiply_transposed(self, left: Array, right: Array) -> Array:
+        """See `ArrayOps.multiply_transposed`."""
+        if len(right.shape) == 1:  # as a matrix it is faster
+            return self.nd.dot(left, right.reshape((-1, 1)), transpose_a=True).reshape((-1,))
+        return self.nd.dot(left, right, transpose_a=True)
 
     def multiply_each(self, left: Array, right: Array) -> Array:
         """See `ArrayOps.multiply_each`."""
@@ -214,23 +235,16 @@ class MxnetOps(ArrayOps):
         return self.nd.linalg_syrk(matrix, transpose=True)
 
     def differentiate(
-        self,
-        function: Callable[[Sequence[Array], Sequence[Sequence[Array]]], Sequence[Array]],
-        common: Sequence[Array],
-        own: Sequence[Sequence[Array]],
-    ) -> tuple[list[Array], list[list[Array]]]:
+        self, function: Callable[[Sequence[Array]], Array], inputs: Sequence[Array]
+    ) -> tuple[Array, list[Array]]:
         """See `ArrayOps.differentiate`."""
-        autograd = self.mx.autograd
-        for leaf in (*common, *(x for group in own for x in group)):
+        autograd, leaves = self.mx.autograd, list(inputs)
+        for leaf in leaves:
             leaf.attach_grad()
         with autograd.record():
-            outputs = list(function(common, own))
-        gradients = []
-        for place, output in enumerate(outputs):
-            keep = place + 1 < len(outputs)
-            # Without head gradients the seed is ones.
-            gradients.append(autograd.grad(output, [*common, *own[place]], retain_graph=keep))
-        return [output.detach() for output in outputs], gradients
+            value = function(leaves)
+        # Without head gradients the seed is ones.
+        return value.detach(), autograd.grad(value, leaves)
 
     def _product(self, values: Array, index: Array, start: Array, columns: int, table: Array) -> Array:
         shape = (start.shape[0] - 1, columns)

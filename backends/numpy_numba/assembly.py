@@ -1,13 +1,11 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="untyped-decorator"
-"""Kernels: what BLAS multiplies for J^T J, by rows or by vertices; and J^T r as forces on vertices.
+"""Kernels: what BLAS multiplies for J^T J by vertices, and the light's part of it.
 
 Columns are ordered [shape | pose | albedo | light] here. `motion` is U of `surface.vertex_jacobian`, `record` is that
 of `shading.local_rows`; `axes` is `(0, 1, 2, 3)` or `(0, 1, 2, 3, 4)`: its length R is known when a kernel is compiled,
 which unrolls the loops over it.
 
-By rows: H = sum over channels of J_c^T J_c, with each channel's nine light columns by themselves.
-
-By vertices: a row of J over shape and pose is `sum_k q_k . U_k` over a triangle's corners, so H = U^T (C^T C) U, where
+A row of J over shape and pose is `sum_k q_k . U_k` over a triangle's corners, so H = U^T (C^T C) U, where
 `C^T C` has one R x R block for each pair of vertices in a triangle. It is L + L^T, L being what is left of its diagonal
 with half of that, so H = Z + Z^T with Z = U^T (L U): the kernel makes Y = L U, from half of the pairs; U^T Y is left.
 """
@@ -18,9 +16,9 @@ import numpy as np
 from numba import prange
 
 from faceinv.backends.numpy_numba.kernel import parallel_kernel
-from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHT_LANES, LIGHTS, RESIDUAL, RHO, SHARES
+from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHT_LANES, LIGHTS, RHO, SHARES
 
-__all__ = ["light_products", "pixel_rows", "vertex_forces", "vertex_rows"]
+__all__ = ["light_products", "vertex_rows"]
 
 _BLOCK = 8
 _MOST = 5  # of R
@@ -28,53 +26,6 @@ _LOCAL = _MOST + 1  # local columns of a vertex: R of geometry, and albedo
 _WITH_ALBEDO = _MOST * _MOST
 _ALBEDO = _WITH_ALBEDO + 3 * _MOST
 _PAIR = _ALBEDO + 3
-
-
-@parallel_kernel(fastmath={"contract"})
-def pixel_rows(axes, first, triangles, seen, record, motion, albedo_basis, shape_pose, spin, spin_at, out):
-    """out (3, count, >= K + C + Ka + 9): rows of J for pixels first, first + 1, ... of those listed; zeros beyond.
-
-    A channel has its own nine light columns only. `shape_pose` is K + C, C being the camera's columns. What is in
-    `spin` (see `Local`) is added to the three columns from `spin_at` on.
-    """
-    shown, place = seen.shown, seen.place
-    rank = len(axes)
-    albedo_count = albedo_basis.shape[2]
-    light = shape_pose + albedo_count
-    real = out.dtype.type
-    for row in prange(out.shape[1]):
-        i = first + row
-        v0, v1, v2 = triangles[shown[i], 0], triangles[shown[i], 1], triangles[shown[i], 2]
-        p0, p1, p2 = place[v0], place[v1], place[v2]
-        for k in range(shape_pose):
-            red = green = blue = real(0.0)
-            for a in range(rank):
-                m0, m1, m2 = motion[p0, a, k], motion[p1, a, k], motion[p2, a, k]
-                red = red + record[i, a] * m0
-                red = red + record[i, rank + a] * m1
-                red = red + record[i, 2 * rank + a] * m2
-                green = green + record[i, LANES + a] * m0
-                green = green + record[i, LANES + rank + a] * m1
-                green = green + record[i, LANES + 2 * rank + a] * m2
-                blue = blue + record[i, 2 * LANES + a] * m0
-                blue = blue + record[i, 2 * LANES + rank + a] * m1
-                blue = blue + record[i, 2 * LANES + 2 * rank + a] * m2
-            out[0, row, k], out[1, row, k], out[2, row, k] = red, green, blue
-        if spin.shape[0]:
-            for c in range(3):
-                for a in range(3):
-                    out[c, row, spin_at + a] += spin[i, c, a]
-        for c in range(3):
-            at = LANES * c + SHARES
-            h0, h1, h2 = record[i, at], record[i, at + 1], record[i, at + 2]
-            for k in range(albedo_count):
-                out[c, row, shape_pose + k] = (
-                    h0 * albedo_basis[v0, c, k] + h1 * albedo_basis[v1, c, k] + h2 * albedo_basis[v2, c, k]
-                )
-            for k in range(LIGHTS):
-                out[c, row, light + k] = record[i, RHO + c] * record[i, HARMONICS + k]
-            for k in range(light + LIGHTS, out.shape[2]):
-                out[c, row, k] = real(0.0)
 
 
 @parallel_kernel(fastmath={"contract"})
@@ -202,38 +153,20 @@ def vertex_rows(axes, first, mesh, seen, record, motion, albedo_basis, shape_pos
 
 
 @parallel_kernel(fastmath={"contract"})
-def vertex_forces(axes, mesh, seen, record, out):
-    """out (V, R + 3) float64: J^T r over the motion of the vertices that are seen, and over their albedo."""
-    corner_start, corners = mesh.corner_start, mesh.corners
-    used, start, stop = seen.vertices, seen.start, seen.stop
-    rank = len(axes)
-    for i in prange(used.shape[0]):
-        for a in range(rank + 3):
-            out[i, a] = 0.0
-        for q in range(corner_start[used[i]], corner_start[used[i] + 1]):
-            t, k = corners[q] // 3, corners[q] % 3
-            for p in range(start[t], stop[t]):
-                for c in range(3):
-                    at = LANES * c
-                    r = np.float64(record[p, at + RESIDUAL])
-                    for a in range(rank):
-                        out[i, a] += r * record[p, at + k * rank + a]
-                    out[i, rank + c] += r * record[p, at + SHARES + k]
-
-
-@parallel_kernel(fastmath={"contract"})
 def light_products(record, out):
-    """out (blocks, 3, 10, 16), to be summed over blocks of pixels: light columns and the residual by light columns."""
+    """out (blocks, 3, 9, 16), to be summed over blocks of pixels: light columns by light columns."""
     real = record.dtype.type
     size = (record.shape[0] + out.shape[0] - 1) // out.shape[0]
     for block in prange(out.shape[0]):
-        sums = np.empty((10, LIGHT_LANES), real)  # rows a known distance apart, so that the loop over lanes vectorises
+        sums = np.empty(
+            (LIGHTS, LIGHT_LANES), real
+        )  # rows a known distance apart, so that the loop over lanes vectorises
         for c in range(3):
-            for n in range(10):
+            for n in range(LIGHTS):
                 for lane in range(LIGHT_LANES):
                     sums[n, lane] = real(0.0)
             for p in range(block * size, min((block + 1) * size, record.shape[0])):
-                g, r = record[p, RHO + c], record[p, LANES * c + RESIDUAL]
+                g = record[p, RHO + c]
                 y0, y1, y2 = g * record[p, HARMONICS], g * record[p, HARMONICS + 1], g * record[p, HARMONICS + 2]
                 y3, y4, y5 = g * record[p, HARMONICS + 3], g * record[p, HARMONICS + 4], g * record[p, HARMONICS + 5]
                 y6, y7, y8 = g * record[p, HARMONICS + 6], g * record[p, HARMONICS + 7], g * record[p, HARMONICS + 8]
@@ -248,7 +181,6 @@ def light_products(record, out):
                     sums[6, lane] += y6 * y
                     sums[7, lane] += y7 * y
                     sums[8, lane] += y8 * y
-                    sums[9, lane] += r * y
-            for n in range(10):
+            for n in range(LIGHTS):
                 for lane in range(LIGHT_LANES):
                     out[block, c, n, lane] = sums[n, lane]

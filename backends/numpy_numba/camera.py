@@ -28,15 +28,16 @@ __all__ = [
     "DEPTH_ROW",
     "PARAMETERS",
     "SCREEN_ROWS",
+    "add_pose_pull",
+    "add_turn",
     "from_centre",
     "motion_row",
     "packed",
     "pixel_place",
-    "pose_columns",
     "posed",
     "projected",
     "turn",
-    "turn_columns",
+    "turn_back",
     "turned",
     "weights",
 ]
@@ -138,17 +139,27 @@ def motion_row(camera, axis):
 
 
 @kernel(fastmath={"contract"})
-def pose_columns(camera, points, v, axis):
-    """How a row of posed point v's motion (see `SCREEN_ROWS`, `DEPTH_ROW`) goes with the camera's parameters."""
-    x, y, z = points[v, 0], points[v, 1], points[v, 2]
+def add_pose_pull(camera, axis, x, y, z, weight, pose):
+    """Adds to pose (C,) how a row of posed points' motion (see `SCREEN_ROWS`, `DEPTH_ROW`) goes with the camera's
+    parameters, summed over points: x, y, z are the sums of weights times theirs, and weight that of weights."""
     if axis == 0:
-        return x, 0.0, z, -y, 1.0, 0.0, 0.0, 0.0, 0.0
-    if axis == 1:
-        return y, -z, 0.0, x, 0.0, -1.0, 0.0, 0.0, 0.0
-    if axis == DEPTH_ROW:
-        return z, y, -x, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    f = camera[_INVERSE_FOCAL]
-    return f * z, f * y, -f * x, 0.0, 0.0, 0.0, 0.0, 0.0, z
+        pose[0] += x
+        pose[2] += z
+        pose[3] -= y
+        pose[4] += weight
+    elif axis == 1:
+        pose[0] += y
+        pose[1] -= z
+        pose[3] += x
+        pose[5] -= weight
+    else:
+        if axis == 2:
+            pose[8] += z
+            f = camera[_INVERSE_FOCAL]
+            x, y, z = f * x, f * y, f * z
+        pose[0] += z
+        pose[1] += y
+        pose[2] -= x
 
 
 @kernel(fastmath={"contract"})
@@ -162,10 +173,22 @@ def turn(camera, x, y, z):
 
 
 @kernel(fastmath={"contract"})
-def turn_columns(camera, w0, w1, w2):
-    """`w . dn`: how a direction turns with the camera's parameters, w being a vector in the model frame.
+def turn_back(camera, x, y, z):
+    """A direction of the camera frame in the model's."""
+    return (
+        camera[0] * x + camera[3] * y + camera[6] * z,
+        camera[1] * x + camera[4] * y + camera[7] * z,
+        camera[2] * x + camera[5] * y + camera[8] * z,
+    )
+
+
+@kernel(fastmath={"contract"})
+def add_turn(camera, w0, w1, w2, pose):
+    """Adds `w . dn` to pose (C,): how a direction turns with the camera's parameters, w being in the model frame.
 
     A turn by dw in the camera frame moves a unit normal n by `dw x R n`; along a tangent u that is `R (n x u) . dw`.
     """
     t0, t1, t2 = turn(camera, w0, w1, w2)
-    return 0.0, t0, t1, t2, 0.0, 0.0, 0.0, 0.0, 0.0
+    pose[1] += t0
+    pose[2] += t1
+    pose[3] += t2

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from faceinv.backends.numpy_numba.camera import SCREEN_ROWS
 from faceinv.backends.numpy_numba.normal_equations import LightTurn, NormalEquations
-from faceinv.backends.numpy_numba.parts import Listed, Local, Seen, Target
+from faceinv.backends.numpy_numba.parts import Listed, Local, Pulls, Seen, Target
 from faceinv.backends.numpy_numba.raster import list_pixels, rasterize
-from faceinv.backends.numpy_numba.record import RECORD
-from faceinv.backends.numpy_numba.shading import local_rows, residuals
-from faceinv.backends.numpy_numba.surface import tangent_frames, vertex_jacobian
+from faceinv.backends.numpy_numba.record import LIGHTS, PULL, RECORD
+from faceinv.backends.numpy_numba.shading import local_rows, pixel_pulls, residuals
+from faceinv.backends.numpy_numba.surface import tangent_frames
 from faceinv.engine.host_differentiator import HostTermsDifferentiator
 from faceinv.engine.records import ResidualJacobian, Visibility, hessian_lattice
 
@@ -24,9 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NumbaDifferentiator"]
 
+_PULL_BLOCKS: Final = 64
+"""Blocks of pixels whose pulls at the light are summed by themselves."""
+
 
 class NumbaDifferentiator(HostTermsDifferentiator):
-    """Analytic derivatives; J^T J by vertices, or by blocks of rows; J^T r without rows."""
+    """Analytic derivatives; J^T J by vertices, or by rows; J^T r without rows."""
 
     renderer: NumbaRenderer
 
@@ -39,9 +41,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
         self._lattice = hessian_lattice(problem.size, problem.hessian_step)
         self._shadowed = renderer.model.occlusion is not None
         self._face_mask = renderer.model.face_mask.copy()
-        # R rows of a vertex's motion: its place on the screen, and its depth or the two turns of its normal.
-        rank = SCREEN_ROWS + (1 if renderer.flat else 2)
-        self._equations = NormalEquations(renderer.layout, renderer.mesh, renderer.albedo_basis, rank)
+        self._equations = NormalEquations(renderer, turning=not self._shadowed)
 
     def _see(self, chi: NDArray[np.float64]) -> tuple[Visibility, NDArray[np.int64], list[Listed]]:
         mesh, size = self.renderer.mesh, self.problem.size
@@ -59,7 +59,7 @@ class NumbaDifferentiator(HostTermsDifferentiator):
                 visibility.barycentric[item],
             )
             seen = self._list(triangle, self._mask[item], surface.image_xy)
-            listed.append(Listed(seen, *self._sampled(seen, triangle, self._mask[item], surface.image_xy)))
+            listed.append(Listed(seen, self._sampled(seen, triangle, self._mask[item], surface.image_xy)))
         return visibility, np.array([len(one.seen.pixels) for one in listed], np.int64), listed
 
     def _list(self, triangle: NDArray[np.int32], mask: NDArray[np.bool_], image_xy: NDArray[np.float64]) -> Seen:
@@ -69,17 +69,12 @@ class NumbaDifferentiator(HostTermsDifferentiator):
 
     def _sampled(
         self, seen: Seen, triangle: NDArray[np.int32], mask: NDArray[np.bool_], image_xy: NDArray[np.float64]
-    ) -> tuple[Seen, NDArray[np.int32]]:
-        """The pixels that H is summed over, and where they are among those seen."""
-        everything = np.arange(len(seen.pixels), dtype=np.int32)
+    ) -> Seen:
+        """The pixels that H is summed over."""
         if self.problem.hessian_step == 1:
-            return seen, everything
+            return seen
         sample = self._list(triangle, mask & self._lattice, image_xy)
-        if not len(sample.pixels):
-            return seen, everything
-        at = np.empty(triangle.size, np.int32)
-        at[seen.pixels] = everything
-        return sample, at[sample.pixels]
+        return sample if len(sample.pixels) else seen
 
     def _target(self, seen: Seen, item: int) -> Target:
         energy = self.problem.energy
@@ -106,59 +101,52 @@ class NumbaDifferentiator(HostTermsDifferentiator):
     def _photometric(
         self, chi: NDArray[np.float64], frozen: Frozen, item: int, free: NDArray[np.bool_]
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        renderer, equations, layout = self.renderer, self._equations, self.renderer.layout
+        layout, equations = self.renderer.layout, self._equations
         listed: Listed = frozen.cache[item]
-        local = self._local(chi, listed.seen, item, robust=True)
-        cost = float(local.cost.sum())
-        sample = local.of(listed.chosen)
-        larger = len(local.cost) / len(sample.cost)
+        target = self._target(listed.seen, item)
+        pulls = self._pulls(chi, listed.seen, item, target)
+        local = self._local(chi, listed.sample, item, target, robust=True)
+        cost, larger = float(pulls.cost.sum()), len(listed.seen.pixels) / len(listed.sample.pixels)
         if not free[: layout.lighting.start].any():
-            gradient, hessian = equations.light_alone(local, sample)
-            return cost, gradient, larger * hessian
-        surface, turn = renderer.surface(chi, item), self._light_turn(chi)
-        gradient = equations.gradient(local, listed.seen, surface.shape, surface.posed, renderer.shape_basis, turn)
-        motion = self._motion(chi, listed.sample, item)
-        hessian = equations.hessian(sample, listed.sample, motion, renderer.settings.assembly, turn)
-        return cost, gradient, larger * hessian
+            gradient, hessian = equations.light_alone(pulls, local)
+        else:
+            surface, turn = self.renderer.surface(chi, item), self._light_turn(chi)
+            gradient = equations.gradient(pulls, listed.seen, surface, turn)
+            hessian = equations.hessian(local, listed.sample, surface, turn)
+        hessian *= larger
+        return cost, gradient, hessian
 
     def _photometric_rows(
         self, chi: NDArray[np.float64], frozen: Frozen, item: int, rows: NDArray[np.int64] | None
     ) -> ResidualJacobian:
         seen: Seen = frozen.cache[item].seen
-        local = self._local(chi[item], seen, item, robust=False)
-        motion = self._motion(chi[item], seen, item)
+        local = self._local(chi[item], seen, item, self._target(seen, item), robust=False)
+        surface = self.renderer.surface(chi[item], item)
         order = np.argsort(seen.pixels)  # row by row
-        jacobian = self._equations.jacobian(local, seen, motion, self._light_turn(chi[item]))[order]
+        jacobian = self._equations.jacobian(local, seen, surface, self._light_turn(chi[item]))[order]
         jacobian = jacobian.reshape(3 * len(order), -1)
         chosen = slice(None) if rows is None else rows
         return ResidualJacobian(
             local.residual[order].ravel()[chosen], jacobian[chosen], local.weight[order].ravel()[chosen]
         )
 
-    def _motion(self, chi: NDArray[np.float64], seen: Seen, item: int) -> NDArray[Any]:
-        """U of the vertices that are seen, see `surface.vertex_jacobian`."""
-        renderer, surface = self.renderer, self.renderer.surface(chi, item)
-        motion = self._equations.motion(len(seen.vertices))
-        vertex_jacobian(
-            renderer.flat,
-            not self._shadowed,
-            renderer.mesh,
-            surface.shape,
-            surface.posed,
-            seen.vertices,
-            renderer.shape_basis,
-            motion,
-        )
-        return motion
+    def _pulls(self, chi: NDArray[np.float64], seen: Seen, item: int, target: Target) -> Pulls:
+        renderer, count = self.renderer, len(seen.pixels)
+        cost, pixels, sums = np.empty(count), np.empty((count, PULL)), np.empty((_PULL_BLOCKS, 3 * LIGHTS + 3))
+        flat, posed = renderer.flat, renderer.surface(chi, item).posed
+        spinning = self._shadowed and flat
+        gamma = self._gamma(chi)
+        pixel_pulls(flat, spinning, renderer.mesh.triangles, posed, gamma, seen, target, cost, pixels, sums)
+        total = sums.sum(axis=0)
+        return Pulls(cost, pixels, total[: 3 * LIGHTS], total[3 * LIGHTS :])
 
-    def _local(self, chi: NDArray[np.float64], seen: Seen, item: int, robust: bool) -> Local:
+    def _local(self, chi: NDArray[np.float64], seen: Seen, item: int, target: Target, robust: bool) -> Local:
         renderer, equations = self.renderer, self._equations
         surface, count = renderer.surface(chi, item), len(seen.pixels)
         tangents = np.empty((len(seen.vertices), 2, 3))
         if not renderer.flat:
             tangent_frames(surface.shape.normals, surface.posed.camera, seen.vertices, tangents)
         local = Local(
-            cost=np.empty(count),
             residual=np.empty((count, 3)),
             weight=np.empty((count, 3)),
             spin=np.empty((count if self._shadowed and renderer.flat else 0, 3, 3), renderer.real),
@@ -170,10 +158,9 @@ class NumbaDifferentiator(HostTermsDifferentiator):
             surface.posed,
             self._gamma(chi),
             seen,
-            self._target(seen, item),
+            target,
             robust,
             tangents,
-            local.cost,
             local.residual,
             local.weight,
             local.spin,

@@ -10,7 +10,8 @@ import numpy as np
 from faceinv.backends.numpy_numba.detail import NumbaDetailSolver
 from faceinv.backends.numpy_numba.differentiator import NumbaDifferentiator
 from faceinv.backends.numpy_numba.renderer import NumbaRenderer
-from faceinv.engine.interface import AbstractDifferentiator, Engine
+from faceinv.backends.numpy_numba.threads import fitting_threads
+from faceinv.engine.interface import AbstractDifferentiator, Engine, FittingThreads
 from faceinv.errors import BackendError
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class NumbaEngine(Engine):
     def detail(self, problem: DetailProblem) -> AbstractDetailSolver:
         """See `Engine.detail`."""
         return NumbaDetailSolver(problem, self.renderer.settings.dtype)
+
+    def fitting_threads(self, photos: int) -> FittingThreads:
+        """See `Engine.fitting_threads`."""
+        return fitting_threads(photos)
 
 
 def build(model: MorphableModel, settings: EngineSettings) -> Engine:

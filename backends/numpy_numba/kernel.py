@@ -18,7 +18,8 @@ def _kernel(function: Any = None, **options: Any) -> Any:
     if function is None:
         return partial(_kernel, **options)
     # Numba's own error model looks at every divisor, which costs compile time and keeps loops from being vectorised.
-    return compiled(function, error_model="numpy", **options)
+    # Without Python's lock, so that several threads fit at the same time.
+    return compiled(function, error_model="numpy", nogil=True, **options)
 
 
 # To mypy kernels are functions of anything: by Numba's own types they could not be called.

@@ -31,12 +31,22 @@ def compiled(function: Any, **options: Any) -> Any:
     dispatcher = numba.njit(**options)(function)
     if _can_keep():
         # What `cache=True` does, with a cache that never raises.
-        dispatcher._cache = ForgivingCache(function)
+        dispatcher._cache = ForgivingCache(function, options)
     return dispatcher
 
 
 class ForgivingCache(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of one kernel; what cannot be read or written is compiled anew."""
+    """Numba's cache of one kernel; what cannot be read or written, or has other options, is compiled anew."""
+
+    def __init__(self, function: Any, options: dict[str, Any]) -> None:
+        super().__init__(function)
+        # Sets as lists: their order differs between processes.
+        listed = {name: sorted(value) if isinstance(value, set) else value for name, value in options.items()}
+        self._options = repr(sorted(listed.items()))
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # Numba's has the source alone, and what was compiled before an option changed would go on being used.
+        return (*super()._index_key(sig, codegen), self._options)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """See Numba: a compiled kernel, or None."""
@@ -59,9 +69,9 @@ class ForgivingCache(FunctionCache):  # type: ignore[misc]
             )
 
     def holds_some(self) -> bool:
-        """Whether the kernel is kept, compiled of the source as it is now, for arguments of some types."""
+        """Whether the kernel is kept, of the source and with the options of now, for some types."""
         with suppress(Exception):  # as above
-            return bool(self._cache_file._load_index())
+            return any(key[-1] == self._options for key in self._cache_file._load_index())
         return False
 
 
@@ -88,7 +98,7 @@ def _can_keep() -> bool:
 
 def _numba_can_keep() -> bool:
     try:
-        ForgivingCache(_can_keep.__wrapped__)
+        ForgivingCache(_can_keep.__wrapped__, {})
     except (RuntimeError, OSError):  # Numba's "no locator available"; no home at all
         return False
     return True

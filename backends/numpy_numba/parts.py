@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Listed", "Local", "Posed", "Seen", "Shape", "Target"]
+__all__ = ["Listed", "Local", "Posed", "Pulls", "Seen", "Shape", "Target"]
 
 
 class Shape(NamedTuple):
@@ -69,15 +69,24 @@ class Listed(NamedTuple):
     seen: Seen
     sample: Seen
     """`seen` itself where H is summed over all."""
-    chosen: NDArray[np.int32]
-    """Where the pixels of `sample` are in `seen`."""
 
 
-class Local(NamedTuple):
-    """Residuals and local derivatives of the pixels."""
+class Pulls(NamedTuple):
+    """J^T r by what pixels depend on themselves; float64."""
 
     cost: NDArray[np.float64]
     """(F,)."""
+    pixels: NDArray[np.float64]
+    """(F, PULL); see `record`."""
+    light: NDArray[np.float64]
+    """(27,) g of the light."""
+    spin: NDArray[np.float64]
+    """(3,) what shadows add to g of the head's turn; of flat normals, as `Local.spin`."""
+
+
+class Local(NamedTuple):
+    """Residuals and local derivatives of pixels."""
+
     residual: NDArray[np.float64]
     """(F, 3)."""
     weight: NDArray[np.float64]
@@ -87,10 +96,3 @@ class Local(NamedTuple):
     3, 3) where there is no shadow, and for interpolated normals (see `normal_equations.LightTurn`)."""
     record: NDArray[Any]
     """(F, RECORD); see `record`."""
-
-    def of(self, chosen: NDArray[np.int32]) -> Local:
-        """Those of some pixels."""
-        if len(chosen) == len(self.cost):
-            return self
-        spin = self.spin[chosen] if len(self.spin) else self.spin
-        return Local(self.cost[chosen], self.residual[chosen], self.weight[chosen], spin, self.record[chosen])

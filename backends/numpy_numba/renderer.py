@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from faceinv.backends.numpy_numba.raster import rasterize
 from faceinv.backends.numpy_numba.surface import linear_surface, vertex_normals
 from faceinv.backends.numpy_numba.threads import before_launch
 from faceinv.engine.blas import one_blas_thread
+from faceinv.engine.host_terms import HostTerms
 from faceinv.engine.interface import AbstractRenderer
 from faceinv.engine.records import PIXEL_QUANTITIES, Geometry, Pixels, Visibility
 from faceinv.engine.remembered import Remembered
@@ -60,6 +62,7 @@ class NumbaRenderer(AbstractRenderer):
         self.mean, self.mean_albedo = model.mean.copy(), model.mean_albedo.copy()
         self.uv, self.uv_triangles = model.uv.astype(np.float64), model.uv_triangles.copy()
         self.flat = settings.normals == "flat"
+        self._moments = None if model.occlusion is None else model.occlusion.astype(np.float64)
         self.surfaces: Remembered[Surface] = Remembered()
 
     def surface(self, chi: NDArray[np.float64], item: int) -> Surface:
@@ -67,6 +70,11 @@ class NumbaRenderer(AbstractRenderer):
         before_launch()
         # Light falls on a surface but does not change it.
         return self.surfaces.get(item, chi[: self.layout.lighting.start].tobytes(), lambda: self._surface(chi))
+
+    @cached_property
+    def host_terms(self) -> HostTerms:
+        """See `AbstractRenderer.host_terms`."""
+        return HostTerms(self.model, lambda chi, item: self.surface(chi, item).shape.vertices)
 
     def _surface(self, chi: NDArray[np.float64]) -> Surface:
         layout, count = self.layout, self.model.vertex_count
@@ -87,8 +95,7 @@ class NumbaRenderer(AbstractRenderer):
 
     def _shadow(self, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 9) of the vertices, or (0, 9) where the model has none."""
-        moments = self.model.occlusion
-        return np.zeros((0, SH_COUNT)) if moments is None else shadows(moments, rotation)
+        return np.zeros((0, SH_COUNT)) if self._moments is None else shadows(self._moments, rotation)
 
     @one_blas_thread()
     def geometry(self, chi: NDArray[np.float64]) -> Geometry:

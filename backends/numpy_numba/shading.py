@@ -18,10 +18,29 @@ from numba import prange
 
 from faceinv.backends.numpy_numba.camera import from_centre, pixel_place, weights
 from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
-from faceinv.backends.numpy_numba.record import HARMONICS, LANES, LIGHTS, RECORD, RESIDUAL, RHO, SHARES
+from faceinv.backends.numpy_numba.record import (
+    HARMONICS,
+    LANES,
+    LIGHTS,
+    PULL_ALBEDO,
+    PULL_NORMAL,
+    PULL_SCREEN,
+    RECORD,
+    RHO,
+    SHARES,
+)
 from faceinv.face.lighting import SH_CONSTANTS, SH_TURNS
 
-__all__ = ["face_normal", "harmonics", "local_rows", "mixed_normal", "residuals", "shade", "shaded_harmonics"]
+__all__ = [
+    "face_normal",
+    "harmonics",
+    "local_rows",
+    "mixed_normal",
+    "pixel_pulls",
+    "residuals",
+    "shade",
+    "shaded_harmonics",
+]
 
 _C0, _C1, _C2, _C3, _C4 = (float(c) for c in SH_CONSTANTS)
 _SH_TURNS = SH_TURNS.copy()
@@ -43,27 +62,22 @@ def harmonics(x, y, z):
 
 
 @kernel
-def _lit(basis, shadow, i0, i1, i2, b0, b1, b2, k):
-    """Function k of the basis less its shadow."""
-    return basis[k] - (b0 * shadow[i0, k] + b1 * shadow[i1, k] + b2 * shadow[i2, k])
-
-
-@kernel
 def shaded_harmonics(x, y, z, shadow, i0, i1, i2, b0, b1, b2):
     """The basis at a normal less the shadows (N, 9) of a triangle's corners; no shadows are (0, 9)."""
     basis = harmonics(x, y, z)
     if shadow.shape[0] == 0:
         return basis
+    # Written out: a function of k would be compiled for each k.
     return (
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 0),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 1),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 2),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 3),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 4),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 5),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 6),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 7),
-        _lit(basis, shadow, i0, i1, i2, b0, b1, b2, 8),
+        basis[0] - (b0 * shadow[i0, 0] + b1 * shadow[i1, 0] + b2 * shadow[i2, 0]),
+        basis[1] - (b0 * shadow[i0, 1] + b1 * shadow[i1, 1] + b2 * shadow[i2, 1]),
+        basis[2] - (b0 * shadow[i0, 2] + b1 * shadow[i1, 2] + b2 * shadow[i2, 2]),
+        basis[3] - (b0 * shadow[i0, 3] + b1 * shadow[i1, 3] + b2 * shadow[i2, 3]),
+        basis[4] - (b0 * shadow[i0, 4] + b1 * shadow[i1, 4] + b2 * shadow[i2, 4]),
+        basis[5] - (b0 * shadow[i0, 5] + b1 * shadow[i1, 5] + b2 * shadow[i2, 5]),
+        basis[6] - (b0 * shadow[i0, 6] + b1 * shadow[i1, 6] + b2 * shadow[i2, 6]),
+        basis[7] - (b0 * shadow[i0, 7] + b1 * shadow[i1, 7] + b2 * shadow[i2, 7]),
+        basis[8] - (b0 * shadow[i0, 8] + b1 * shadow[i1, 8] + b2 * shadow[i2, 8]),
     )
 
 
@@ -144,9 +158,105 @@ def residuals(flat, triangles, posed, gamma, seen, target, cost):
         cost[i] = total
 
 
+@kernel
+def _normal_gradient(l1, l2, l3, l4, l5, l6, l7, l8, nx, ny, nz, inverse):
+    """How `sum_k l_k Y_k(n)` goes with the vector that n is the direction of: `(I - n n^T) (l . dY/dn)` times one over
+    its length."""
+    ex = _C1 * l3 + _C2 * (l4 * ny + l7 * nz) + 2.0 * _C4 * l8 * nx
+    ey = _C1 * l1 + _C2 * (l4 * nx + l5 * nz) - 2.0 * _C4 * l8 * ny
+    ez = _C1 * l2 + _C2 * (l5 * ny + l7 * nx) + 6.0 * _C3 * l6 * nz
+    along = ex * nx + ey * ny + ez * nz
+    return inverse * (ex - along * nx), inverse * (ey - along * ny), inverse * (ez - along * nz)
+
+
 @parallel_kernel
-def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, cost, residual, weight, spin, record):
-    """As `residuals`, and the other parts of `Local` that belong to pixels; tangents are those of the vertices.
+def pixel_pulls(flat, spinning, triangles, posed, gamma, seen, target, cost, pulls, sums):
+    """As `residuals`, and J^T r by what a pixel depends on itself: no derivative of a channel is ever written.
+
+    pulls (F, PULL): what each pulls at, see `record`; sums (blocks, 30), to be summed over blocks of pixels: g of the
+    light (27) and, where shadows are `spinning` with the head by themselves, what they add to that of its turn (3).
+    """
+    points, screen, normals, albedo, camera = posed.points, posed.screen, posed.normals, posed.albedo, posed.camera
+    shadow = posed.shadow
+    pixels, shown = seen.pixels, seen.shown
+    image, delta, weights_of = target.image, target.delta, target.weights
+    width = image.shape[1]
+    blocks = sums.shape[0]
+    for block in prange(blocks):
+        light = np.empty((LIGHTS, 1))
+        for n in range(sums.shape[1]):
+            sums[block, n] = 0.0
+        for i in range(block * pixels.shape[0] // blocks, (block + 1) * pixels.shape[0] // blocks):
+            y, x, t = pixels[i] // width, pixels[i] % width, shown[i]
+            scale = target.scale * np.sqrt(np.float64(weights_of[y, x]))
+            i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            u, v = pixel_place(camera, x, y)
+            b0, b1, b2, g1x, g1y, g2x, g2y, w = weights(screen, i0, i1, i2, u, v)
+            centre_u, centre_v = from_centre(camera, x, y)
+            if flat:
+                nx, ny, nz, inverse = face_normal(points, i0, i1, i2)
+            else:
+                nx, ny, nz, inverse = mixed_normal(normals, i0, i1, i2, b0, b1, b2)
+            basis = shaded_harmonics(nx, ny, nz, shadow, i0, i1, i2, b0, b1, b2)
+            for k in range(LIGHTS):
+                light[k, 0] = 0.0
+            total = s1 = s2 = 0.0
+            for c in range(3):
+                a0, a1, a2 = albedo[i0, c], albedo[i1, c], albedo[i2, c]
+                rho = b0 * a0 + b1 * a1 + b2 * a2
+                h = shade(gamma, c, basis)
+                r = rho * h - np.float64(image[y, x, c])
+                huber, part = _huber(r, delta, scale)
+                total += part
+                r *= huber * scale * scale
+                pulls[i, PULL_ALBEDO + c] = r * h
+                s1 += r * h * (a1 - a0)
+                s2 += r * h * (a2 - a0)
+                r *= rho
+                for k in range(LIGHTS):
+                    light[k, 0] += r * gamma[k, c]
+                    sums[block, LIGHTS * c + k] += r * basis[k]
+            cost[i] = total
+            ex, ey, ez = _normal_gradient(
+                light[1, 0],
+                light[2, 0],
+                light[3, 0],
+                light[4, 0],
+                light[5, 0],
+                light[6, 0],
+                light[7, 0],
+                light[8, 0],
+                nx,
+                ny,
+                nz,
+                inverse,
+            )
+            if not flat:
+                s1 += ex * (normals[i1, 0] - normals[i0, 0])
+                s1 += ey * (normals[i1, 1] - normals[i0, 1])
+                s1 += ez * (normals[i1, 2] - normals[i0, 2])
+                s2 += ex * (normals[i2, 0] - normals[i0, 0])
+                s2 += ey * (normals[i2, 1] - normals[i0, 1])
+                s2 += ez * (normals[i2, 2] - normals[i0, 2])
+            if shadow.shape[0]:
+                for k in range(LIGHTS):
+                    s1 -= light[k, 0] * (shadow[i1, k] - shadow[i0, k])
+                    s2 -= light[k, 0] * (shadow[i2, k] - shadow[i0, k])
+            if spinning:
+                y0, y1, y2 = _turning_shadow(light, 0, shadow, i0, i1, i2, b0, b1, b2)
+                sums[block, 3 * LIGHTS] += y0
+                sums[block, 3 * LIGHTS + 1] += y1
+                sums[block, 3 * LIGHTS + 2] += y2
+            sx, sy = -w * (s1 * g1x + s2 * g2x), -w * (s1 * g1y + s2 * g2y)
+            pulls[i, 0], pulls[i, 1], pulls[i, 2] = b0, b1, b2
+            pulls[i, PULL_SCREEN], pulls[i, PULL_SCREEN + 1] = sx, sy
+            pulls[i, PULL_SCREEN + 2] = sx * centre_u + sy * centre_v
+            pulls[i, PULL_NORMAL], pulls[i, PULL_NORMAL + 1], pulls[i, PULL_NORMAL + 2] = ex, ey, ez
+
+
+@parallel_kernel
+def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, residual, weight, spin, record):
+    """What `Local` holds of the pixels; tangents are those of the vertices.
 
     With `robust`, records are multiplied by the root of Huber's weight, so that H = J^T J and g = J^T r as they stand.
     """
@@ -170,25 +280,31 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
         else:
             nx, ny, nz, inverse = mixed_normal(normals, i0, i1, i2, b0, b1, b2)
         basis = shaded_harmonics(nx, ny, nz, shadow, i0, i1, i2, b0, b1, b2)
-        total = 0.0
         for c in range(3):
             at = LANES * c
             a0, a1, a2 = albedo[i0, c], albedo[i1, c], albedo[i2, c]
             rho = b0 * a0 + b1 * a1 + b2 * a2
             h = shade(gamma, c, basis)
             r = rho * h - np.float64(image[y, x, c])
-            huber, part = _huber(r, delta, scale)
-            total += part
+            huber = _huber(r, delta, scale)[0]
             weight[i, c] = huber
             factor = scale * np.sqrt(huber) if robust else scale
             residual[i, c] = r * factor
             # e = rho (I - n n^T) (gamma . dY/dn) / |m|: radiance against a change of the unnormalised normal m.
-            ex = _C1 * gamma[3, c] + _C2 * (gamma[4, c] * ny + gamma[7, c] * nz) + 2.0 * _C4 * gamma[8, c] * nx
-            ey = _C1 * gamma[1, c] + _C2 * (gamma[4, c] * nx + gamma[5, c] * nz) - 2.0 * _C4 * gamma[8, c] * ny
-            ez = _C1 * gamma[2, c] + _C2 * (gamma[5, c] * ny + gamma[7, c] * nx) + 6.0 * _C3 * gamma[6, c] * nz
-            along = ex * nx + ey * ny + ez * nz
-            turn = rho * inverse * factor
-            ex, ey, ez = turn * (ex - along * nx), turn * (ey - along * ny), turn * (ez - along * nz)
+            ex, ey, ez = _normal_gradient(
+                gamma[1, c],
+                gamma[2, c],
+                gamma[3, c],
+                gamma[4, c],
+                gamma[5, c],
+                gamma[6, c],
+                gamma[7, c],
+                gamma[8, c],
+                nx,
+                ny,
+                nz,
+                inverse * rho * factor,
+            )
             # s: the radiance's change as the surface slides by one px under the fixed pixel.
             h *= factor
             s1, s2 = h * (a1 - a0), h * (a2 - a0)
@@ -236,12 +352,10 @@ def local_rows(flat, triangles, posed, gamma, seen, target, robust, tangents, co
                 y0, y1, y2 = _turning_shadow(gamma, c, shadow, i0, i1, i2, b0, b1, b2)
                 turn = rho * factor
                 spin[i, c, 0], spin[i, c, 1], spin[i, c, 2] = real(turn * y0), real(turn * y1), real(turn * y2)
-            record[i, at + RESIDUAL] = real(residual[i, c])
-            for lane in range(RESIDUAL + 1, LANES):
+            for lane in range(SHARES + 3, LANES):
                 record[i, at + lane] = real(0.0)
             record[i, RHO + c] = real(rho * factor)
         for k in range(LIGHTS):
             record[i, HARMONICS + k] = real(basis[k])
         for lane in range(RHO + 3, RECORD):
             record[i, lane] = real(0.0)
-        cost[i] = total

@@ -10,14 +10,21 @@ from faceinv.backends.numpy_numba.camera import (
     DEPTH_ROW,
     PARAMETERS,
     SCREEN_ROWS,
+    add_pose_pull,
+    add_turn,
     motion_row,
-    pose_columns,
     turn,
-    turn_columns,
 )
 from faceinv.backends.numpy_numba.kernel import kernel, parallel_kernel
 
-__all__ = ["adjoint_columns", "adjoint_motion", "linear_surface", "tangent_frames", "vertex_jacobian", "vertex_normals"]
+__all__ = [
+    "linear_surface",
+    "ring_levers",
+    "tangent_frames",
+    "tangents",
+    "vertex_jacobian",
+    "vertex_normals",
+]
 
 _BLOCK = 32
 
@@ -61,13 +68,16 @@ def vertex_normals(triangles, corner_start, corners, vertices, normals, inverse_
             normals[v, 0], normals[v, 1], normals[v, 2] = 0.0, 0.0, 1.0
 
 
-@parallel_kernel(fastmath={"contract"})
+@kernel(fastmath={"contract"})
 def tangent_frames(normals, camera, used, out):
-    """out (V, 2, 3), camera frame: two unit tangents of vertices used[i]; unit normals (N, 3) are the model frame's."""
-    for i in prange(used.shape[0]):
+    """out (V, 2, 3), camera frame: two unit tangents of vertices used[i]; unit normals (N, 3) are the model frame's.
+
+    Serial: it takes less than a tenth of a millisecond, and threads would cost half a second of compiling.
+    """
+    frame = np.empty((2, 3))
+    for i in range(used.shape[0]):
         v = used[i]
-        frame = np.empty((2, 3))
-        _tangents(normals[v, 0], normals[v, 1], normals[v, 2], frame)
+        tangents(normals[v, 0], normals[v, 1], normals[v, 2], frame)
         for a in range(2):
             out[i, a, 0], out[i, a, 1], out[i, a, 2] = turn(camera, frame[a, 0], frame[a, 1], frame[a, 2])
 
@@ -94,7 +104,7 @@ def vertex_jacobian(flat, turning, mesh, shape, posed, used, basis, out):
     real = out.dtype.type
     for block in prange((used.shape[0] + _BLOCK - 1) // _BLOCK):
         c = np.empty((ring_size, 3))
-        frame = np.empty((2, 3))
+        frame, pose = np.empty((2, 3)), np.empty(PARAMETERS)
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, used.shape[0])):
             v = used[i]
             for a in range(DEPTH_ROW + 1 if flat else SCREEN_ROWS):
@@ -102,22 +112,27 @@ def vertex_jacobian(flat, turning, mesh, shape, posed, used, basis, out):
                 r0, r1, r2 = real(m0), real(m1), real(m2)
                 for k in range(count):
                     out[i, a, k] = r0 * basis[v, 0, k] + r1 * basis[v, 1, k] + r2 * basis[v, 2, k]
-                columns = pose_columns(camera, points, v, a)
                 for k in range(PARAMETERS):
-                    out[i, a, count + k] = real(columns[k])
+                    pose[k] = 0.0
+                add_pose_pull(camera, a, points[v, 0], points[v, 1], points[v, 2], 1.0, pose)
+                for k in range(PARAMETERS):
+                    out[i, a, count + k] = real(pose[k])
             if flat:
                 continue
 
             n0, n1, n2 = normals[v, 0], normals[v, 1], normals[v, 2]
-            _tangents(n0, n1, n2, frame)
+            tangents(n0, n1, n2, frame)
             size = ring_start[v + 1] - ring_start[v]
-            _ring_levers(triangles, corner_start, corners, ring_slot, vertices, v, size, c)
+            ring_levers(triangles, corner_start, corners, ring_slot, vertices, v, size, c)
             for a in range(2):
                 u0, u1, u2 = frame[a, 0], frame[a, 1], frame[a, 2]
                 w0, w1, w2 = n1 * u2 - n2 * u1, n2 * u0 - n0 * u2, n0 * u1 - n1 * u0
-                columns = turn_columns(camera, w0, w1, w2)
                 for k in range(PARAMETERS):
-                    out[i, SCREEN_ROWS + a, count + k] = real(columns[k]) if turning else real(0.0)
+                    pose[k] = 0.0
+                if turning:
+                    add_turn(camera, w0, w1, w2, pose)
+                for k in range(PARAMETERS):
+                    out[i, SCREEN_ROWS + a, count + k] = real(pose[k])
                 for k in range(count):
                     out[i, SCREEN_ROWS + a, k] = real(0.0)
             for s in range(size):
@@ -136,72 +151,7 @@ def vertex_jacobian(flat, turning, mesh, shape, posed, used, basis, out):
 
 
 @kernel(fastmath={"contract"})
-def adjoint_motion(flat, turning, mesh, shape, posed, used, force, points_out, pose_out):
-    """The transposed `vertex_jacobian` without its basis: forces (V, >= R) on the rows of vertices used[i] as forces on
-    points.
-
-    Adds to points_out (N, 3), model frame, per mm, and to pose_out (C,), both float64. Serial, as rings overlap; it is
-    a few numbers a vertex.
-    """
-    triangles, corner_start, corners, ring_size = mesh.triangles, mesh.corner_start, mesh.corners, mesh.ring_size
-    ring_start, ring, ring_slot = mesh.ring_start, mesh.ring, mesh.ring_slot
-    vertices, normals, inverse_length = shape.vertices, shape.normals, shape.inverse_length
-    points, camera = posed.points, posed.camera
-    c = np.empty((ring_size, 3))
-    frame = np.empty((2, 3))
-    for i in range(used.shape[0]):
-        v = used[i]
-        for a in range(DEPTH_ROW + 1 if flat else SCREEN_ROWS):
-            f = force[i, a]
-            m0, m1, m2 = motion_row(camera, a)
-            points_out[v, 0] += f * m0
-            points_out[v, 1] += f * m1
-            points_out[v, 2] += f * m2
-            columns = pose_columns(camera, points, v, a)
-            for k in range(PARAMETERS):
-                pose_out[k] += f * columns[k]
-        if flat:
-            continue
-        n0, n1, n2 = normals[v, 0], normals[v, 1], normals[v, 2]
-        _tangents(n0, n1, n2, frame)
-        f0, f1 = force[i, SCREEN_ROWS], force[i, SCREEN_ROWS + 1]
-        # Both turns at once: along u = f0 t0 + f1 t1.
-        u0, u1, u2 = (
-            f0 * frame[0, 0] + f1 * frame[1, 0],
-            f0 * frame[0, 1] + f1 * frame[1, 1],
-            f0 * frame[0, 2] + f1 * frame[1, 2],
-        )
-        if turning:
-            columns = turn_columns(camera, n1 * u2 - n2 * u1, n2 * u0 - n0 * u2, n0 * u1 - n1 * u0)
-            for k in range(PARAMETERS):
-                pose_out[k] += columns[k]
-        u0, u1, u2 = u0 * inverse_length[v], u1 * inverse_length[v], u2 * inverse_length[v]
-        size = ring_start[v + 1] - ring_start[v]
-        _ring_levers(triangles, corner_start, corners, ring_slot, vertices, v, size, c)
-        for s in range(size):
-            j = ring[ring_start[v] + s]
-            points_out[j, 0] += c[s, 1] * u2 - c[s, 2] * u1
-            points_out[j, 1] += c[s, 2] * u0 - c[s, 0] * u2
-            points_out[j, 2] += c[s, 0] * u1 - c[s, 1] * u0
-
-
-@parallel_kernel(fastmath={"contract"})
-def adjoint_columns(basis, chosen, force, out):
-    """out (blocks, K) float64, to be summed over blocks: basis (N, 3, K) transposed times force (M, 3) on the vertices
-    chosen[i] (M,)."""
-    size = (chosen.shape[0] + out.shape[0] - 1) // out.shape[0]
-    for block in prange(out.shape[0]):
-        for k in range(out.shape[1]):
-            out[block, k] = 0.0
-        for i in range(block * size, min((block + 1) * size, chosen.shape[0])):
-            v = chosen[i]
-            f0, f1, f2 = force[i, 0], force[i, 1], force[i, 2]
-            for k in range(out.shape[1]):
-                out[block, k] += f0 * basis[v, 0, k] + f1 * basis[v, 1, k] + f2 * basis[v, 2, k]
-
-
-@kernel(fastmath={"contract"})
-def _ring_levers(triangles, corner_start, corners, ring_slot, vertices, v, size, c):
+def ring_levers(triangles, corner_start, corners, ring_slot, vertices, v, size, c):
     """c (ring, 3): dN of vertex v is `sum_s dV_s x c_s` over its ring, N being the sum of its triangles' normals."""
     for s in range(size):
         c[s, 0] = c[s, 1] = c[s, 2] = 0.0
@@ -217,7 +167,7 @@ def _ring_levers(triangles, corner_start, corners, ring_slot, vertices, v, size,
 
 
 @kernel
-def _tangents(n0, n1, n2, frame):
+def tangents(n0, n1, n2, frame):
     """Two unit vectors, rows of frame (2, 3), orthogonal to the unit vector n and to each other."""
     if abs(n0) < 0.6:
         u0, u1, u2 = 0.0, n2, -n1  # n x (1, 0, 0)

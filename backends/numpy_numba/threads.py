@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Final
+
 import numba
 
+from faceinv.engine.interface import FittingThreads
 from faceinv.process import NUMBA, before_threads, openmp_may_be_lost
 
-__all__ = ["before_launch"]
+__all__ = ["before_launch", "fitting_threads"]
+
+_FOR_SEVERAL: Final = ("omp", "tbb")
+"""Numba's threading layers that several threads may call at once; its own, `workqueue`, ends the process then."""
+
+_MOST: Final = 8
+"""Threads that fit at the same time, at most. Each holds Python's lock for about a fifth of a fit, and some 80 MB, so
+that more would only wait for each other; of more cores each gets several."""
 
 
 def before_launch() -> None:
@@ -18,3 +29,17 @@ def before_launch() -> None:
     before_threads(NUMBA)
     if openmp_may_be_lost():
         numba.set_num_threads(1)
+
+
+def fitting_threads(photos: int) -> FittingThreads:
+    """See `Engine.fitting_threads`: as many as Numba may use now for the thread that calls.
+
+    Raises:
+        BackendError: as `before_launch`.
+    """
+    before_launch()
+    threads = numba.get_num_threads()  # which starts them
+    if numba.threading_layer() not in _FOR_SEVERAL:
+        return FittingThreads()
+    count = max(1, min(photos, threads, _MOST))
+    return FittingThreads(count, partial(numba.set_num_threads, threads // count))

@@ -72,17 +72,29 @@ class TorchOps(ArrayOps):
         """See `ArrayOps.concatenate`."""
         return torch.cat(list(arrays), axis)
 
+    def transpose(self, matrix: Tensor) -> Tensor:
+        """See `ArrayOps.transpose`."""
+        return matrix.T.contiguous()
+
     def flag(self, condition: Tensor) -> Tensor:
         """See `ArrayOps.flag`."""
         return condition
 
     def where(self, condition: Tensor, yes: Tensor, no: Tensor | float) -> Tensor:
         """See `ArrayOps.where`."""
-        return torch.where(condition, yes, no)
+        return torch.where(condition.reshape(*condition.shape, *[1] * (yes.ndim - condition.ndim)), yes, no)
 
     def at_least(self, array: Tensor, bound: float) -> Tensor:
         """See `ArrayOps.at_least`."""
         return array.clamp(min=bound)
+
+    def at_most(self, array: Tensor, bound: float) -> Tensor:
+        """See `ArrayOps.at_most`."""
+        return array.clamp(max=bound)
+
+    def absolute(self, array: Tensor) -> Tensor:
+        """See `ArrayOps.absolute`."""
+        return array.abs()
 
     def smaller(self, first: Tensor, second: Tensor) -> Tensor:
         """See `ArrayOps.smaller`."""
@@ -138,9 +150,13 @@ class TorchOps(ArrayOps):
         """See `ArrayOps.blend`."""
         return torch.nn.functional.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
 
-    def multiply(self, matrix: Tensor, vector: Tensor) -> Tensor:
+    def multiply(self, matrix: Tensor, other: Tensor) -> Tensor:
         """See `ArrayOps.multiply`."""
-        return matrix @ vector
+        return matrix @ other
+
+    def multiply_transposed(self, left: Tensor, right: Tensor) -> Tensor:
+        """See `ArrayOps.multiply_transposed`."""
+        return left.T @ right
 
     def multiply_each(self, left: Tensor, right: Tensor) -> Tensor:
         """See `ArrayOps.multiply_each`."""
@@ -151,21 +167,13 @@ class TorchOps(ArrayOps):
         return matrix.T @ matrix
 
     def differentiate(
-        self,
-        function: Callable[[Sequence[Tensor], Sequence[Sequence[Tensor]]], Sequence[Tensor]],
-        common: Sequence[Tensor],
-        own: Sequence[Sequence[Tensor]],
-    ) -> tuple[list[Tensor], list[list[Tensor]]]:
+        self, function: Callable[[Sequence[Tensor]], Tensor], inputs: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
         """See `ArrayOps.differentiate`."""
-        leaves = [x.detach().requires_grad_() for x in common]
-        own_leaves = [[x.detach().requires_grad_() for x in group] for group in own]
+        leaves = [x.detach().requires_grad_() for x in inputs]
         with torch.enable_grad():
-            outputs = list(function(leaves, own_leaves))
-        gradients = []
-        for place, output in enumerate(outputs):
-            wanted, keep = [*leaves, *own_leaves[place]], place + 1 < len(outputs)
-            gradients.append(list(torch.autograd.grad(output, wanted, torch.ones_like(output), retain_graph=keep)))
-        return [output.detach() for output in outputs], gradients
+            value = function(leaves)
+        return value.detach(), list(torch.autograd.grad(value, leaves, torch.ones_like(value)))
 
 
 def _use_one_thread() -> None:

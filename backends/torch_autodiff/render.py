@@ -81,7 +81,8 @@ def render(
     with torch.no_grad():
         ops = TorchOps(vertices.device)
         inverse_focal = float(camera.inverse_focal)
-        shown, _ = rasterize(ops, xy.detach().double(), depth.detach().double(), inverse_focal, triangles, size)
+        place, order = ops.transpose(xy.detach().double()), ops.transpose(triangles)
+        shown, _ = rasterize(ops, place, depth.detach().double(), inverse_focal, order, size)
     pixels = torch.nonzero(shown.reshape(-1) >= 0).reshape(-1)
     seen = shown.reshape(-1)[pixels].long()
     corners = triangles[seen]

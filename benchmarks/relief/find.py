@@ -11,7 +11,6 @@ import numpy as np
 from faceinv.detail.coarse import CoarseFace
 from faceinv.detail.prepare import (
     PAPER_WEIGHTS,
-    ROBUST_BANDS,
     ROBUST_WEIGHTS,
     Skin,
     has_colour,
@@ -109,7 +108,7 @@ def find(known: KnownCoarse, engine: Engine, formulation: Formulation = "robust"
     else:
         problem = paper_problem(coarse, light, mask, known.lighting, PAPER_WEIGHTS)
     prepared = time.perf_counter()
-    solved = solve_detail(engine.detail, problem, bands=ROBUST_BANDS if formulation == "robust" else None)
+    solved = solve_detail(engine.detail, problem)
     ended = time.perf_counter()
     corners = solved.displacement[0]
     centres = (corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:] + corners[1:, 1:]) / 4

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faceinv.dataset.factory import Outcome, Watcher, make_dataset
-from faceinv.dataset.settings import DatasetSettings
 from faceinv.errors import InputError
 from faceinv.files import refuse_url
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from faceinv.cli.console import Reporter
+    from faceinv.dataset.factory import Outcome
     from faceinv.dataset.ledger import Ledger
     from faceinv.dataset.work import Shared
+    from faceinv.generate.steps import Steps
     from faceinv.run.executors import MakeExecutor
 
 __all__ = ["dataset"]
@@ -59,6 +57,14 @@ def dataset(
         Path | None,
         typer.Option(help="Distributions, and tables [dataset] and [fit]; options here win.", metavar="FILE.toml"),
     ] = None,
+    steps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of kind pairs: how neighbours differ, as measured of a video: the folder with the results (.npz) of "
+            "its frames, or a file of Steps.save.",
+            metavar="PATH",
+        ),
+    ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="Where the photos of results are, if they moved.", metavar="DIR")
     ] = None,
@@ -82,6 +88,10 @@ def dataset(
     and who may use it). The same command goes on with a run that was stopped.
     """
     from faceinv.cli.console import reporter
+    from faceinv.cli.dataset_progress import DatasetProgress
+    from faceinv.dataset.factory import make_dataset
+    from faceinv.dataset.settings import DatasetSettings
+    from faceinv.generate.steps import Steps
 
     if photos is not None and not photos.is_dir():
         raise InputError(f"--photos '{photos}' is no folder.")
@@ -94,6 +104,10 @@ def dataset(
         model=model,
         backend=backend,
     )
+    if steps is not None:
+        if settings.kind != "pairs":
+            raise InputError(f"--steps is for --kind pairs; this is {settings.kind}.")
+        settings = replace(settings, draw=replace(settings.draw, steps=Steps.load(steps)))
     make: MakeExecutor | None = None
     if scheduler is not None:
         from faceinv.run.cluster import connect
@@ -101,6 +115,8 @@ def dataset(
         cluster = connect(scheduler)
         make, workers = cluster.make, workers or cluster.workers
     with reporter(quiet) as report:
+        if settings.draw.steps is not None and settings.kind == "pairs":
+            report.note(_measured(settings.draw.steps))
 
         def before(shared: Shared, ledger: Ledger) -> None:
             from faceinv.dataset.preview import write_preview
@@ -115,12 +131,21 @@ def dataset(
             workers=workers,
             make=make,
             sheets=sheets,
-            watcher=_Progress(report, settings.pictures),
+            watcher=DatasetProgress(report, settings.pictures),
             before=before if preview else None,
         )
         _say(report, outcome)
     if outcome.failed and not outcome.earlier:
         raise typer.Exit(1 if outcome.pictures else 2)
+
+
+def _measured(steps: Steps) -> str:
+    spread = steps.record()
+    return (
+        f"Steps of {steps.pairs} pairs of frames, {steps.cuts} left out as cuts: yaw {spread['yaw']:.2f}, pitch "
+        f"{spread['pitch']:.2f}, roll {spread['roll']:.2f} degrees; {spread['x']:.1f}, {spread['y']:.1f} mm; "
+        f"expression {spread['expression']:.2f}."
+    )
 
 
 def _say(report: Reporter, outcome: Outcome) -> None:
@@ -130,39 +155,3 @@ def _say(report: Reporter, outcome: Outcome) -> None:
     report.result(f"{outcome.pictures} pictures of {good} photos -> {outcome.folder}")
     if outcome.failed:
         report.error(f"{outcome.failed} of {outcome.photos} photos failed; index.parquet says why.")
-
-
-class _Progress(Watcher):
-    """Bars with the rate, and lines for shards and failures."""
-
-    def __init__(self, report: Reporter, pictures: int) -> None:
-        self._report = report
-        self._pictures = pictures
-        self._tasks: dict[str, tuple[TaskID, float, int]] = {}
-
-    def found(self, photos: int) -> None:
-        """See `Watcher.found`."""
-        self._report.note(f"{photos} photos, {self._pictures} pictures of each.")
-
-    def step(self, name: str, done: int, failed: int, total: int) -> None:
-        """See `Watcher.step`."""
-        bars = self._report.progress
-        if bars is None:
-            return
-        ended = done + failed
-        if name not in self._tasks:
-            self._tasks[name] = (bars.add_task(name, total=total), time.monotonic(), ended)
-        task, since, first = self._tasks[name]
-        rate = (ended - first) * (self._pictures if name == "drawing" else 1) / max(time.monotonic() - since, 1e-3)
-        unit = "pictures" if name == "drawing" else "photos"
-        lost = f", {failed} failed" if failed else ""
-        bars.update(task, completed=ended, description=f"{name} ({rate:.1f} {unit}/s{lost})", visible=ended < total)
-
-    def failure(self, name: str, reason: str) -> None:
-        """See `Watcher.failure`."""
-        self._report.error(reason if name in reason else f"'{name}': {reason}")
-
-    def shard(self, path: Path, pictures: int, failed: int) -> None:
-        """See `Watcher.shard`."""
-        lost = f", {failed} photos failed" if failed else ""
-        self._report.note(f"{path.parent.name}/{path.name}: {pictures} pictures{lost}")

@@ -27,6 +27,7 @@ from faceinv.run.outputs import (
     failure,
     json_line,
     output_paths,
+    photo_place,
     refuse_overwriting,
     unique_stems,
     with_options,
@@ -297,7 +298,11 @@ def fit_images(
                 results = _fit_one(fitter, source, points, mask, faces, bars.within(image.name))
                 for index, result in enumerate(results, 1):
                     name = f"{stem}_{index}" if faces == "all" else stem
-                    extra = {"image": str(image), **({"face": index} if faces == "all" else {})}
+                    extra = {
+                        "image": str(image),
+                        **photo_place(image, output),
+                        **({"face": index} if faces == "all" else {}),
+                    }
                     record = write_result(result, output, name, options, extra)
                     report.result(describe(image.name, record, output / f"{name}.glb"))
                     report.record(json_line(record, output))

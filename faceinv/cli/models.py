@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from faceinv.errors import InputError
-from faceinv.face.formats import DEFAULT, load_model, save_npz_model
 from faceinv.face.landmarks68 import OUTER_EYES
-from faceinv.face.model import MorphableModel
-from faceinv.output.picture import save_image
+
+if TYPE_CHECKING:
+    from faceinv.face.model import MorphableModel
 
 __all__ = ["models_app"]
 
@@ -41,6 +41,7 @@ def convert(
 ) -> None:
     """Write a model in faceinv's own format, which loads fastest, needs no other files, and holds what light the face
     keeps off itself."""
+    from faceinv.face.formats import load_model, save_npz_model
     from faceinv.render.occlusion import with_occlusion
 
     _refuse_replacing(destination, overwrite)
@@ -67,6 +68,7 @@ def transplant(
     Mean, identity modes and albedo (where SRC has one) are SRC's; eyes, texture coordinates, named expressions,
     landmarks and jaw are the default model's.
     """
+    from faceinv.face.formats import DEFAULT, load_model, save_npz_model
     from faceinv.face.transplant import transplant as carry_over
 
     destination = Path(f"{Path(source).stem}_on_{DEFAULT}.npz") if output is None else output
@@ -95,6 +97,8 @@ def info(
     face_only: FaceOnly = False,
 ) -> None:
     """Say what a model holds, how much memory it takes, and under what terms it comes."""
+    from faceinv.face.formats import load_model
+
     typer.echo(
         _describe(load_model(source, identity=identity, expression=expression, albedo=albedo, face_only=face_only))
     )
@@ -109,7 +113,9 @@ def render(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a sheet: the mean, its landmarks and face mask, and the first mode of each kind at -2 and +2 sd."""
+    from faceinv.face.formats import load_model
     from faceinv.output.model_sheet import render_sheet
+    from faceinv.output.picture import save_image
 
     _refuse_replacing(output, overwrite)
     save_image(output, render_sheet(load_model(source, face_only=face_only), size))

@@ -26,6 +26,7 @@ from faceinv.dataset.sources import find_sources
 from faceinv.dataset.work import DIED, Shared, draw, fitted, prepare, save_donors
 from faceinv.dataset.work import Outcome as Step
 from faceinv.errors import InputError
+from faceinv.generate.config import check_steps
 from faceinv.run.executors import MakeExecutor, ProcessPool, plan
 from faceinv.run.tasks import Crew
 
@@ -105,11 +106,15 @@ def make_dataset(
     if not paths:
         raise InputError("no photos or results are given.")
     places = Places(Path(output).absolute())
+    if places.folder.exists() and not places.folder.is_dir():
+        raise InputError(f"'{output}' is a file; a data set needs a folder. Choose another --output.")
     fitter = Fitter(settings.model, settings.backend, settings.fit_config())  # errors of model and engine show here
     model = fitter.model
     share = plan(1 << 62, fitter.engine.batch_size, workers)
     fingerprint = model.fingerprint
     fitter.engine.close()
+    if settings.kind == "pairs":
+        check_steps(settings.draw, fingerprint)
     card = begun_card(places, settings, model, [one.name or str(one) for one in paths])
     if card["complete"]:
         counts = card["counts"]
@@ -181,12 +186,14 @@ class _Run:
                 done += 1
             else:
                 ledger.failed(source.number, outcome.error)
-                self._watcher.failure(source.name, outcome.error)
                 failed += 1
+                if not source.result:  # of results it ends the run with the reasons
+                    self._watcher.failure(source.name, outcome.error)
             self._watcher.step("fitting", done, failed, self._total)
-        wrong = ledger.first_failures(3, results=True)
+        wrong = ledger.first_failures(4, results=True)
         if wrong:
-            raise InputError("results cannot be used. " + " ".join(reason for _, reason in wrong))
+            reasons = " ".join(reason for _, reason in wrong[:3])
+            raise InputError(f"results cannot be used. {reasons}{' So it is with others.' if wrong[3:] else ''}")
         if not done:
             reasons = " ".join(f"'{name}': {reason}" for name, reason in ledger.first_failures(3, results=False))
             raise InputError(f"none of {self._total} photos can be used. {reasons}")

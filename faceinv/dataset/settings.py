@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from faceinv.configuration import read_toml
 from faceinv.errors import ConfigError
 from faceinv.fitting.config import FitConfig
-from faceinv.generate.config import VariantConfig
+from faceinv.generate.config import VariantConfig, beside
 
 __all__ = ["MAPS", "DatasetSettings"]
 
@@ -95,7 +95,7 @@ class DatasetSettings:
         Raises:
             ConfigError: when the file cannot be read or holds unknown keys, or a value is out of range.
         """
-        table = {} if path is None else read_toml(path)
+        table = {} if path is None else beside(read_toml(path), path)
         own, fit = table.pop("dataset", {}), table.pop("fit", {})
         known = {one.name for one in dataclasses.fields(cls)} - {"draw", "fit"}
         try:
@@ -119,7 +119,10 @@ class DatasetSettings:
         """As JSON holds it."""
         import json
 
-        return dict(json.loads(json.dumps(_finite(dataclasses.asdict(self)))))
+        steps = self.draw.steps
+        plain = dataclasses.asdict(dataclasses.replace(self, draw=dataclasses.replace(self.draw, steps=None)))
+        plain["draw"]["steps"] = None if steps is None else steps.record()
+        return dict(json.loads(json.dumps(_finite(plain))))
 
 
 def _finite(value: Any) -> Any:

@@ -12,7 +12,6 @@ shading tells of: relief is given less its own mean over `relief` mm, instead of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -24,22 +23,12 @@ from faceinv.face.lighting import sh_basis
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from faceinv.engine.detail import DetailProblem
+    from faceinv.engine.detail import Bands, DetailProblem
 
-__all__ = ["Bands", "log_albedo_change", "without_broad"]
+__all__ = ["log_albedo_change", "without_broad"]
 
 _DARK: Final = 2e-3
 """Of linear light: no shading is darker."""
-
-
-@dataclass(frozen=True)
-class Bands:
-    """Standard deviations of Gaussian means, mm."""
-
-    albedo: float
-    """What is smoother in the photo is albedo."""
-    relief: float
-    """What is smoother of relief is the coarse face's."""
 
 
 def log_albedo_change(problem: DetailProblem, normals: NDArray[np.float32], bands: Bands) -> NDArray[np.float32]:

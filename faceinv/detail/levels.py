@@ -18,7 +18,7 @@ __all__ = ["coarsened", "pyramid", "stacked"]
 
 
 def stacked(problems: Sequence[DetailProblem]) -> DetailProblem:
-    """Problems of the same weights as items of one, the smaller ones with nothing at their right and lower sides."""
+    """Problems of one formulation as items of one, the smaller ones with nothing at their right and lower sides."""
     if len(problems) == 1:
         return problems[0]
     height, width = (max(problem.size[axis] for problem in problems) for axis in (0, 1))

@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from faceinv.detail.bands import Bands
 from faceinv.detail.confidence import skin_confidence
 from faceinv.detail.exposure import well_exposed
 from faceinv.detail.smooth import MaskedMean
 from faceinv.engine.blas import one_blas_thread
-from faceinv.engine.detail import DetailProblem, DetailWeights
+from faceinv.engine.detail import Bands, DetailProblem, DetailWeights
 from faceinv.face.lighting import SH_COUNT, sh_basis
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ COLOUR_NOISE: Final = 0.025
 LOWPASS: Final = 4.0
 """mm: sigma of the Gaussian."""
 ROBUST_BANDS: Final = Bands(albedo=LOWPASS, relief=5.0)
+"""Of `robust_problem`."""
 LIMIT: Final = 0.6
 """Of relative residuals."""
 _BLACK: Final = 2e-3
@@ -182,7 +182,8 @@ def robust_problem(
         residual = ratio[mask] - MaskedMean(inside, trust * LOWPASS / coarse.pixel)(ratio)[mask]
     # Relative to the coarse render rho S(n0): the target is exp(r) and the gain 1 / S(n0), whatever the albedo.
     target = np.exp(_limited(residual, residual @ greys))
-    return _problem(coarse, mask, gamma, skin.metric, weights, target, np.float32(1) / shading, trust * confidence)
+    gain, counts = np.float32(1) / shading, trust * confidence
+    return _problem(coarse, mask, gamma, skin.metric, weights, target, gain, counts, ROBUST_BANDS)
 
 
 def paper_problem(
@@ -196,7 +197,7 @@ def paper_problem(
     target, gain = light[mask], coarse.albedo[mask]
     if coarse.shadow is not None:
         target = target + gain * (coarse.shadow[mask] @ lighting).astype(np.float32)
-    return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain, np.ones(len(target), np.float32))
+    return _problem(coarse, mask, lighting, np.eye(3), weights, target, gain, np.ones(len(target), np.float32), None)
 
 
 def _trust(
@@ -234,6 +235,7 @@ def _problem(
     target: NDArray[np.float32],
     gain: NDArray[np.float32],
     confidence: NDArray[np.float32],
+    bands: Bands | None,
 ) -> DetailProblem:
     """One item, from values of the mask's pixels (N, 3) and (N,)."""
     fields = {}
@@ -244,7 +246,8 @@ def _problem(
         fields[name][0, mask] = values
     camera = coarse.camera
     return DetailProblem(
-        **fields,
+        target=fields["target"],
+        gain=fields["gain"],
         normal=coarse.normal[None],
         weight=weight,
         mask=mask[None],
@@ -254,4 +257,5 @@ def _problem(
         principal_point=camera.centre[None],
         inverse_focal=np.array([float(camera.kappa) / float(camera.scale)]),
         weights=weights,
+        bands=bands,
     )

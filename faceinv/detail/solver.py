@@ -3,7 +3,8 @@
 At each level of a pyramid of sizes: linearise (which also gives the weights of L1 norms and of Huber's cost), take some
 steps of conjugate gradients, and test the cost. A step that does not lower an item's cost is halved, up to
 `_HALVINGS` times, else left out. The displacement stays on the engine's device all the while, but for what the default
-does on the host in between (`faceinv.detail.bands`): before the finest size and at the end.
+does on the host in between (`faceinv.detail.bands`, where the problem has `bands`): before the finest size and at the
+end.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from faceinv.detail.bands import Bands
-    from faceinv.engine.detail import AbstractDetailSolver, DetailLinearization, DetailProblem
+    from faceinv.engine.detail import AbstractDetailSolver, Bands, DetailLinearization, DetailProblem
 
 __all__ = ["PLAN", "LevelPlan", "Solved", "solve_detail"]
 
@@ -64,21 +64,20 @@ def solve_detail(
     plan: Sequence[LevelPlan] = PLAN,
     tolerance: float = 1e-3,
     inner_tolerance: float = 0.02,
-    bands: Bands | None = None,
 ) -> Solved:
     """Find the relief of every item.
 
     Args:
         engine: `Engine.detail`.
-        problem: at the finest size.
+        problem: at the finest size; with its `bands`, albedo is found anew and broad relief left out on the host.
         plan: what to do at each size, from the coarsest on; as many sizes as entries.
         tolerance: an item is done with a size when a step lowers its cost by less than this share.
         inner_tolerance: conjugate gradients stop where the residual has fallen to this share.
-        bands: how broad low-passed albedo is, and relief; None where the albedo is known.
     """
     count = len(problem.mask)
     history: list[list[DetailStep]] = [[] for _ in range(count)]
     displacement: Any = None
+    bands = problem.bands
     status = [DetailStatus.ITERATION_LIMIT] * count
     solver: AbstractDetailSolver | None = None
     for level, (stage, sized) in enumerate(zip(plan, pyramid(problem, len(plan)), strict=True)):

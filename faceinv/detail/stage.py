@@ -17,7 +17,6 @@ from faceinv.detail.coarse import CoarseFace, draw_coarse, face_extent, face_win
 from faceinv.detail.levels import stacked
 from faceinv.detail.prepare import (
     PAPER_WEIGHTS,
-    ROBUST_BANDS,
     ROBUST_WEIGHTS,
     Skin,
     has_colour,
@@ -131,8 +130,7 @@ def _solved(
 ) -> list[Detail]:
     if not ready:
         return []
-    bands = ROBUST_BANDS if formulation == "robust" else None
-    solved = solve_detail(engine, stacked([each.problem for each in ready]), bands=bands)
+    solved = solve_detail(engine, stacked([each.problem for each in ready]))
     details = []
     for item, each in enumerate(ready):
         window, maps = _maps(each, solved, item)

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COST_PARTS",
     "AbstractDetailSolver",
+    "Bands",
     "DetailLinearization",
     "DetailProblem",
     "DetailWeights",
@@ -77,6 +78,16 @@ __all__ = [
 
 COST_PARTS: Final = ("photometric", "size", "curvature", "slope")
 """Names of the energy's parts, in the order in which engines give them."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Standard deviations of Gaussian means, mm: what of shading is albedo's and what relief's, by how broad it is."""
+
+    albedo: float
+    """What is smoother in the photo is albedo."""
+    relief: float
+    """What is smoother of relief is the coarse face's."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +141,9 @@ class DetailProblem:
     inverse_focal: NDArray[np.float64]
     """(B,) 1/f, 1/px of these images; 0 for weak perspective."""
     weights: DetailWeights
+    bands: Bands | None = None
+    """How broad low-passed albedo is, and relief; None where the albedo is known. Engines have no use for it: it is
+    what the driver does on the host between sizes (`faceinv.detail.solver`)."""
 
     def __post_init__(self) -> None:
         count, height, width = self.mask.shape

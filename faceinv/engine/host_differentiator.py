@@ -32,6 +32,7 @@ class HostTermsDifferentiator(AbstractDifferentiator):
     def __init__(self, renderer: AbstractRenderer, problem: Problem) -> None:
         super().__init__(renderer, problem)
         self._terms = renderer.host_terms
+        self._terms.resize(len(problem.landmarks))
 
     @abstractmethod
     def _see(self, chi: NDArray[np.float64]) -> tuple[Visibility, NDArray[np.int64], Any]:
@@ -85,10 +86,13 @@ class HostTermsDifferentiator(AbstractDifferentiator):
         free = np.ones((batch, count), np.bool_) if free is None else free
         items = np.flatnonzero(active)
         parts = np.zeros((3, batch))
-        gradient, hessian = np.zeros((batch, count)), np.zeros((batch, count, count))
-        (parts[1, items], parts[2, items]), gradient[items], hessian[items] = self._terms.linearize(
-            chi, frozen.points, self.problem, items
+        (parts[1, items], parts[2, items]), gradient, hessian = self._terms.linearize(
+            chi, frozen.points, self.problem, items, free
         )
+        if len(items) < batch:
+            every = np.zeros((batch, count)), np.zeros((batch, count, count))
+            every[0][items], every[1][items] = gradient, hessian
+            gradient, hessian = every
         for item in items[frozen.pixels[items] > 0].tolist():
             parts[0, item], photo_g, photo_h = self._photometric(chi[item], frozen, item, free[item])
             gradient[item] += photo_g

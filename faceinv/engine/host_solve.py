@@ -31,7 +31,7 @@ def solve_on_host(
         damping: (B,).
         free: (B, P), or (P,) for all items: entries that may move.
     """
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+    from scipy.linalg.lapack import dpotrf, dpotrs
 
     batch, count = gradient.shape
     delta = np.zeros((batch, count))
@@ -40,22 +40,25 @@ def solve_on_host(
     for item in range(batch):
         index = np.flatnonzero(masks[item])
         g = gradient[item, index]
-        h = hessian[item][np.ix_(index, index)]
+        h = hessian[item].take(index, axis=0).take(index, axis=1)
         if not (np.isfinite(g).all() and np.isfinite(h).all()):
             continue
         # One relative unit for all entries, so that pixels, radians and standard deviations damp alike.
         diagonal = np.diagonal(h)
-        scale = np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)))
-        scaled = h / np.outer(scale, scale)
-        scaled[np.diag_indices_from(scaled)] += damping[item] + 1e-12
-        norm[item] = np.abs(g / scale).max(initial=0.0)
-        try:
-            step = -cho_solve(cho_factor(scaled, lower=True), g / scale) / scale
-        except LinAlgError:
+        inverse = 1 / np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max(initial=0.0)), 1e-300)))
+        g, damped = g * inverse, float(damping[item]) + 1e-12
+        h *= inverse
+        h *= inverse[:, None]
+        h.reshape(-1)[:: len(index) + 1] += damped
+        norm[item] = np.abs(g).max(initial=0.0)
+        # The transpose, which is the same matrix, is laid out as LAPACK wants it.
+        factor, failed = dpotrf(h.T, lower=1, clean=0, overwrite_a=1)
+        if failed:
             continue
+        step = -dpotrs(factor, g, lower=1)[0]
         if not np.isfinite(step).all():
             continue
-        delta[item, index] = step
-        decrease[item] = -(2 * g @ step + step @ (h @ step))
+        delta[item, index] = step * inverse
+        decrease[item] = damped * (step @ step) - g @ step  # which is -(2 g.d + d.H.d) as (H + damped) d = -g
         solved[item] = True
     return Step(delta, decrease, norm, solved)

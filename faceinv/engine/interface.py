@@ -8,7 +8,7 @@ objective built on top; it never sees an array library. `docs/ENGINES.md` walks 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,14 +37,27 @@ from faceinv.errors import BackendError
 from faceinv.face.layout import ParameterLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
     from faceinv.engine.detail import AbstractDetailSolver, DetailProblem
     from faceinv.face.model import MorphableModel
 
-__all__ = ["AbstractDifferentiator", "AbstractRenderer", "Engine"]
+__all__ = ["AbstractDifferentiator", "AbstractRenderer", "Engine", "FittingThreads"]
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class FittingThreads:
+    """Threads that fit photos at the same time, on one engine."""
+
+    count: int = 1
+    begin: Callable[[], None] = _nothing
+    """To be called in each of them, but for a single one, before it fits: the processor's cores are theirs together."""
 
 
 class AbstractRenderer(ABC):
@@ -169,7 +182,8 @@ class Engine(ABC):
     """Library and version, device and dtype, for people."""
     renderer: AbstractRenderer
     batch_size: int = 1
-    """Photos that a run over many gives to `differentiator` at once; where it is above 1, one process has them all."""
+    """Photos that a run over many gives to `differentiator` at once; where it is above 1, one process has them all.
+    Where it is 1, photos are fitted one by one, even those that are given together."""
 
     @abstractmethod
     def differentiator(self, problem: Problem) -> AbstractDifferentiator:
@@ -184,6 +198,14 @@ class Engine(ABC):
         raise BackendError(
             f"engine '{self.name}' finds no fine detail: it has no `Engine.detail`. Switch detail off, or use another."
         )
+
+    def fitting_threads(self, photos: int) -> FittingThreads:
+        """By how many threads so many photos may be fitted at the same time; one unless an engine can do it.
+
+        An engine that can has all its methods but `close`, and those of its renderer, ready to be called by several
+        threads at once. Its other objects are used by the thread alone that made them.
+        """
+        return FittingThreads()
 
     def close(self) -> None:  # noqa: B027 - most engines have nothing to do
         """Give the device's memory back, but for the driver's own; the engine and what it made are of no more use."""

@@ -55,11 +55,12 @@ class JawOutline:
         self.vertices = np.unique(np.concatenate([around.ravel(), facing]))
         place = np.full(model.vertex_count, -1)
         place[self.vertices] = np.arange(len(self.vertices))
-        self._facing, self._around = place[facing], place[around]
+        self._facing = place[facing]
+        self._around = np.ascontiguousarray(place[around].T)
         small = np.full(len(self.vertices), -1)
         small[self._facing] = np.arange(len(facing))
         # Sums of the triangles around each vertex, always in the same order.
-        rows = small[self._around]
+        rows = small[place[around]]
         inside = rows >= 0
         columns = np.broadcast_to(np.arange(len(around))[:, None], rows.shape)
         self._sum = sparse.csr_array(
@@ -67,12 +68,14 @@ class JawOutline:
         )
         self._ids = facing
         self._band = small[place[band]]
+        self._band_columns = np.ascontiguousarray(self._band.T)
         self._marks = small[place[marks]]
         self._mark_weights = model.landmark_weights[JAW].astype(np.float64)
+        self._segments = np.concatenate([self._marks[:-1], self._marks[1:]], axis=1)
         # Which triangles of the band each mark sees, and which segments of the edge.
         rows_of, columns_of = np.nonzero(listed >= 0)
-        self._seen = np.zeros((JAW_COUNT, len(used)), np.bool_)
-        self._seen[rows_of, np.searchsorted(used, listed[rows_of, columns_of])] = True
+        self._seen = np.zeros((len(used), JAW_COUNT), np.bool_)
+        self._seen[np.searchsorted(used, listed[rows_of, columns_of]), rows_of] = True
         apart = np.arange(JAW_COUNT - 1) - np.arange(JAW_COUNT)[:, None]
         self._seen_edge = (apart >= -_NEIGHBOURS) & (apart < _NEIGHBOURS)
 
@@ -90,83 +93,92 @@ class JawOutline:
             Vertices of the model and their weights, (17, MARK_CORNERS) each; unit normals (17, 2) of the outline in the
             image; how far the marks are from it (17,), px.
         """
-        here = vertices[self._facing]
-        normal, xy, screen = self._normals(vertices), camera.project(here)[:, :2], camera.screen_jacobian(here)
-        view = _cross(screen[:, 1], screen[:, 0])  # to the viewer: no point moves in the image along it
-        view /= np.maximum(np.linalg.norm(view, axis=1, keepdims=True), _TINY)
-        facing = (normal * view).sum(axis=1)
+        here = vertices.take(self._facing, axis=0)
+        seen = camera.see(here)
+        # Normals and the way to the viewer, in the camera's frame and of any length; no point moves along the latter.
+        normal = camera.rotation @ self._normals(vertices)
+        toward = np.stack([-seen.slant[0], seen.slant[1], np.ones(len(here))])
+        lengths = np.sqrt(_dot(normal, normal) * _dot(toward, toward))
+        facing, xy = _dot(normal, toward) / np.maximum(lengths, _TINY), seen.image_xy
 
-        triangle, shares = self._contour(here, view, facing)
-        corners, marks = self._band[triangle], np.arange(JAW_COUNT)
-        start, end = ((shares[:, k, :, None] * xy[corners]).sum(axis=1) for k in range(2))
-        gap, along = _nearest(start, end, target)
-        gap = np.where(self._seen[:, triangle], gap, np.inf)
-        edge_xy = (self._mark_weights[..., None] * xy[self._marks]).sum(axis=1)
-        edge_facing = (self._mark_weights * facing[self._marks]).sum(axis=1)
+        triangle, shares = self._contour(seen.turned, toward, facing)
+        corners = self._band.take(triangle, axis=0)
+        ends = shares @ xy.take(corners, axis=0)
+        gap, along = _nearest(ends[:, 0], ends[:, 1], target, 0.0, 1.0)
+        gap = np.where(self._seen.take(triangle, axis=0).T, gap, np.inf)
+        edge_xy = (self._mark_weights[:, None] @ xy.take(self._marks, axis=0))[:, 0]
+        edge_facing = (self._mark_weights * facing.take(self._marks)).sum(axis=1)
         edge_gap, edge_along = self._edge(edge_xy, edge_facing, target)
         all_gaps = np.concatenate([gap, edge_gap], axis=1)
-        hidden = ~np.isfinite(all_gaps).any(axis=1)  # the whole neighbourhood faces away: its edge is the best guess
+        best, marks = all_gaps.argmin(axis=1), np.arange(JAW_COUNT)
+        hidden = all_gaps[marks, best] == np.inf  # the whole neighbourhood faces away: its edge is the best guess
         if hidden.any():
             edge_gap, edge_along = self._edge(edge_xy, np.ones(JAW_COUNT), target)
             all_gaps[hidden, len(triangle) :] = edge_gap[hidden]
-        best = all_gaps.argmin(axis=1)
+            best = all_gaps.argmin(axis=1)
 
         chosen = np.zeros((JAW_COUNT, MARK_CORNERS), np.int64)
         weights, across = np.zeros((JAW_COUNT, MARK_CORNERS)), np.empty((JAW_COUNT, 2))
         on_edge = best >= len(triangle)
-        at, segment = marks[on_edge], best[on_edge] - len(triangle)
+        at = on_edge.nonzero()[0]
+        segment = best[at] - len(triangle)
         share = edge_along[at, segment][:, None]
-        chosen[at] = np.concatenate([self._marks[segment], self._marks[segment + 1]], axis=1)
-        weights[at] = np.concatenate(
-            [(1 - share) * self._mark_weights[segment], share * self._mark_weights[segment + 1]], axis=1
+        chosen[at] = self._segments[segment]
+        weights[at, :3], weights[at, 3:] = (
+            (1 - share) * self._mark_weights[segment],
+            share * self._mark_weights[segment + 1],
         )
         # The edge's direction turns evenly from one mark's to the next: at a mark it is that between its neighbours.
-        ends = np.clip(marks[:, None] + [-1, 1], 0, JAW_COUNT - 1)
-        direction = edge_xy[ends[:, 1]] - edge_xy[ends[:, 0]]
+        direction = np.concatenate([edge_xy[1:], edge_xy[-1:]]) - np.concatenate([edge_xy[:1], edge_xy[:-1]])
         line = (1 - share) * direction[segment] + share * direction[segment + 1]
-        across[at] = line[:, ::-1] * [-1.0, 1.0]
+        across[at, 0], across[at, 1] = -line[:, 1], line[:, 0]
 
-        at, which = marks[~on_edge], best[~on_edge]
+        at = (~on_edge).nonzero()[0]
+        which = best[at]
         share = along[at, which][:, None]
         three, carried = corners[which], (1 - share) * shares[which, 0] + share * shares[which, 1]
         chosen[at] = three[:, :1]
         chosen[at, :3], weights[at, :3] = three, carried
         # The image direction a with a . du = 0 for every motion along the surface: J^T a is along the surface's normal.
-        up = (carried[..., None] * normal[three]).sum(axis=1)
-        jacobian = (carried[..., None, None] * screen[three]).sum(axis=1)
-        across[at] = _solved(jacobian, (jacobian @ up[..., None])[..., 0])
-        across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), _TINY)
+        upright = normal.take(three, axis=1)
+        upright /= np.maximum(np.sqrt(_dot(upright, upright)), _TINY)
+        up = (carried * upright).sum(axis=2)
+        jacobian = (carried[..., None, None] * camera.see(here.take(three, axis=0)).turned_jacobian).sum(axis=1)
+        across[at] = _solved(jacobian, (jacobian @ up.T[..., None])[..., 0])
+        across /= np.maximum(np.hypot(across[:, :1], across[:, 1:]), _TINY)
         return self._ids[chosen], weights, across, np.sqrt(all_gaps[marks, best])
 
     def _normals(self, vertices: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(F, 3) unit normals of the vertices whose facing matters."""
-        a, b, c = (vertices[self._around[:, k]] for k in range(3))
-        total = self._sum @ _cross(b - a, c - a)
-        normal: NDArray[np.float64] = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), _TINY)
-        return normal
+        """(3, F) normals of the vertices whose facing matters, times twice the area around them."""
+        a, b, c = vertices.T.copy().take(self._around, axis=1).transpose(1, 0, 2)
+        area = _cross(b - a, c - a)
+        return np.stack([self._sum @ part for part in area])
 
     def _contour(
-        self, points: NDArray[np.float64], view: NDArray[np.float64], facing: NDArray[np.float64]
+        self, points: NDArray[np.float64], toward: NDArray[np.float64], facing: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The band's triangles (S,) that hold a piece of the occluding contour, ascending, and the weights (S, 2, 3)
-        of the two ends of each piece."""
-        front = facing[self._band] > 0
-        triangle = np.flatnonzero(front.any(axis=1) & ~front.all(axis=1))
-        corners, front = self._band[triangle], front[triangle]
-        value = facing[corners]
+        of the two ends of each piece; of points (F, 3), the ways (3, F) from them to the viewer, and facings (F,)."""
+        a, b, c = (facing > 0).take(self._band_columns)
+        triangle = np.flatnonzero((a != b) | (b != c))
+        corners = self._band.take(triangle, axis=0)
+        value = facing.take(corners)
+        front = value > 0
         # The corner that differs from the other two; a piece runs between its two edges.
         lone = np.where(front.sum(axis=1) == 1, front.argmax(axis=1), front.argmin(axis=1))
-        rows, shares = np.arange(len(triangle)), np.zeros((len(triangle), 2, 3))
-        for k in range(2):
-            other = (lone + 1 + k) % 3
-            share = value[rows, lone] / (value[rows, lone] - value[rows, other])
-            shares[rows, k, other], shares[rows, k, lone] = share, 1 - share
-        # The surface nearer to the viewer must be the one that faces: (gradient of the facing) . v > 0.
-        first, second = points[corners[:, 1]] - points[corners[:, 0]], points[corners[:, 2]] - points[corners[:, 0]]
-        area = _cross(first, second)
-        slope = (value[:, 1:2] - value[:, :1]) * _cross(second, area)
-        slope += (value[:, 2:] - value[:, :1]) * _cross(area, first)
-        convex = (slope * view[corners[:, 0]]).sum(axis=1) > 0
+        rows, end, others = np.arange(len(triangle))[:, None], np.arange(2), (lone[:, None] + [1, 2]) % 3
+        own = value[rows, lone[:, None]]
+        share, shares = own / (own - value[rows, others]), np.zeros((len(triangle), 2, 3))
+        shares[rows, end, others], shares[rows, end, lone[:, None]] = share, 1 - share
+        # The surface nearer to the viewer must be the one that faces: (gradient of the facing) . v > 0. The gradient is
+        # that of a linear function with given differences along two edges, times the square of their parallelogram.
+        place = points.take(corners, axis=0).transpose(1, 2, 0)
+        first, second, way = place[1] - place[0], place[2] - place[0], toward.take(corners[:, 0], axis=1)
+        rise, other_rise = (value[:, k] - value[:, 0] for k in (1, 2))
+        skew = _dot(first, second)
+        slope = (rise * _dot(second, second) - other_rise * skew) * _dot(first, way)
+        slope += (other_rise * _dot(first, first) - rise * skew) * _dot(second, way)
+        convex = slope > 0
         return triangle[convex], shares[convex]
 
     def _edge(
@@ -175,42 +187,39 @@ class JawOutline:
         """(17, 16) squared distances, px^2, of the marks from the facing part of each segment of the jaw's edge,
         infinite for those out of reach; and where on the segment that is, from 0 to 1."""
         before, after = facing[:-1], facing[1:]
+        starts, ends = before > 0, after > 0
         turn = before / np.where(before == after, 1.0, before - after)
-        low, high = np.where(before > 0, 0.0, turn), np.where(after > 0, 1.0, turn)
-        along = np.clip(_along(xy[:-1], xy[1:], target), low, high)
-        gap = _squared(xy[:-1], xy[1:], along, target)
-        return np.where(self._seen_edge & ((before > 0) | (after > 0)), gap, np.inf), along
+        low, high = np.where(starts, 0.0, turn), np.where(ends, 1.0, turn)
+        gap, along = _nearest(xy[:-1], xy[1:], target, low, high)
+        return np.where(self._seen_edge & (starts | ends), gap, np.inf), along
+
+
+def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of vectors (3, M)."""
+    product: NDArray[np.float64] = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    return product
 
 
 def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of vectors (M, 3); `numpy.cross` takes five times as long."""
-    x, y, z = a.T
-    u, v, w = b.T
-    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
-
-
-def _along(start: NDArray[np.float64], end: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(L, S) where the lines through segments (S, 2) are nearest to points (L, 2): 0 at the start, 1 at the end."""
-    line = end - start
-    along: NDArray[np.float64] = ((target[:, None] - start) * line).sum(axis=2)
-    along /= np.maximum((line**2).sum(axis=1), _TINY)
-    return along
-
-
-def _squared(
-    start: NDArray[np.float64], end: NDArray[np.float64], along: NDArray[np.float64], target: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(L, S) squared distances of points (L, 2) from places (L, S) on segments (S, 2)."""
-    gap: NDArray[np.float64] = start + along[..., None] * (end - start) - target[:, None]
-    return np.asarray((gap**2).sum(axis=2))
+    """Of vectors (3, M); `numpy.cross` takes five times as long."""
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def _nearest(
-    start: NDArray[np.float64], end: NDArray[np.float64], target: NDArray[np.float64]
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    target: NDArray[np.float64],
+    low: NDArray[np.float64] | float,
+    high: NDArray[np.float64] | float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(L, S) squared distances of points (L, 2) from segments (S, 2), and where on them that is, from 0 to 1."""
-    along = np.clip(_along(start, end, target), 0.0, 1.0)
-    return _squared(start, end, along, target), along
+    """(L, S) squared distances of points (L, 2) from the parts `low` to `high` of segments (S, 2), and where on these
+    that is: 0 at the start, 1 at the end."""
+    (x, y), (line_x, line_y) = start.T, (end - start).T
+    from_x, from_y = target[:, :1] - x, target[:, 1:] - y
+    along = (from_x * line_x + from_y * line_y) / np.maximum(line_x * line_x + line_y * line_y, _TINY)
+    along = np.minimum(np.maximum(along, low), high)
+    away_x, away_y = from_x - along * line_x, from_y - along * line_y
+    return away_x * away_x + away_y * away_y, along
 
 
 def _solved(jacobian: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -11,11 +12,12 @@ _KEPT: Final = 2
 _T = TypeVar("_T")
 
 
-class Remembered(Generic[_T]):
+class Remembered(threading.local, Generic[_T]):
     """The two latest of something for each item of a batch, by the bytes of what they were made from.
 
     A trial point becomes the next start, so two serve all that a fit asks for again; and they are an item's own, since
-    the items of a batch take turns and end one before the other.
+    the items of a batch take turns and end one before the other. Each thread has its own, as threads that fit side by
+    side would drive out each other's; they go when it ends.
     """
 
     def __init__(self) -> None:

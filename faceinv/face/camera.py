@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NEAREST",
     "Camera",
+    "Seen",
     "axis_angle",
     "euler_angles",
     "fit_weak_perspective",
@@ -37,17 +39,24 @@ they are in the image is what a point that near would show, so that it stays fin
 def rotation_matrix(axis_angle_vector: NDArray[np.float64]) -> NDArray[np.float64]:
     """exp([w]x) for w (..., 3): (..., 3, 3), by Rodrigues' formula; exact in the limit of small angles."""
     w = np.asarray(axis_angle_vector, np.float64)
-    x, y, z = w[..., 0], w[..., 1], w[..., 2]
+    # By the numbers of one vector after another: fits ask for one at a time, and a NumPy call costs more than all this.
+    return np.array([_rodrigues(*one) for one in w.reshape(-1, 3).tolist()]).reshape(*w.shape, 3)
+
+
+def _rodrigues(x: float, y: float, z: float) -> tuple[float, ...]:
+    """The nine entries of `I + first [w]x + second [w]x^2`."""
     squared = x * x + y * y + z * z
-    near = squared < 1e-8  # series: the quotients would lose digits
-    safe = np.where(near, 1.0, squared)
-    angle = np.sqrt(safe)
-    first = np.where(near, 1 - squared / 6, np.sin(angle) / angle)[..., None, None]
-    second = np.where(near, 0.5 - squared / 24, (1 - np.cos(angle)) / safe)[..., None, None]
-    zero = np.zeros_like(x)
-    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*w.shape, 3)
-    result: NDArray[np.float64] = np.eye(3) + first * skew + second * (skew @ skew)
-    return result
+    if squared < 1e-8:  # series: the quotients would lose digits
+        first, second = 1 - squared / 6, 0.5 - squared / 24
+    else:
+        angle = math.sqrt(squared)
+        first, second = math.sin(angle) / angle, (1 - math.cos(angle)) / squared
+    xy, xz, yz = second * x * y, second * x * z, second * y * z
+    return (
+        1 - second * (y * y + z * z), xy - first * z, xz + first * y,
+        xy + first * z, 1 - second * (x * x + z * z), yz - first * x,
+        xz - first * y, yz + first * x, 1 - second * (x * x + y * y),
+    )  # fmt: skip
 
 
 def axis_angle(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -60,10 +69,30 @@ def axis_angle(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def turned(turn: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
     """log(exp([turn]x) exp([before]x)) for vectors (B, 3) each: (B, 3) with lengths in [0, pi]."""
-    from scipy.spatial.transform import Rotation
+    return np.array([_composed(*pair) for pair in zip(turn.tolist(), before.tolist(), strict=True)]).reshape(-1, 3)
 
-    result: NDArray[np.float64] = (Rotation.from_rotvec(turn) * Rotation.from_rotvec(before)).as_rotvec()
-    return result
+
+def _composed(turn: list[float], before: list[float]) -> tuple[float, float, float]:
+    """As `turned`, of one vector each, by the product of their unit quaternions."""
+    (a, ax, ay, az), (b, bx, by, bz) = _quaternion(*turn), _quaternion(*before)
+    real = a * b - (ax * bx + ay * by + az * bz)
+    x, y, z = (
+        a * bx + b * ax + ay * bz - az * by,
+        a * by + b * ay + az * bx - ax * bz,
+        a * bz + b * az + ax * by - ay * bx,
+    )
+    half_sine = math.sqrt(x * x + y * y + z * z)
+    # A quaternion and its negative are the same turn; the one with a positive real part is the shorter way.
+    factor = 2 * math.atan2(half_sine, abs(real)) / half_sine if half_sine else 2.0
+    factor = math.copysign(factor, real)
+    return factor * x, factor * y, factor * z
+
+
+def _quaternion(x: float, y: float, z: float) -> tuple[float, float, float, float]:
+    """The unit quaternion of exp([w]x), real part first."""
+    angle = math.sqrt(x * x + y * y + z * z)
+    factor = math.sin(angle / 2) / angle if angle else 0.5
+    return math.cos(angle / 2), factor * x, factor * y, factor * z
 
 
 def rotation_from_euler(pitch: float, yaw: float, roll: float) -> NDArray[np.float64]:
@@ -125,7 +154,7 @@ class Camera:
     """(..., 2) px: where the optical axis meets the image; means nothing under weak perspective."""
 
     def __post_init__(self) -> None:
-        if not np.all(np.asarray(self.scale) > 0):
+        if not (np.asarray(self.scale) > 0).all():
             raise ValueError(f"scale is {self.scale}; expected a positive number of pixels per millimetre.")
         if self.principal_point is None:
             if np.any(self.kappa):
@@ -176,15 +205,14 @@ class Camera:
     @classmethod
     def unpack(cls, parameters: NDArray[np.float64]) -> Camera:
         """The cameras of parameter vectors (..., 9)."""
-        # Not np.exp: NumPy 1.26 computes it one of two ways, by where in memory the result happens to lie.
-        scale = np.array([math.exp(value) for value in parameters[..., 0].ravel()]).reshape(parameters.shape[:-1])
         rotation = rotation_matrix(parameters[..., cls.ROTATION])
-        kappa = parameters[..., cls.INVERSE_FOCAL] * scale
-        centre = parameters[..., cls.PRINCIPAL_POINT].copy()
-        translation = parameters[..., cls.TRANSLATION].copy()
-        if not scale.ndim:
-            return cls(float(scale), rotation, translation, float(kappa), centre)
-        return cls(scale, rotation, translation, kappa, centre)
+        translation, centre = parameters[..., cls.TRANSLATION].copy(), parameters[..., cls.PRINCIPAL_POINT].copy()
+        # Not np.exp: NumPy 1.26 computes it one of two ways, by where in memory the result happens to lie.
+        if parameters.ndim == 1:
+            scale = math.exp(parameters[0])
+            return cls(scale, rotation, translation, float(parameters[cls.INVERSE_FOCAL]) * scale, centre)
+        scales = np.array([math.exp(value) for value in parameters[..., 0].ravel()]).reshape(parameters.shape[:-1])
+        return cls(scales, rotation, translation, parameters[..., cls.INVERSE_FOCAL] * scales, centre)
 
     def pack(self) -> NDArray[np.float64]:
         """(..., 9) the parameter vectors."""
@@ -226,9 +254,14 @@ class Camera:
         return self._magnification(self.turned(points)[..., 2])
 
     def _magnification(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        inverse_focal = (np.asarray(self.kappa) / np.asarray(self.scale))[..., None]
-        larger: NDArray[np.float64] = 1 / np.maximum(1 - inverse_focal * z, NEAREST)
+        larger: NDArray[np.float64] = 1 / np.maximum(1 - self._per_point_inverse_focal * z, NEAREST)
         return larger
+
+    @property
+    def _per_point_inverse_focal(self) -> NDArray[np.float64]:
+        """(..., 1) 1/px: one over the focal length, against numbers (..., N) of points."""
+        inverse: NDArray[np.float64] = np.asarray(self.kappa / self.scale)[..., None]
+        return inverse
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Points (..., N, 3) mm to (..., N, 3): x px, y px, depth px (larger is nearer).
@@ -236,14 +269,19 @@ class Camera:
         The depth is linear in the image over a plane, which is what z buffers need. It is not finite for points that
         are not in front of the camera (`NEAREST`).
         """
-        p = self.turned(points)
+        seen = self.see(points)
+        z = seen.turned[..., 2]
+        depth = np.where(self._per_point_inverse_focal * z < 1 - NEAREST, z * seen.magnification, np.inf)
+        return np.stack([seen.x, seen.y, depth], axis=-1)
+
+    def see(self, points: NDArray[np.floating]) -> Seen:
+        """Points (..., N, 3) mm, for callers that want several things of them."""
+        p, (t, c) = self.turned(points), (np.asarray(self.translation), self.centre)
         w = self._magnification(p[..., 2])
-        inverse_focal = (np.asarray(self.kappa) / np.asarray(self.scale))[..., None]
-        shift, centre = np.asarray(self.translation)[..., None, :], self.centre[..., None, :]
         # Where w is 1 these are the sums of weak perspective to the last bit.
-        image_xy = (p[..., :2] * [1.0, -1.0] + shift) * w[..., None] + centre * (1 - w)[..., None]
-        depth = np.where(inverse_focal * p[..., 2] < 1 - NEAREST, p[..., 2] * w, np.inf)
-        return np.concatenate([image_xy, depth[..., None]], axis=-1)
+        x = (t[..., :1] + p[..., 0]) * w + c[..., :1] * (1 - w)
+        y = (t[..., 1:] - p[..., 1]) * w + c[..., 1:] * (1 - w)
+        return Seen(self, p, w, x, y)
 
     def unproject(self, image: NDArray[np.floating]) -> NDArray[np.float64]:
         """(..., N, 3) mm: the points that `project` takes to (..., N, 3) x px, y px, depth px; for finite depths."""
@@ -259,38 +297,17 @@ class Camera:
 
     def screen_jacobian(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(..., N, 2, 3) px per mm: how the image positions of points (..., N, 3) move with the points."""
-        w, beside, inverse_focal = self._beside(points)
-        rows = np.asarray(self.scale)[..., None, None] * self.rotation
-        along, depth = rows[..., None, :2, :] * [[1.0], [-1.0]], rows[..., None, 2:, :]
-        moved: NDArray[np.float64] = w[..., None, None] * (along + (inverse_focal * beside)[..., None] * depth)
-        return moved
+        return self.see(points).screen_jacobian
 
     def pose_columns(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(..., N, 2, 9): how the image positions of points (..., N, 3) mm move with the camera's parameters; zeros for
         the principal point."""
-        x, y, z = np.moveaxis(self.turned(points), -1, 0)
-        w, beside, inverse_focal = self._beside(points)
-        zero, one = np.zeros_like(x), np.ones_like(x)
-        # log s, a turn about each axis (dw x turned), t, c, 1/f: how turned points move, y down, and how 1 - 1/w does.
-        across = np.stack([x, zero, z, -y, one, zero, zero, zero, zero], axis=-1)
-        down = np.stack([-y, z, zero, -x, zero, one, zero, zero, zero], axis=-1)
-        nearer = inverse_focal * np.stack([z, y, -x, *[zero] * 6], axis=-1)
-        nearer[..., self.INVERSE_FOCAL] = z
-        columns = np.stack([across, down], axis=-2) + beside[..., None] * nearer[..., None, :]
-        moved: NDArray[np.float64] = w[..., None, None] * columns
-        return moved
-
-    def _beside(self, points: NDArray[np.floating]) -> tuple[NDArray[np.float64], ...]:
-        """w (..., N) of points, their places from the principal point (..., N, 2) px, and 1/f (..., 1, 1)."""
-        projected = self.project(points)
-        w = self.magnification(points)
-        inverse_focal = (np.asarray(self.kappa) / np.asarray(self.scale))[..., None, None]
-        return w, projected[..., :2] - self.centre[..., None, :], inverse_focal
+        return self.see(points).pose_columns
 
     def to_viewer(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """(..., N, 3) unit vectors from points (..., N, 3) mm to the camera, in the camera's frame."""
         p = self.turned(points)
-        inverse_focal = (np.asarray(self.kappa) / np.asarray(self.scale))[..., None, None]
+        inverse_focal = self._per_point_inverse_focal[..., None]
         aside = ((self.centre - np.asarray(self.translation)) * [1.0, -1.0])[..., None, :] - p[..., :2]
         way = np.concatenate([inverse_focal * aside, 1 - inverse_focal * p[..., 2:]], axis=-1)
         unit: NDArray[np.float64] = way / np.linalg.norm(way, axis=-1, keepdims=True)
@@ -315,6 +332,69 @@ class Camera:
             kappa,
             self.centre[index],
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Points as a camera sees them."""
+
+    camera: Camera
+    turned: NDArray[np.float64]
+    """(..., N, 3) px: see `Camera.turned`."""
+    magnification: NDArray[np.float64]
+    """(..., N): w."""
+    x: NDArray[np.float64]
+    """(..., N) px."""
+    y: NDArray[np.float64]
+    """(..., N) px."""
+
+    @property
+    def image_xy(self) -> NDArray[np.float64]:
+        """(..., N, 2) px."""
+        return np.stack([self.x, self.y], axis=-1)
+
+    @cached_property
+    def slant(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(..., N) each: the places from the principal point over the focal length, x and y; zeros under weak
+        perspective.
+
+        `(-x, y, 1)` points to the viewer, in the camera's frame: no point moves in the image along it.
+        """
+        inverse_focal, centre = self.camera._per_point_inverse_focal, self.camera.centre
+        return inverse_focal * (self.x - centre[..., :1]), inverse_focal * (self.y - centre[..., 1:])
+
+    @property
+    def turned_jacobian(self) -> NDArray[np.float64]:
+        """(..., N, 2, 3): how image positions move with turned points: `w [[1, 0, slant x], [0, -1, slant y]]`."""
+        w, (slant_x, slant_y) = self.magnification, self.slant
+        jacobian = np.zeros((*w.shape, 2, 3))
+        jacobian[..., 0, 0], jacobian[..., 1, 1] = w, -w
+        jacobian[..., 0, 2], jacobian[..., 1, 2] = w * slant_x, w * slant_y
+        return jacobian
+
+    @property
+    def screen_jacobian(self) -> NDArray[np.float64]:
+        """(..., N, 2, 3) px per mm: see `Camera.screen_jacobian`."""
+        rows = self.turned_jacobian
+        flat = rows.reshape(*rows.shape[:-3], -1, 3)
+        moved: NDArray[np.float64] = flat @ (np.asarray(self.camera.scale)[..., None, None] * self.camera.rotation)
+        return moved.reshape(rows.shape)
+
+    @property
+    def pose_columns(self) -> NDArray[np.float64]:
+        """(..., N, 2, 9): see `Camera.pose_columns`."""
+        x, y, z = np.moveaxis(self.turned, -1, 0)
+        (slant_x, slant_y), centre = self.slant, self.camera.centre
+        zero, one = np.zeros_like(x), np.ones_like(x)
+        # log s, a turn about each axis (dw x turned), t, c, 1/f: how turned points move, y down, and how the image does
+        # as 1 - 1/w grows by (z, y, -x) / f with the first three.
+        across = (x + slant_x * z, slant_x * y, z - slant_x * x, -y, one, zero, zero, zero)
+        down = (slant_y * z - y, z + slant_y * y, -slant_y * x, -x, zero, one, zero, zero)
+        nearer = (self.x - centre[..., :1]) * z, (self.y - centre[..., 1:]) * z
+        columns = self.magnification * np.stack([*across, nearer[0], *down, nearer[1]])
+        both = columns.reshape(2, Camera.PARAMETER_COUNT, *x.shape)
+        moved: NDArray[np.float64] = np.moveaxis(both, (0, 1), (-2, -1))
+        return moved
 
 
 def _inverse(value: float | NDArray[np.float64]) -> float | NDArray[np.float64]:

@@ -35,34 +35,27 @@ reflectance; that of skin is about .45 in red, .3 in green and .2 in blue."""
 COSINE_BANDS: Final = (np.pi, 2 * np.pi / 3, np.pi / 4)
 """How a cosine weakens the harmonics of each order (Ramamoorthi and Hanrahan 2001); gamma has them in it already."""
 
+_ROWS, _COLUMNS = np.triu_indices(3)
+_TWICE: Final = (_ROWS != _COLUMNS).astype(np.float64)
+"""1 for entries of a symmetric matrix that stand for two."""
+_FIRST, _SECOND = [0, 1, 2, 0, 0, 1], [1, 2, 2, 2, 0, 1]
+"""Entries of the turned moment: xy, yz, zz, xz, xx, yy."""
+
 
 def shadow_matrix(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     """(..., 10, 9) of rotations (..., 3, 3), model to camera: `moments @ matrix` are shadows in the camera frame."""
     rotation = np.asarray(rotation, np.float64)
     c0, c1, c2, c3, c4 = SH_CONSTANTS
-    # The second moment as a full matrix, turned: R m R^T is linear in the six entries.
-    rows, columns = np.triu_indices(3)
     matrix = np.zeros((*rotation.shape[:-2], MOMENT_COUNT, SH_COUNT))
     matrix[..., 0, 0] = c0 / COSINE_BANDS[0] * (1.0 - INTERREFLECTION)
-    for k, axis in enumerate((1, 2, 0)):
-        matrix[..., 1:4, 1 + k] = c1 / COSINE_BANDS[1] * rotation[..., axis, :]
-
-    def turned(a: int, b: int) -> NDArray[np.float64]:
-        """(..., 6) entry a, b of the turned second moment by the six."""
-        first = rotation[..., a, rows] * rotation[..., b, columns]
-        second = rotation[..., a, columns] * rotation[..., b, rows]
-        entry: NDArray[np.float64] = np.where(rows == columns, first, first + second)
-        return entry
-
-    for k, entry in (
-        (4, c2 * turned(0, 1)),
-        (5, c2 * turned(1, 2)),
-        # The trace of the second moment is the first, but for rounding; so what is turned stays free of it.
-        (6, c3 * (3 * turned(2, 2) - (rows == columns))),
-        (7, c2 * turned(0, 2)),
-        (8, c4 * (turned(0, 0) - turned(1, 1))),
-    ):
-        matrix[..., 4:, k] = entry / COSINE_BANDS[2]
+    matrix[..., 1:4, 1:4] = c1 / COSINE_BANDS[1] * np.swapaxes(rotation[..., (1, 2, 0), :], -1, -2)
+    # The second moment as a full matrix, turned: R m R^T is linear in the six entries.
+    one, other = rotation[..., _FIRST, :], rotation[..., _SECOND, :]
+    turned = one[..., _ROWS] * other[..., _COLUMNS] + _TWICE * (one[..., _COLUMNS] * other[..., _ROWS])
+    xy, yz, zz, xz, xx, yy = np.moveaxis(turned, -2, 0) / COSINE_BANDS[2]
+    # The trace of the second moment is the first, but for rounding; so what is turned stays free of it.
+    free_of_trace = 3 * zz - (1 - _TWICE) / COSINE_BANDS[2]
+    matrix[..., 4:, 4:] = np.stack([c2 * xy, c2 * yz, c3 * free_of_trace, c2 * xz, c4 * (xx - yy)], axis=-1)
     return matrix
 
 

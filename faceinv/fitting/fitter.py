@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from faceinv.fitting.config import FitConfig
 from faceinv.fitting.detail import add_detail
 from faceinv.fitting.extension import extended, field_amplitude
 from faceinv.fitting.result import CameraSource, FitResult
+from faceinv.fitting.side_by_side import side_by_side
 from faceinv.fitting.stages import Fitted, Progress, fit_stages, level_sizes, white_of
 from faceinv.photo.prepare import CropSettings, Prepared, prepare, prepare_faces
 from faceinv.photo.pts import LandmarksLike
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from faceinv.engine.interface import Engine
 
 __all__ = ["Fitter", "fit", "fit_faces"]
+
+_T = TypeVar("_T")
 
 
 class Fitter:
@@ -102,13 +106,16 @@ class Fitter:
         masks: Iterable[MaskLike | None] | None = None,
         progress: Progress | None = None,
     ) -> list[FitResult | FaceinvError]:
-        """Fit one face in each of several photos together: one batch on the engine. Results equal single fits.
+        """Fit one face in each of several photos. Results equal single fits.
+
+        An engine on a GPU has them as one batch. On the `numpy` engine each core fits a photo by itself, and memory
+        grows with the results alone.
 
         Args:
             images: photos, each anything `faceinv.fit` accepts; a generator is read to its end.
             landmarks: as many landmark sets, each possibly None, or None to find them.
             masks: as many masks, each possibly None, or None.
-            progress: told of stages.
+            progress: told of stages, or how many photos are finished; always in the thread that calls.
 
         Returns:
             For each photo its result, or the error that kept it from being fitted, which names the item: one photo that
@@ -119,18 +126,24 @@ class Fitter:
             BackendError: when the engine fails, which ends the whole batch.
         """
         images = list(images)
-        given = [list(repeat(None, len(images)) if each is None else each) for each in (landmarks, masks)]
-        if not len(images) == len(given[0]) == len(given[1]) or not images:
+        marks = list(repeat(None, len(images)) if landmarks is None else landmarks)
+        usable = list(repeat(None, len(images)) if masks is None else masks)
+        if not len(images) == len(marks) == len(usable) or not images:
             raise InputError(
-                f"{len(images)} images, {len(given[0])} landmark sets and {len(given[1])} masks were given; "
+                f"{len(images)} images, {len(marks)} landmark sets and {len(usable)} masks were given; "
                 "expected as many of each, and at least one."
             )
+
+        def prepared(number: int) -> Prepared | FaceinvError:
+            try:
+                return self.prepare(images[number], marks[number], usable[number])
+            except FaceinvError as error:
+                error.args = (f"item {number}: {error}",)
+                return error
+
         tell = progress or _silent
         tell("landmarks", 0.0)
-        prepared = self._prepare_all(images, *given)
-        usable = [photo for photo in prepared if isinstance(photo, Prepared)]
-        results = iter(self.solve(usable, tell) if usable else ())
-        return [next(results) if isinstance(photo, Prepared) else photo for photo in prepared]
+        return self._solve(prepared, len(images), tell)
 
     def fit_faces(
         self, image: ImageLike, *, mask: MaskLike | None = None, progress: Progress | None = None
@@ -154,20 +167,45 @@ class Fitter:
         return prepare(image, landmarks, mask, self._crops, self.model.landmarks(self.model.mean), intrinsics)
 
     def solve(self, photos: Sequence[Prepared], progress: Progress | None = None) -> list[FitResult]:
-        """Fit prepared photos together: one batch on the engine.
+        """Fit prepared photos, as `fit_batch` does.
 
         Raises:
             BackendError: when the engine fails.
         """
-        tell = progress or _silent
-        fitted = fit_stages(self.engine, self.config, photos, tell)
-        results = [self._result(photo, fitted, item) for item, photo in enumerate(photos)]
+        results = self._solve(photos.__getitem__, len(photos), progress or _silent)
+        return [result for result in results if isinstance(result, FitResult)]
+
+    def _solve(
+        self, prepared: Callable[[int], Prepared | FaceinvError], count: int, tell: Progress
+    ) -> list[FitResult | FaceinvError]:
+        """Results of photos that are prepared, or what is given in the place of one, in their order."""
+        outcomes: list[FitResult | FaceinvError]
+        if self.engine.batch_size > 1 or count < 2:
+            photos = _by_threads(prepared, count)
+            usable = {number: photo for number, photo in enumerate(photos) if isinstance(photo, Prepared)}
+            results = self._together(usable, tell) if usable else {}
+            outcomes = [results[n] if isinstance(photo, Prepared) else photo for n, photo in enumerate(photos)]
+        else:
+
+            def alone(number: int) -> FitResult | FaceinvError:
+                photo = prepared(number)
+                return self._together({number: photo}, _silent)[number] if isinstance(photo, Prepared) else photo
+
+            outcomes = side_by_side(
+                self.engine, alone, count, lambda done: tell(f"{done} of {count} photos", done / count)
+            )
+        tell("done", 1.0)
+        return outcomes
+
+    def _together(self, photos: Mapping[int, Prepared], tell: Progress) -> dict[int, FitResult]:
+        """Results of photos by their numbers, from one batch on the engine."""
+        fitted = fit_stages(self.engine, self.config, list(photos.values()), tell)
+        results = [self._result(photo, fitted, item, n) for item, (n, photo) in enumerate(photos.items())]
         formulation = self.config.formulation
         if formulation is not None:
             tell("detail", 0.0)
-            results = add_detail(self.engine, results, [photo.mask for photo in photos], formulation)
-        tell("done", 1.0)
-        return results
+            results = add_detail(self.engine, results, [photo.mask for photo in photos.values()], formulation)
+        return dict(zip(photos, results, strict=True))
 
     @property
     def _crops(self) -> CropSettings:
@@ -176,24 +214,8 @@ class Fitter:
         focal = config.focal_length_px or None
         return CropSettings(level_sizes(config), config.margin, linear, white_of(config), focal)
 
-    def _prepare_all(
-        self, images: Sequence[ImageLike], landmarks: Sequence[Any], masks: Sequence[Any]
-    ) -> list[Prepared | FaceinvError]:
-        """Photos side by side: reading and resampling leave Python's lock free."""
-
-        def one(number: int) -> Prepared | FaceinvError:
-            try:
-                return self.prepare(images[number], landmarks[number], masks[number])
-            except FaceinvError as error:
-                error.args = (f"item {number}: {error}",)
-                return error
-
-        if len(images) == 1:
-            return [one(0)]
-        with ThreadPoolExecutor(min(len(images), os.cpu_count() or 1)) as pool:
-            return list(pool.map(one, range(len(images))))
-
-    def _result(self, photo: Prepared, fitted: Fitted, item: int) -> FitResult:
+    def _result(self, photo: Prepared, fitted: Fitted, item: int, number: int) -> FitResult:
+        """Of an item of a batch, whose photo has a number among all that were given."""
         solution, cost = fitted.solution, fitted.solution.cost
         seen = Face.unpack(self.layout, solution.x[item])
         face = Face(
@@ -228,13 +250,21 @@ class Fitter:
             version=__version__,
             image_size=(width, height),
             hessian=fitted.hessian[item].copy(),
-            history=fitted.history[item],
+            history=tuple(replace(record, item=number) for record in fitted.history[item]),
             timings={"landmarks": photo.seconds, **fitted.seconds},
             photo=photo.pixels,
             warnings=photo.warnings,
             camera_source=_camera_source(self.config, photo),
             albedo_field=self.albedo_field,
         )
+
+
+def _by_threads(prepared: Callable[[int], _T], count: int) -> list[_T]:
+    """Photos side by side: reading and resampling leave Python's lock free."""
+    if count == 1:
+        return [prepared(0)]
+    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
+        return list(pool.map(prepared, range(count)))
 
 
 def _camera_source(config: FitConfig, photo: Prepared) -> CameraSource:

@@ -9,15 +9,17 @@ if TYPE_CHECKING:
     from faceinv.generate.draws import Donors, Draw
     from faceinv.generate.labels import Labels
     from faceinv.generate.scene import Scene
+    from faceinv.generate.steps import Steps
     from faceinv.generate.variants import Variant, Variants
 
-__all__ = ["Donors", "Draw", "Labels", "Scene", "Variant", "VariantConfig", "Variants"]
+__all__ = ["Donors", "Draw", "Labels", "Scene", "Steps", "Variant", "VariantConfig", "Variants"]
 
 _LAZY = {
     "Donors": "draws",
     "Draw": "draws",
     "Labels": "labels",
     "Scene": "scene",
+    "Steps": "steps",
     "Variant": "variants",
     "VariantConfig": "config",
     "Variants": "variants",

@@ -58,6 +58,8 @@ def canvas_of(
     zoom = min(zoom, 1.0)
     size = max(8, round(2 * half * zoom))
     corner = np.asarray(centre, np.float64) + 0.5 - half
+    if zoom == 1.0:  # the photo's own pixels, not mixed anew
+        corner, half = np.rint(corner), size / 2
     layers = np.concatenate([srgb_to_linear(photo), matte[..., None]], axis=2, dtype=np.float32)
     pixels, on_photo = crop_square(layers, float(corner[0]), float(corner[1]), 2 * half, size)
     return Canvas(np.ascontiguousarray(pixels), on_photo, corner, size / (2 * half))

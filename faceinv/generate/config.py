@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from faceinv.configuration import read_toml, refuse_unknown
-from faceinv.errors import ConfigError
+from faceinv.errors import ConfigError, InputError
+from faceinv.generate.steps import Steps
 
-__all__ = ["VariantConfig"]
+__all__ = ["VariantConfig", "beside", "check_steps"]
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,12 @@ class VariantConfig:
         step_expression: of each coefficient of expression,
         step_light: and of the lighting, over the constant light. These are those of a head that moves at 30 frames a
             second at a moderate speed: 60 degrees a second turn a head by 2 degrees between frames.
+        steps: Instead of these, what was measured of a video (`faceinv.generate.Steps`): a file of `Steps.save`, or a
+            folder with results of its frames, which is measured; None for the deviations above.
 
     Raises:
         ConfigError: for values out of range.
+        InputError: for a file or folder of steps that cannot be used.
     """
 
     yaw: float = 80.0
@@ -91,10 +95,17 @@ class VariantConfig:
     step_scale: float = 0.01
     step_expression: float = 0.12
     step_light: float = 0.01
+    steps: Steps | None = None
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
+        given = [field for field in dataclasses.fields(self) if field.name != "steps"]
+        for field in given:
             _check(field.name, getattr(self, field.name), field.default)
+        if self.steps is not None:
+            both = [f.name for f in given if f.name.startswith("step_") and getattr(self, f.name) != f.default]
+            if both:
+                raise ConfigError(f"'steps' and '{both[0]}' are given; measured steps take the place of step_... .")
+            object.__setattr__(self, "steps", _steps(self.steps))
         for name in ("distance", "span", "relief"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for kind, names in (
@@ -128,11 +139,39 @@ class VariantConfig:
         Raises:
             ConfigError: when the file cannot be read or holds unknown keys or values out of range.
         """
-        table = read_toml(path)
+        table = beside(read_toml(path), path)
         try:
             return cls.of(table)
         except ConfigError as error:
             raise ConfigError(f"'{path}': {error}") from None
+
+
+def beside(table: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """A table of settings from the file at `path`, where paths are relative to its folder."""
+    if isinstance(table.get("steps"), str):
+        return {**table, "steps": Path(path).parent / table["steps"]}
+    return table
+
+
+def check_steps(config: VariantConfig, fingerprint: str) -> None:
+    """See that measured steps, where there are some, are of the model with this fingerprint.
+
+    Raises:
+        InputError: when they are of another.
+    """
+    if config.steps is not None and config.steps.fingerprint != fingerprint:
+        raise InputError(
+            f"the measured steps are of another model ({config.steps.fingerprint}) than the faces ({fingerprint}), "
+            "whose expressions differ. Measure a video that was fitted with this model."
+        )
+
+
+def _steps(given: Any) -> Steps:
+    if isinstance(given, Steps):
+        return given
+    if not isinstance(given, (str, Path)) or not str(given):
+        raise ConfigError(f"'steps' is {given!r}; expected a file of Steps.save or a folder of results.")
+    return Steps.load(given)
 
 
 _SHARE: Final = (0.0, 1.0)

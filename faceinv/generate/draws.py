@@ -183,20 +183,32 @@ def draw_relief(
 
 def draw_neighbour(stream: np.random.Generator, draw: Draw, config: VariantConfig) -> Draw:
     """The frame after another: all that may move moves by small normal steps."""
-    turn = stream.normal(0, config.step_roll)
-    lean = 0.5 * turn
-    gamma = draw.lighting + stream.normal(0, config.step_light, (9, 3)) * draw.lighting[:1]
+    pose, expression, light = _stated(stream, draw, config) if config.steps is None else config.steps.drawn(stream)
+    yaw, pitch, roll, right, down, larger = (float(value) for value in pose)
     return replace(
         draw,
-        yaw=float(np.clip(draw.yaw + stream.normal(0, config.step_yaw), -config.yaw, config.yaw)),
-        pitch=float(np.clip(draw.pitch + stream.normal(0, config.step_pitch), -config.pitch, config.pitch)),
-        roll=draw.roll + turn,
-        tilt=draw.tilt + lean,
-        expression=draw.expression + stream.normal(0, config.step_expression, draw.expression.shape),
-        lighting=gamma,
-        span=float(draw.span * np.exp(stream.normal(0, config.step_scale))),
-        offset=draw.offset + stream.normal(0, config.step_shift, 2),
+        yaw=float(np.clip(draw.yaw + yaw, -config.yaw, config.yaw)),
+        pitch=float(np.clip(draw.pitch + pitch, -config.pitch, config.pitch)),
+        roll=draw.roll + roll,
+        tilt=draw.tilt + 0.5 * roll,
+        expression=draw.expression + expression,
+        lighting=draw.lighting + light * draw.lighting[:1],
+        span=float(draw.span * np.exp(-larger)),
+        offset=draw.offset + np.array([right, down]) / draw.span,
     )
+
+
+def _stated(
+    stream: np.random.Generator, draw: Draw, config: VariantConfig
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """A step with the configuration's deviations, as `Steps.drawn` gives it."""
+    turn = stream.normal(0, config.step_roll)
+    light = stream.normal(0, config.step_light, (9, 3))
+    yaw, pitch = stream.normal(0, config.step_yaw), stream.normal(0, config.step_pitch)
+    expression = stream.normal(0, config.step_expression, draw.expression.shape)
+    larger = -stream.normal(0, config.step_scale)
+    right, down = draw.span * stream.normal(0, config.step_shift, 2)
+    return np.array([yaw, pitch, turn, right, down, larger]), expression, light
 
 
 def posed_face(result: FitResult, draw: Draw, size: int) -> tuple[Face, float]:

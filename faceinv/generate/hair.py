@@ -2,8 +2,8 @@
 
 A head model is bald. The outline of the person in the photo tells, direction by direction, how far the hair reaches
 beyond the model's; the scalp is lifted by as much, so that hair has a volume that turns with the head and hides what is
-behind. What the photo does not show of it continues the hair at the outline: a place as far behind the outline as s
-shows the photo s inside of it, as in a mirror, to and fro within the band of hair that is seen.
+behind. What the photo does not show of it has the colours of the hair around and strands like those that it shows
+(`faceinv.generate.strands`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from faceinv.generate.fill import Spread
-from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit, last_exit
+from faceinv.generate.polar import ANGLES, angle_grid, at_directions, first_exit
 from faceinv.generate.regions import EARS_ABOVE_PIVOT, depth_inside, ramp, regions_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from faceinv.face.model import MorphableModel
     from faceinv.generate.regions import Regions
 
-__all__ = ["HairBand", "band_places", "hair_band", "hair_region", "lifted", "thickness", "without_ears"]
+__all__ = ["Hair", "hair_region", "lifted", "nearer", "thickness", "without_ears"]
 
 _THICKEST: Final = 75.0
 """mm: hair that stands off further is left in the picture behind the head."""
@@ -33,26 +33,34 @@ _EVEN: Final = 4.0
 _ABOVE_EARS: Final = (18.0, 35.0)
 """Degrees above the horizontal where hair is surely above the ears."""
 _MORE_AT_EARS: Final = 4.0
-_ROOTS: Final = 28.0
-"""mm from the hairline over which hair rises to its full thickness."""
+_RISES: Final = (3.0, 28.0)
+"""mm from the hairline over which hair rises to its full thickness: the hairline itself lies on the skin, so that what
+rises is hair from its foot on."""
+_LONG: Final = 12.0
+"""mm that hair which may hang down stands off at the ears."""
+_BRIGHTNESS: Final = 0.25
+"""Weight of brightness against colour where hair is told from skin."""
+_LEAST_UNLIKE: Final = 0.15
+"""Distance of hair's colour from skin's below which no hair is seen."""
+_EAR_SEEN: Final = 100
+"""Vertices of an ear that must be seen to tell whether hair is over it."""
 _WIDEST_EAR: Final = (10.0, 18.0)
 """mm by which ears may stand off further than the model's, and from which on it is something else that does."""
 _FLATTENING: Final = 60
 _ENOUGH: Final = 20
-"""Vertices that must be seen of skin and of hair to tell them apart."""
+"""Vertices that must be seen of skin to know its colour."""
+_NO_GROUND: Final = 0.98
+"""The matte from which on a pixel is nothing but the person."""
+_EVENED: Final = 3
+"""Rounds of averaging over neighbours before vertices are taken for hair or skin: hair shines."""
+_CLOSED: Final = 4
+"""Rounds in which holes in the hair are closed."""
+_MAJORITY: Final = 0.4
+"""Share of hair around a vertex that makes it hair: skin shines through a fringe."""
+_ABOVE_BROWS: Final = 26.0
+"""mm from the eyes' rims beyond which what is dark on a forehead is hair and no brow."""
 _STANDS_OFF: Final = 8.0
 """mm that hair over ears stands off at least."""
-_INSIDE: Final = 3.5
-"""mm inside of the outline at which the band begins: what is further out may be mixed with the ground."""
-_WIDEST: Final = 55.0
-_NARROWEST: Final = 16.0
-"""mm: a narrower band would show as contour lines when it is used again and again."""
-_TURN_RADIUS: Final = 85.0
-"""mm: of a head, to turn angles of its surface into ways along it."""
-_FADES: Final = 60.0
-"""mm behind the outline over which the pattern of hair gets weaker: used again and again it would be seen as such."""
-_MIRROR_FROM: Final = 0.3
-"""The cosine between normal and view from which on the photo's own place is taken instead."""
 
 
 def _below_ears(angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,6 +106,24 @@ def without_ears(thick: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
+@dataclass(frozen=True, eq=False)
+class Hair:
+    """Which vertices of a head are hair."""
+
+    depth: NDArray[np.float64]
+    """(N,) how far inside of the hair: 0 outside and at its edge, 1 from 28 mm inside on. All 0 for the bald."""
+    rooted: NDArray[np.float64]
+    """(N,) how much of its thickness hair, or a skull that is higher than the model's, has there."""
+    like: NDArray[np.float64]
+    """(N,) 1 where the photo shows hair."""
+    colour: NDArray[np.float64] | None
+    """(3,) linear, without its light; None where no hair is seen."""
+    skin: NDArray[np.float64]
+    """(3,) of the face, the same."""
+    long: tuple[bool, bool] = (False, False)
+    """Whether it stands off beside the ears, in the image's left half and in its right: only then it may hang down."""
+
+
 def hair_region(
     model: MorphableModel,
     regions: Regions,
@@ -105,12 +131,13 @@ def hair_region(
     light: NDArray[np.float64],
     shown: NDArray[np.bool_],
     thick: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N,) how far vertices are inside of the hair: 0 outside and at its edge, 1 from `_ROOTS` mm inside on; and (N,)
-    how far they are from what hair does not lift.
+    edge: NDArray[np.float64],
+) -> Hair:
+    """Where hair is.
 
-    Hair grows on the scalp. Where the person reaches beyond the model at an ear, hair also covers the ear and what is
-    around it as far as the photo's colour is nearer to that of the hair than to that of the face's skin.
+    Hair grows on the scalp, but not where the photo shows skin there. Where the person reaches beyond the model at an
+    ear, hair also covers the ear and what is around it as far as the photo's colour is nearer to that of the hair than
+    to that of the face's skin.
 
     Args:
         model: the model.
@@ -119,34 +146,96 @@ def hair_region(
         light: (N, 3) on them.
         shown: (N,) which of them the photo shows.
         thick: (ANGLES,) mm, from `thickness`.
+        edge: (ANGLES, 4) linear, of the photo close inside of the person's outline, and the matte there.
     """
     own = np.log(np.maximum(colour / light, 1e-3))
-    on_skin, on_hair = shown & regions.face, shown & regions.scalp
-    if min(on_skin.sum(), on_hair.sum()) < _ENOUGH:
-        mask = regions.scalp & regions.lifts
-        depth = ramp(depth_inside(model, mask), 0.0, _ROOTS)
-        return depth, depth
-    skin, hair = (np.median(own[part], axis=0) for part in (on_skin, on_hair))
-    unlike = (np.linalg.norm(own - hair, axis=1) < np.linalg.norm(own - skin, axis=1)).astype(np.float64)
-    # What the photo does not show is covered as what is next to it.
-    covered = Spread.of(model)(unlike[:, None], shown.astype(np.float64), 0.1)[:, 0]
-    mask = regions.scalp.copy()
-    from_ears = (model.mean[:, 1] - regions.pivot[1]) / regions.unit - EARS_ABOVE_PIVOT
-    level = np.degrees(angle_grid())
-    for side, middle in zip(regions.sides, (180.0, 0.0), strict=True):
-        near = np.abs((level - middle + 180) % 360 - 180) < 15
+    on_skin = shown & regions.face
+    depth = ramp(depth_inside(model, regions.scalp & regions.lifts), *_RISES)
+    if on_skin.sum() < _ENOUGH:
+        return Hair(depth, depth, np.zeros(len(own)), None, np.ones(3))
+    skin = np.median(own[on_skin], axis=0)
+    edge_own = np.log(np.maximum(edge[:, :3] / light[on_skin].mean(axis=0), 1e-3))
+    hair = _hair_colour(edge_own, edge[:, 3], skin)
+    if np.linalg.norm(_signs(hair - skin)) < _LEAST_UNLIKE:
+        return Hair(np.zeros(len(own)), depth, np.zeros(len(own)), None, np.exp(skin))
+    unlike = nearer(own, hair, skin).astype(np.float64)
+    # What the photo does not show is covered as its other side is, or as what is next to it.
+    spread, sure = Spread.of(model), shown.astype(np.float64)
+    for _ in range(_EVENED):
+        unlike = np.where(shown, (spread.mean @ (sure * unlike)) / np.maximum(spread.mean @ sure, 1e-9), 0.0)
+    unlike = np.where(unlike > _MAJORITY, 1.0, 0.0)
+    other = ~shown & shown[model.mirror]
+    known = np.where(other, unlike[model.mirror], unlike)
+    covered = spread(known[:, None], np.where(other, 0.5, sure), 0.1)[:, 0]
+    high, ahead = ((model.mean[:, 1:] - regions.pivot[1:]) / regions.unit - [EARS_ABOVE_PIVOT, 0.0]).T
+    # A high forehead is bare, and a fringe hangs over a low one.
+    face = regions.face & ~((covered > 0.5) & (high > 10.0) & (regions.from_eyes > _ABOVE_BROWS))
+    bare = shown & (unlike == 0) & (high > 40.0) & (ahead > 10.0)
+    joined = _joined(spread, face | (bare & regions.scalp), regions.from_eyes < _ABOVE_BROWS)
+    mask = _joined(spread, (regions.scalp | regions.face) & ~joined, regions.scalp & (ahead < 10.0))
+    skin_seen = nearer(edge_own, skin, hair)
+    angle = np.degrees(angle_grid())
+    long = []
+    for side, middle, towards in zip(regions.sides, (180.0, 0.0), (1.0, -1.0), strict=True):
+        upward = (towards * (angle - middle) + 180) % 360 - 180
+        near = np.abs(upward) < 15
+        long.append(bool(np.median(thick[near]) > _LONG and skin_seen[near].mean() < 0.4))
         if np.median(thick[near]) < _STANDS_OFF:
             continue
         ear = side & regions.ear
-        # An ear as a whole or not at all; by what is around where nothing of it can be seen.
-        known = ear & shown if (ear & shown).sum() >= 8 else side & shown
-        hidden = known.any() and unlike[known].mean() > 0.5
+        seen = ear & shown if (ear & shown).sum() >= 8 else side & shown
+        hidden = bool(seen.any() and unlike[seen].mean() > 0.5)
+        # An ear as a whole or not at all. One that stands off lies beside the model's, at whose place is hair.
+        rims = (upward > 2) & (upward < 20)
+        if (ear & shown).sum() < _EAR_SEEN:
+            hidden = bool(skin_seen[rims].mean() < 0.5)
         # In front of an ear that is seen, what is dark below the temple is shade on a cheek.
-        mask |= side & ~ear & (covered > 0.5) & (hidden | (from_ears > 5.0))
+        mask |= side & ~ear & (covered > 0.5) & (hidden | (high > 5.0))
         if hidden:
             mask |= ear
+            # Hair over an ear hangs down behind it.
+            half = model.mean[:, 0] * towards < 0
+            mask |= half & regions.lifts & (regions.opacity > 0) & (high > -70.0) & (ahead < 15.0)
+    for _ in range(_CLOSED):
+        mask |= (spread.mean @ mask.astype(np.float64) > 0.6) & (regions.face | regions.lifts)
     rooted = depth_inside(model, mask & regions.lifts)
-    return ramp(depth_inside(model, mask), 0.0, _ROOTS), ramp(rooted, 0.0, _ROOTS)
+    inside = ramp(depth_inside(model, mask), 0.0, _RISES[1])
+    return Hair(inside, ramp(rooted, *_RISES), sure * mask, np.exp(hair), np.exp(skin), (long[0], long[1]))
+
+
+def _signs(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 3) of differences (..., 3) of logarithms of colours: brightness, which light and shine change, red over
+    green, green over blue."""
+    bright = _BRIGHTNESS * logs.mean(axis=-1)
+    return np.stack([bright, logs[..., 0] - logs[..., 1], logs[..., 1] - logs[..., 2]], axis=-1)
+
+
+def nearer(own: NDArray[np.float64], one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) whether logarithms of colours (N, 3), without light, are more like one (3,) than like another (3,)."""
+    to_one, to_other = (np.linalg.norm(_signs(own - centre), axis=1) for centre in (one, other))
+    return np.asarray(to_one < to_other)
+
+
+def _joined(spread: Spread, mask: NDArray[np.bool_], seed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) the part of a mask (N,) that hangs together with the part of it in another (N,): no islands."""
+    from scipy.sparse.csgraph import connected_components
+
+    chosen = np.flatnonzero(mask)
+    _, names = connected_components(spread.mean[chosen][:, chosen], directed=False)
+    found = np.zeros(len(mask), np.bool_)
+    found[chosen] = np.isin(names, np.unique(names[seed[chosen]]))
+    return found
+
+
+def _hair_colour(
+    edge: NDArray[np.float64], matte: NDArray[np.float64], skin: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(3,) logarithm, of those `edge` (ANGLES, 3) above the ears: of the half that is least like skin (3,), as not all
+    of a head need have hair, and not mixed with the ground, as the matte (ANGLES,) tells."""
+    above = np.sin(angle_grid()) < -np.sin(np.radians(_ABOVE_EARS[0]))
+    colours = edge[above & (matte >= min(_NO_GROUND, float(np.median(matte[above]))))]
+    unlike = np.linalg.norm(_signs(colours - skin), axis=1)
+    return np.asarray(np.median(colours[unlike >= np.median(unlike)], axis=0), np.float64)
 
 
 def lifted(
@@ -201,8 +290,10 @@ def _flattened(vertices: NDArray[np.float64], model: MorphableModel, covered: ND
     result, weight = vertices.copy(), covered.astype(np.float64)[:, None]
     mean = Spread.of(model).mean
     weight = np.maximum(weight, 0.5 * (mean @ weight)) * regions_of(model).lifts[:, None]
+    moved = np.flatnonzero(weight > 0)
+    around, weight = mean[moved], weight[moved]
     for _ in range(_FLATTENING):
-        result += weight * (mean @ result - result)
+        result[moved] += weight * (around @ result - result[moved])
     return result - vertices
 
 
@@ -212,96 +303,6 @@ def _outward(vertices: NDArray[np.float64], regions: Regions) -> NDArray[np.floa
     outward = vertices - middle
     length: NDArray[np.float64] = np.linalg.norm(outward, axis=1, keepdims=True)
     return outward / np.maximum(length, 1e-9)
-
-
-@dataclass(frozen=True, eq=False)
-class HairBand:
-    """Hair at the head's outline, by direction."""
-
-    outline: NDArray[np.float64]
-    """(ANGLES,) mm from the pivot: of the head with its hair."""
-    width: NDArray[np.float64]
-    """(ANGLES,) mm of hair that is seen inside of it."""
-    sure: NDArray[np.float64]
-    """(ANGLES,) from 0 to 1: whether there is any, there or nearby."""
-    taken_from: NDArray[np.float64]
-    """(ANGLES,) rad: the direction whose hair stands for that of a direction without."""
-
-
-def hair_band(
-    outline: NDArray[np.float64],
-    face: NDArray[np.bool_],
-    person: NDArray[np.bool_],
-    centre: NDArray[np.float64],
-    px_per_mm: float,
-) -> HairBand:
-    """The band of hair between face and outline.
-
-    Args:
-        outline: (ANGLES,) mm: of the head with its hair.
-        face: (H, W) where the photo shows face or ears.
-        person: (H, W) where it shows a person.
-        centre: (2,) px of the pivot.
-        px_per_mm: of the images.
-    """
-    from scipy.ndimage import map_coordinates
-
-    inner = np.maximum(last_exit(face, centre, px_per_mm) + 3.0, outline - _INSIDE - _WIDEST)
-    width = outline - _INSIDE - inner
-    angle = angle_grid()
-    sure = np.zeros(ANGLES)
-    for part in (0.0, 0.5, 1.0):
-        radius = outline - _INSIDE - part * np.clip(width, 4.0, None)
-        x, y = centre[0] + px_per_mm * radius * np.cos(angle), centre[1] + px_per_mm * radius * np.sin(angle)
-        sure += map_coordinates(np.asarray(person, np.float32), [y, x], order=1, mode="constant") / 3
-    sure = ramp(sure, 0.6, 0.95) * ramp(width, 2.0, 8.0)
-    width = gaussian_filter1d(np.clip(width, _NARROWEST, None), 3 * ANGLES / 360, mode="wrap")
-    even = gaussian_filter1d(median_filter(outline, 7, mode="wrap"), 3 * ANGLES / 360, mode="wrap")
-    return HairBand(even, width, *_continued(sure))
-
-
-def _continued(sure: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How sure hair is when directions without any take that of others, and which: as in a mirror at the nearest
-    direction that has some."""
-    index = np.arange(ANGLES)
-    have = np.flatnonzero(sure > 0.7)
-    if len(have) == 0:
-        return sure, angle_grid()
-    apart = (index[:, None] - have + ANGLES // 2) % ANGLES - ANGLES // 2
-    nearest = np.abs(apart).argmin(axis=1)
-    way = apart[index, nearest]
-    mirrored = (have[nearest] - way) % ANGLES
-    taken = np.where(sure[mirrored] > 0.7, mirrored, have[nearest])
-    taken = np.where(sure > 0.7, index, taken)
-    return np.where(np.abs(way) < ANGLES / 3, 1.0, sure), taken * (2 * np.pi / ANGLES)
-
-
-def band_places(
-    band: HairBand, vertices: NDArray[np.float64], regions: Regions, rotation: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where in the plane of the photo points that it does not show find their hair, and how sure that is.
-
-    Args:
-        band: of the photo.
-        vertices: (N, 3) mm, with the hair's volume.
-        regions: of the model.
-        rotation: (3, 3) model to camera.
-
-    Returns:
-        (N, 2) mm from the pivot, x right and y down; (N,) from 0 to 1.
-    """
-    turned = (vertices - regions.pivot) @ rotation.T
-    angle = np.arctan2(-turned[:, 1], turned[:, 0])
-    angle = np.where(turned[:, 1] < 0, -angle, angle)  # below the ears: as above them
-    # Directions from the skull's middle vary more smoothly than normals.
-    facing = (_outward(vertices, regions) @ rotation.T)[:, 2]
-    behind = _TURN_RADIUS * (np.arccos(np.clip(facing, -1, 1)) - np.arccos(_MIRROR_FROM))
-    angle = np.angle(at_directions(np.exp(1j * band.taken_from), angle))
-    width = at_directions(band.width, angle)
-    inward = np.abs((np.abs(behind) + width) % (2 * width) - width)
-    radius = at_directions(band.outline, angle) - _INSIDE - inward
-    fades = 0.3 + 0.7 * np.exp(-np.maximum(behind, 0.0) / _FADES)
-    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), at_directions(band.sure, angle) * fades
 
 
 def _upper() -> NDArray[np.bool_]:

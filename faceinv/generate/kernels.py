@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 COLUMNS = 22
-"""Of the table of vertices that `compose` mixes: places (here, mirrored, in the band of hair), trust in each, opacity,
+"""Of the table of vertices that `compose` mixes: places (here, mirrored, of strands), trust in each, opacity,
 gains of each, and the colour for the rest."""
 
 
@@ -59,16 +59,36 @@ def light_vertices(
 
 
 @kernel
+def _gain(lit, before, low, high, out):
+    """out (3,): light over the photo's, within limits that keep its colour, which harmonics do not tell where it is
+    dark; returns how far the photo serves: what is to become much brighter is dark in it, and more noise than skin."""
+    middle = most = 0.0
+    for k in range(3):
+        out[k] = lit[k] / before[k]
+        middle += out[k] / 3
+    for k in range(3):
+        out[k] = max(min(max(out[k], middle / 1.4), middle * 1.4), low)
+        most = max(most, out[k])
+    if most <= high:
+        return 1.0
+    for k in range(3):
+        out[k] *= high / most
+    return (high / most) ** 2
+
+
+@kernel
 def fill_table(light, before, mirror, reflectance, low, high, table):
     """Gains of `table` (N, COLUMNS), from 10 on: new light (N, 3) over the photo's, the same for the mirrored side, and
-    the colours of what the photo does not show, twice."""
+    the colours of what the photo does not show, twice. Trust, in 6 and 7, falls where light would have to rise much."""
+    gain = np.empty(3)
     for i in range(light.shape[0]):
-        m = mirror[i]
+        table[i, 6] *= _gain(light[i], before[i], low, high, gain)
         for k in range(3):
-            lit = light[i, k]
-            table[i, 10 + k] = min(max(lit / before[i, k], low), high)
-            table[i, 13 + k] = min(max(lit / before[m, k], low), high)
-            colour = reflectance[i, k] * lit
+            table[i, 10 + k] = gain[k]
+        table[i, 7] *= _gain(light[i], before[mirror[i]], low, high, gain)
+        for k in range(3):
+            table[i, 13 + k] = gain[k]
+            colour = reflectance[i, k] * light[i, k]
             table[i, 16 + k] = colour
             table[i, 19 + k] = colour
 
@@ -191,10 +211,25 @@ def _bilinear(image, x, y, out):
 
 
 @kernel
+def _repeated(image, x, y, out):
+    """out (C,): image (H, W, C) at x, y px, which goes on outside with its opposite edge."""
+    fx, fy = np.floor(x), np.floor(y)
+    p, q = np.float32(x - fx), np.float32(y - fy)
+    i, j = int(fx) % image.shape[1], int(fy) % image.shape[0]
+    k, m = (i + 1) % image.shape[1], (j + 1) % image.shape[0]
+    for c in range(out.shape[0]):
+        upper = image[j, i, c] + p * (image[j, k, c] - image[j, i, c])
+        lower = image[m, i, c] + p * (image[m, k, c] - image[m, i, c])
+        out[c] = upper + q * (lower - upper)
+
+
+@kernel
 def ground(
     image,
     photo,
     near,
+    shorn,
+    gone,
     place,
     zoom,
     centre,
@@ -213,7 +248,8 @@ def ground(
 
     A pixel's place from the pivot `centre` (2,) is turned back by `turn`, its radius replaced by that of the source
     (`polar.source_radii` (R, A), between `outline` (A,) mm and `reach` mm), and looked up in `image` at
-    `place + zoom * mm`; of `photo`, the same with the head still in it, there is a share `near`. Near the outline its
+    `place + zoom * mm`; of `photo`, the same with the head still in it, there is a share `near`, and of
+    `shorn`, without hair beside the head, one by direction, `gone` (A,). Near the outline its
     direction is turned by `shift` (A,) as well. `gain_near` (A, 3) counts at the outline, `gain_far` (3,) far from it.
     """
     rings, angles = radii.shape
@@ -254,6 +290,11 @@ def ground(
             u, v = place[0] + zoom * x * scale, place[1] + zoom * y * scale
             if near < 1:
                 _bilinear(image, u, v, colour)
+                bare = (1 - pa) * gone[a0] + pa * gone[a1]
+                if bare > 0:
+                    _bilinear(shorn, u, v, second)
+                    for c in range(3):
+                        colour[c] += bare * (second[c] - colour[c])
             if near > 0:
                 _bilinear(photo, u, v, second)
                 for c in range(3):
@@ -265,15 +306,15 @@ def ground(
 
 
 @kernel
-def compose(triangle, barycentric, triangles, table, photo, pattern, thin, samples, out, cover):
+def compose(triangle, barycentric, triangles, table, photo, strands, thin, worn, samples, out, cover):
     """out (H, W, 3) float32: means of samples by samples sub-pixels of the head, black where there is none of it;
     cover (H, W): the head's share.
 
     triangle (H s, W s) and barycentric are what the sub-pixels show of `triangles`; `table` is (N, COLUMNS); `photo`
-    (S, S, 4) linear RGB and whether it is of the person, `pattern` (S, S, 3) its pixels over those around them; `thin`
-    from 0 to 1 how far hair lets through what is behind.
+    (S, S, 5) linear RGB, whether it is of the person, and glasses, of which a share `worn` is left; `strands` (T, T, 3)
+    factors for hair that it does not show; `thin` from 0 to 1 how far hair lets through what is behind.
     """
-    here, there, band = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
+    here, there, band = np.empty(5, np.float32), np.empty(5, np.float32), np.empty(3, np.float32)
     value = np.empty(COLUMNS)
     share = 1.0 / (samples * samples)
     for py in range(out.shape[0]):
@@ -297,18 +338,23 @@ def compose(triangle, barycentric, triangles, table, photo, pattern, thin, sampl
                     if trust > 1e-3 or (thin > 0 and hairy > 0):
                         _bilinear(photo, value[0], value[1], here)
                         opaque *= 1 - thin * max(trust, min(1.0, 2 * hairy)) * (1 - here[3])
+                        if hairy > 0 and here[3] < 0.95:
+                            # What is mixed with the photo's ground is no hair before another.
+                            trust *= 1 - min(hairy, 1.0) * (1 - thin) * min(1.0, (0.95 - here[3]) / 0.35)
+                        trust *= 1 - (1 - worn) * here[4]
                     if trust <= 1e-3:
                         trust = 0.0
                     rest = 1 - trust
                     hair = rest * hairy
                     if hair > 1e-3:
-                        _bilinear(pattern, value[4], value[5], band)
+                        _repeated(strands, value[4], value[5], band)
                         rest -= hair
                     else:
                         hair = 0.0
                     other = rest * mirrored
                     if other > 1e-3:
                         _bilinear(photo, value[2], value[3], there)
+                        other *= 1 - (1 - worn) * there[4]
                         rest -= other
                     else:
                         other = 0.0

@@ -19,7 +19,7 @@ _FLOOR: Final = 0.15
 HAIR_LIMITS: Final = (0.6, 1.1)
 HAIR_FRONT: Final = np.array([[0.0, 0.3, 0.954]])
 """(1, 3) normal of what stands for all hair."""
-RATIO_LIMITS: Final = (0.15, 4.0)
+RATIO_LIMITS: Final = (0.15, 3.0)
 """A photo's pixel is made darker or brighter by these factors at most: beyond, noise and what is burnt in show."""
 
 

@@ -39,10 +39,20 @@ which only where it shows it well."""
 _GROUND_TURN: Final = (3.0, 10.0)
 """Degrees up to which what the photo shows beside the head is left there, be it hair or ears, and from which on the
 ground has closed."""
-_THIN_TURN: Final = (8.0, 35.0)
+_SHORN_TURN: Final = (7.5, 8.5)
+"""Degrees up to which hair hangs where it does in the photo, and from which on it is hidden by the face: half of it
+would be a second outline."""
+_SHORN_SIDE: Final = (-0.2, 0.2)
+"""Cosines between directions and that of the turn from which on this is so."""
+_WORN_TURN: Final = (7.5, 8.5)
+"""Degrees up to which glasses are shown as in the photo, and from which on they are left out."""
+_THIN_TURN: Final = (4.0, 14.0)
 """Degrees up to which soft edges of hair show what is behind them, and from which the hair is closed."""
 
 
+_RELIT: Final = (0.02, 0.15)
+"""The largest change of a light's coefficient, over the constant one, from which on light counts as another, and from
+which it is wholly so."""
 _LEVELS: Final = 2**14 - 1
 """Of linear light, each with its sRGB value: four to one in the darkest."""
 
@@ -120,8 +130,9 @@ def draw_pictures(
         table, turned = _table(scene, face, *(array[item] for array in surfaces))
         linear, cover = np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32)
         thin = float(1 - ramp(np.array(turned), *_THIN_TURN))
-        photo, pattern = scene.head.pixels, scene.pattern
-        compose(triangle, barycentric, triangles, table, photo, pattern, thin, samples, linear, cover)
+        photo, strands = scene.photo, scene.strands
+        worn = float(1 - ramp(np.array(turned), *_WORN_TURN))
+        compose(triangle, barycentric, triangles, table, photo, strands, thin, worn, samples, linear, cover)
         _add_ground(scene, face, triangle, barycentric, samples, turn, turned, linear, cover)
         pictures.append(Picture(linear, cover, scene, face, turn, geometry, item))
     return pictures
@@ -149,12 +160,28 @@ def _add_ground(
     reach = GROUND_REACH * scene.regions.unit
     cosine, sine = np.cos(body_turn), np.sin(body_turn)
     upright = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-    shift = neck_shift(scene.neck_ring, upright @ face.camera.rotation @ scene.result.camera.rotation.T)
+    motion = upright @ face.camera.rotation @ scene.result.camera.rotation.T
+    shift = neck_shift(scene.neck_ring, motion)
     radii = source_radii(at_directions(scene.outline, angle_grid() + shift), outline, reach)
     gains = _ground_gains(scene, face)
     behind = scene.ground
     near = float(1 - ramp(np.array(turned), *_GROUND_TURN))
-    where = (behind.filled, behind.photo, near, behind.place, behind.px_per_mm, centre, px_per_mm, -body_turn)
+    # Hair that hangs down on the side to which the face turns is hidden by it.
+    away = float(ramp(np.array(turned), *_SHORN_TURN)) if behind.shorn is not behind.filled else 0.0
+    towards = np.arctan2(-motion[1, 2], motion[0, 2])
+    shorn = away * ramp(np.cos(angle_grid() - towards), *_SHORN_SIDE)
+    where = (
+        behind.filled,
+        behind.photo,
+        near,
+        behind.shorn,
+        shorn,
+        behind.place,
+        behind.px_per_mm,
+        centre,
+        px_per_mm,
+        -body_turn,
+    )
     ground(*where, outline, reach, radii, shift, *gains, cover, linear)
 
 
@@ -195,8 +222,8 @@ def _table(
     from faceinv.generate.kernels import COLUMNS, fill_table, light_vertices
 
     seen, model, regions = scene.seen, scene.result.model, scene.regions
-    before, rotation = scene.result.camera.rotation, face.camera.rotation
-    turn = np.degrees(np.arccos(np.clip(rotation[2] @ before[2], -1, 1)))
+    rotation = face.camera.rotation
+    turn = np.degrees(np.arccos(np.clip(rotation[2] @ scene.result.camera.rotation[2], -1, 1)))
     near = float(1 - ramp(np.array(turn), *_NEAR_TURN))
     count = len(normals)
     light, table = np.empty((count, 3)), np.empty((count, COLUMNS), np.float32)
@@ -216,7 +243,10 @@ def _table(
         mouth_light(gamma),
         light,
     )
-    fill_table(light, seen.light, scene.mirror, seen.reflectance, *RATIO_LIMITS, table)
+    # The photo's own view under its own light is the photo; else only what is skin is carried.
+    relit = float(ramp(np.array(np.abs(gamma - scene.result.lighting).max() / np.abs(gamma[0]).max()), *_RELIT))
+    away = max(1 - near, relit)
+    before = seen.all_light if away == 1 else seen.light + away * (seen.all_light - seen.light)
     landmarks = model.landmarks(vertices - scene.lift)
     spoken = float(ramp(np.array(abs(gap(landmarks) - scene.gap)), 0.5 * regions.unit, 3.0 * regions.unit))
     table[:, :10] = scene.table
@@ -225,6 +255,7 @@ def _table(
     usable = scene.lids.usable(vertices)
     table[scene.lids.vertices, 6] *= usable
     table[scene.lids.vertices, 7] *= usable
+    fill_table(light, before, scene.mirror, seen.reflectance, *RATIO_LIMITS, table)
     return table, float(turn)
 
 

@@ -36,6 +36,8 @@ _THROAT: Final = -16.0
 EARS_ABOVE_PIVOT: Final = 26.0
 _PIVOT_BEHIND_EARS: Final = 10.0
 _RING_BELOW_CHIN: Final = 14.0
+_NAPE_ABOVE_CHIN: Final = 12.0
+"""mm: a neck that is seen from the side begins higher behind than in front."""
 _LID_REACH: Final = 16.0
 """mm around the eyes' rims that lids may cover or uncover."""
 
@@ -126,8 +128,11 @@ def _regions(model: MorphableModel) -> Regions:
     from_ear = (surface - ear_point) / unit
     ear = outside & (np.abs(from_ear[:, 0]) > width / unit - 9)
     ear &= (from_ear[:, 1] > -54) & (from_ear[:, 1] < 26) & (from_ear[:, 2] > -42) & (from_ear[:, 2] < 22)
+    pinna = ramp(_depth(model, ear) / unit, 0.0, 14.0)
+    ear &= (from_ear[:, 1] < 12) & (from_ear[:, 2] > -38)
+    # Hair begins close above the ear, with a sideburn before it, and close behind it.
     scalp = outside & ~ear & (from_ear[:, 1] > -75)
-    scalp &= ((from_ear[:, 1] > 44) & (from_ear[:, 2] < 75)) | (from_ear[:, 2] < np.where(from_ear[:, 1] > 0, 14, -22))
+    scalp &= ((from_ear[:, 1] > 44) & (from_ear[:, 2] < 75)) | (from_ear[:, 2] < np.where(from_ear[:, 1] > 4, 24, -22))
     below, upward = _below(surface, landmarks, ear_point, unit)
     opacity = np.where(inner, 1.0, 1 - ramp(below, *_SEAM))
     lashes = _part(model, "lashes")
@@ -141,17 +146,18 @@ def _regions(model: MorphableModel) -> Regions:
     temple = face & (np.abs(from_ear[:, 0]) > width / unit - 24) & (from_ear[:, 1] > -28)
     beside |= ear | temple
     level = (surface[:, 1] - landmarks[CHIN, 1]) / unit + _RING_BELOW_CHIN
-    ring = np.flatnonzero(outside & (np.abs(level) < 6))
+    ring = np.abs(level) < 6
+    ring |= (np.abs(level - _RING_BELOW_CHIN - _NAPE_ABOVE_CHIN) < 6) & (from_ear[:, 2] < -_PIVOT_BEHIND_EARS)
     return Regions(
         unit=unit,
         pivot=ear_point - unit * np.array([0.0, EARS_ABOVE_PIVOT, _PIVOT_BEHIND_EARS]),
         opacity=opacity,
         face=face,
         ear=ear,
-        pinna=ramp(_depth(model, ear) / unit, 0.0, 14.0),
+        pinna=pinna,
         scalp=scalp,
         sides=(beside & (surface[:, 0] < 0), beside & (surface[:, 0] > 0)),
-        neck_ring=ring,
+        neck_ring=np.flatnonzero(outside & ring),
         eyes=eyes,
         teeth=teeth,
         mouth=mouth,

@@ -6,22 +6,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.ndimage import (
-    uniform_filter,
-)
+from scipy.ndimage import map_coordinates
 
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
 from faceinv.face.mesh import vertex_normals
 from faceinv.generate.canvas import Canvas, canvas_of
+from faceinv.generate.glasses import frames
 from faceinv.generate.ground import GROUND_REACH, Ground, ground_of, person_of
-from faceinv.generate.hair import band_places, hair_band, hair_region, lifted, thickness, without_ears
-from faceinv.generate.light import soft_light
+from faceinv.generate.hair import Hair, hair_region, lifted, nearer, thickness, without_ears
+from faceinv.generate.light import HAIR_FRONT, soft_light
 from faceinv.generate.mouth import gap, mouth_depth
 from faceinv.generate.polar import ANGLES, angle_grid, head_outline
 from faceinv.generate.regions import Regions, ramp, regions_of
 from faceinv.generate.rim import Rim
+from faceinv.generate.strands import hair_patch, strand_places, strand_tile
 from faceinv.generate.surface import SLACK_MM, DepthMap, Seen, depth_map, seen_by, visible_from
 from faceinv.render.lids import Lids
 
@@ -39,8 +39,8 @@ _HEAD_REACH: Final = 190.0
 _MAP_PX_PER_MM: Final = 1.25
 _LIFTS: Final = 4
 """Rounds in which hair grows by what its outline lacks still."""
-_PATTERN_MM: Final = 4.0
-_PATTERN_LIMITS: Final = (0.55, 1.6)
+_EDGE_MM: Final = 4.0
+"""Inside of a person's outline: what is further out may be mixed with the ground."""
 _GROWTH: Final = 1.0
 _MOST_GROWTH: Final = 35.0
 """mm: thick hair starts from a skull that is that much narrower than the ears; thin hair lies close to it."""
@@ -71,12 +71,14 @@ class Scene:
     engine: Engine
     """Of `drawn`."""
     head: Canvas
+    photo: NDArray[np.float32]
+    """(S, S, 5): pixels of `head`, and where they are frames of glasses."""
     seen: Seen
-    pattern: NDArray[np.float32]
-    """(S, S, 3): pixels of `head` over the mean around them, as hair's strands have it."""
+    strands: NDArray[np.float32]
+    """(T, T, 3): how much brighter than their mean pixels of hair are that the photo does not show."""
     table: NDArray[np.float32]
-    """(N, 10) what `kernels.compose` takes of vertices: places px of `head` (here, mirrored, hair), trust in each,
-    opacity."""
+    """(N, 10) what `kernels.compose` takes of vertices: places px (here and mirrored, of `head`; of `strands`), trust
+    in each, opacity."""
     calm: NDArray[np.float64]
     """(N,) the share of hair."""
     moments: NDArray[np.float32]
@@ -149,7 +151,9 @@ class Scene:
         person = person_of(bald, triangles, around, photo_px_per_mm)
         beyond = thickness(outline_of(bald), person, bald.centre, bald.px_per_mm)
         albedo = _blend(model.mean_albedo, model.albedo_basis, face.albedo)
-        hairy, rooted = _hairy(model, regions, face, vertices, head, bald, triangles, beyond)
+        edge = _edge(head, bald, outline_of(bald) + beyond)
+        hair = _hair(model, regions, face, vertices, head, bald, triangles, beyond, edge)
+        hairy, rooted = hair.depth, hair.rooted
         first = thick = without_ears(beyond)
         most = first + _MOST_GROWTH * ramp(beyond, 20.0, 30.0)
         lift = lifted(vertices, model, hairy, rooted, camera.rotation, thick, beyond) + regions.throat
@@ -164,6 +168,9 @@ class Scene:
         outline = outline_of(depths)
         landmarks = result.landmarks3d
         mouth_open = gap(landmarks) > _OPEN_MM * unit
+        worn = frames(head.pixels, head.place(result.landmarks2d), photo_px_per_mm * head.zoom)
+        if worn is None:
+            worn = np.zeros(head.pixels.shape[:2], np.float32)
         seen = seen_by(
             head,
             result.image_size,
@@ -176,14 +183,17 @@ class Scene:
             depths,
             triangles,
             mouth_open,
-            hairy,
+            hair,
+            worn,
         )
-        not_face = depths.of(triangles, ((regions.face | regions.ear) & (hairy == 0)).astype(np.float64)) > 0.5
-        band = hair_band(outline, not_face, person, depths.centre, depths.px_per_mm)
-        band_xy, band_sure = band_places(band, haired, regions, camera.rotation)
-        band_xy = head.place(at + photo_px_per_mm * band_xy)
+        bare = depths.of(triangles, ((regions.face | regions.ear) & (hairy == 0)).astype(np.float64)) > 0.5
+        px = photo_px_per_mm * head.zoom
+        middle = head.place(at[None])[0]
+        hair_map = _hair_pixels(head, depths, person & ~bare, hair, face)
+        tile, chart = strand_tile(hair_patch(head, hair_map, middle, depths.px_per_mm, px), px)
         drawn = _person_model(model, at_rest + lift, albedo, regions.drawn)
-        ground = ground_of(around, depths, solid, person, outline, at, photo_px_per_mm)
+        glasses = _on_map(worn, depths) > 0.3
+        ground = ground_of(around, depths, solid, person, hair_map, hair.long, glasses, outline, at, photo_px_per_mm)
         normals = vertex_normals(haired, triangles) @ camera.rotation.T
         return cls(
             result=result,
@@ -196,9 +206,10 @@ class Scene:
             lift=lift,
             engine=build_engine(backend, drawn, EngineSettings()),
             head=head,
+            photo=np.ascontiguousarray(np.concatenate([head.pixels, worn[..., None]], axis=2)),
             seen=seen,
-            pattern=_pattern(head, _PATTERN_MM * unit * photo_px_per_mm * head.zoom),
-            table=_table(head, seen, model, regions, hairy, band_xy, band_sure),
+            strands=tile,
+            table=_table(head, seen, model, regions, hairy, strand_places(haired, regions, px, chart)),
             calm=ramp(hairy, 0.0, 0.3),
             moments=np.zeros((0, 10), np.float32) if model.occlusion is None else model.occlusion.copy(),
             mirror=model.mirror.copy(),
@@ -213,7 +224,7 @@ class Scene:
         )
 
 
-def _hairy(
+def _hair(
     model: MorphableModel,
     regions: Regions,
     face: Face,
@@ -222,15 +233,54 @@ def _hairy(
     bald: DepthMap,
     triangles: NDArray[np.int32],
     thick: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N,) how far vertices are inside of the hair, and (N,) from what it does not lift."""
+    edge: NDArray[np.float64],
+) -> Hair:
     camera = face.camera
     normals = vertex_normals(vertices, triangles) @ camera.rotation.T
     facing = (normals * camera.to_viewer(vertices)).sum(axis=1)
     hidden_by, _ = visible_from(vertices, regions, bald, triangles)
     light = soft_light(normals, face.lighting, model.occlusion, camera.rotation)
     colour = head.sample(camera.project(vertices)[:, :2])[:, :3]
-    return hair_region(model, regions, colour, light, (hidden_by <= SLACK_MM) & (facing > 0.1), thick)
+    return hair_region(model, regions, colour, light, (hidden_by <= SLACK_MM) & (facing > 0.1), thick, edge)
+
+
+def _at_map(head: Canvas, depths: DepthMap, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 4) what the photo shows at points (N, 2) px of a map around the same pivot."""
+    per_px = head.pixels.shape[0] / depths.triangle.shape[0]
+    at = (places + 0.5) * per_px - 0.5
+    channels = [map_coordinates(head.pixels[..., c], [at[:, 1], at[:, 0]], order=1, mode="nearest") for c in range(4)]
+    return np.stack(channels, axis=1).astype(np.float64)
+
+
+def _on_map(image: NDArray[np.float32], depths: DepthMap) -> NDArray[np.float32]:
+    """(H, W) of an image (S, S) of the canvas, in the pixels of a map around the same pivot."""
+    size = depths.triangle.shape[0]
+    at = (np.arange(size) + 0.5) * (image.shape[0] / size) - 0.5
+    rows, columns = np.meshgrid(at, at, indexing="ij")
+    return np.asarray(map_coordinates(image, [rows, columns], order=1, mode="nearest"), np.float32)
+
+
+def _edge(head: Canvas, depths: DepthMap, reached: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(ANGLES, 4) the photo `_EDGE_MM` inside of the person's outline (ANGLES,) mm."""
+    angle = angle_grid()
+    radius = (reached - _EDGE_MM) * depths.px_per_mm
+    places = depths.centre + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return _at_map(head, depths, places)
+
+
+def _hair_pixels(
+    head: Canvas, depths: DepthMap, may_be: NDArray[np.bool_], hair: Hair, face: Face
+) -> NDArray[np.bool_]:
+    """(H, W) pixels of the map that are hair by their colour, out of those that may be."""
+    found = np.zeros(may_be.shape, np.bool_)
+    if hair.colour is None:
+        return found
+    rows, columns = np.nonzero(may_be)
+    seen = _at_map(head, depths, np.stack([columns, rows], axis=1).astype(np.float64))
+    front = soft_light(HAIR_FRONT, face.lighting)[0]
+    own = np.log(np.maximum(seen[:, :3] / front, 1e-3))
+    found[rows, columns] = nearer(own, np.log(hair.colour), np.log(hair.skin)) & (seen[:, 3] > 0.9)
+    return found
 
 
 def _table(
@@ -239,17 +289,16 @@ def _table(
     model: MorphableModel,
     regions: Regions,
     hairy: NDArray[np.float64],
-    band_xy: NDArray[np.float64],
-    band_sure: NDArray[np.float64],
+    strands_xy: NDArray[np.float64],
 ) -> NDArray[np.float32]:
     table = np.empty((model.vertex_count, 10), np.float32)
     table[:, 0:2] = head.place(seen.xy)
     table[:, 2:4] = table[model.mirror, 0:2]
-    table[:, 4:6] = band_xy
+    table[:, 4:6] = strands_xy
     table[:, 6] = seen.trust
     bare = (hairy == 0) & (regions.face | regions.ear)
     table[:, 7] = (seen.trust * bare)[model.mirror] * bare
-    table[:, 8] = band_sure * ramp(hairy, 0.0, 0.15)
+    table[:, 8] = ramp(hairy, 0.0, 0.15)
     table[:, 9] = regions.opacity
     return table
 
@@ -290,23 +339,6 @@ def _person_model(
         jaw_band=np.zeros((len(model.jaw_band), 0), np.int32),
         occlusion=None,
     )
-
-
-def _pattern(head: Canvas, sigma: float) -> NDArray[np.float32]:
-    """(S, S, 3): each pixel of a canvas over a mean around it of what is a person; sigma in px."""
-    weight = np.maximum(head.pixels[..., 3], 1e-3)
-    width = 2 * max(1, round(sigma)) + 1
-    around = np.empty_like(head.pixels[..., :3])
-    total = _boxed(weight, width)
-    for c in range(3):
-        around[..., c] = _boxed(weight * head.pixels[..., c], width) / total
-    ratio = head.pixels[..., :3] / np.maximum(around, 1e-4)
-    return np.ascontiguousarray(np.clip(ratio, *_PATTERN_LIMITS), np.float32)
-
-
-def _boxed(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Two box filters after another, nearly a Gaussian."""
-    return np.asarray(uniform_filter(uniform_filter(image, width), width), np.float32)
 
 
 def _rim_normals(

@@ -14,6 +14,7 @@ from faceinv.generate.fill import Spread
 from faceinv.generate.light import calm, soft_light
 from faceinv.generate.mouth import mouth_depth, mouth_light, teeth_of_photo
 from faceinv.generate.regions import ramp
+from faceinv.generate.residual import smoothed, unexplained_light
 from faceinv.render.raster import rasterize_triangles
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from faceinv.face.camera import Camera
     from faceinv.face.model import MorphableModel
     from faceinv.generate.canvas import Canvas
+    from faceinv.generate.hair import Hair
     from faceinv.generate.regions import Regions
 
 __all__ = ["SLACK_MM", "DepthMap", "Seen", "depth_map", "seen_by", "visible_from"]
@@ -41,6 +43,13 @@ _RIM: Final = (0.5, 3.0)
 """mm inside of outlines over which the photo fades in."""
 _RIM_HAIR: Final = (2.0, 7.0)
 _DARKEST: Final = 2e-3
+_LIDS: Final = (8.0, 13.0)
+"""mm from the eyes' rims: what is nearer is in the shade of a fold, and no example for a lid that closes."""
+_ENDS: Final = (0.25, 0.6)
+"""The cosine between normal and view where the photo's wide shades have given way to those of what goes on, and where
+they begin to."""
+_HAIR_SPREAD: Final = 0.7
+"""Of logarithms: hair that is not seen is not further from the typical colour."""
 _ODD: Final = (0.4, 0.8)
 """Near its outline a face's colours may be those of a collar or of hair: how far their logarithm is from the skin's
 further in, where they begin to be refused, and where they are."""
@@ -105,7 +114,9 @@ class Seen:
     trust: NDArray[np.float64]
     """(N,) how far the photo is to be believed whatever the new view."""
     light: NDArray[np.float64]
-    """(N, 3) under which the photo shows it."""
+    """(N, 3) under which the photo shows it, by the fit."""
+    all_light: NDArray[np.float64]
+    """(N, 3) that with what light the photo has beside, and with what would show as a seam where the photo ends."""
     reflectance: NDArray[np.float64]
     """(N, 3) for what the photo does not show: the photo's colours without their light, continued."""
     skin: NDArray[np.float64]
@@ -124,8 +135,8 @@ def seen_by(
     depths: DepthMap,
     triangles: NDArray[np.int32],
     mouth_open: bool,
-    hairy: NDArray[np.float64],
-    not_skin: NDArray[np.float64] | None = None,
+    hair: Hair,
+    worn: NDArray[np.float32],
 ) -> Seen:
     """What a photo tells of the vertices of a head with hair.
 
@@ -141,9 +152,10 @@ def seen_by(
         depths: of the head from the photo's camera.
         triangles: what is drawn.
         mouth_open: whether the photo shows teeth or what is behind them.
-        hairy: (N,) how far vertices are inside of the hair.
-        not_skin: (N,) from 0 to 1, vertices whose colours in the photo are not their own.
+        hair: which vertices are hair.
+        worn: (S, S) where pixels of the canvas are frames of glasses.
     """
+    hairy = hair.depth
     projected = camera.project(vertices)
     xy = projected[:, :2]
     model_normals = vertex_normals(vertices, triangles)
@@ -178,32 +190,59 @@ def seen_by(
     near = 1 - ramp(rim, *_ODD_WITHIN)
     # Hair lets the ground through anywhere, skin only where the fit is wider than the face.
     trust *= np.where(scalp, ramp(person, 0.6, 0.97), 1 - near * (1 - ramp(person, 0.6, 0.97)))
-    if not_skin is not None:
-        trust *= 1 - not_skin
     if mouth_open:
         trust[regions.mouth] = teeth_of_photo(regions, colour, visible, facing)[regions.mouth]
-    ratio = np.log(np.maximum(colour / light, _DARKEST)) - np.log(np.maximum(albedo, _DARKEST))
-    ratio = np.clip(ratio, -3.5, 1.5)
+    base = np.log(np.maximum(albedo, _DARKEST))
     spread = Spread.of(model)
     skin = ~scalp & ~inner & ~regions.ear
+    bare = skin | (regions.ear & ~scalp)
+    lashes = ramp(regions.from_eyes, *_LIDS) * (1 - map_coordinates(worn, [place[:, 1], place[:, 0]], order=1))
+    own = np.log(np.maximum(colour / light, _DARKEST))
+    extra = unexplained_light(model, regions, own, trust * skin * lashes * ramp(rim, 3.0, 8.0)) * bare[:, None]
+    own -= extra
+    ratio = np.clip(own - base, -3.5, 1.5)
     smooth = spread(ratio, trust * skin * ramp(rim, 6.0, 12.0))
     odd = ramp(np.abs(ratio - smooth).max(axis=1), *_ODD)
     trust = np.where(skin, trust * (1 - odd * np.maximum(near, 1 - ramp(facing, *_ODD_FACING))), trust)
-    lashes = ramp(regions.from_eyes, 3.0, 6.0)
-    sure = trust * (skin | (regions.ear & ~scalp)) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes
+    sure = trust * np.where(skin, 1.0, 0.02 * bare) * (0.02 + 0.98 * ramp(rim, 5.0, 14.0)) * (1 - odd) * lashes
     # A fit paints what it cannot see of cheeks and jaw as beards and sideburns; skin goes on there as it is seen.
     beside = ramp(np.abs(model.mean[:, 0]) / regions.unit, 45.0, 62.0)[:, None]
-    base = np.log(np.maximum(albedo, _DARKEST))
     spreads = spread(np.concatenate([ratio, ratio + base], axis=1), sure)
-    fitted = np.exp((1 - beside) * (base + spreads[:, :3]) + beside * spreads[:, 3:])
+    fill = (1 - beside) * (base + spreads[:, :3]) + beside * spreads[:, 3:]
+    # Where the photo ends, it fades into what goes on behind: first what is wide of it, what is fine last.
+    wide, known = smoothed(model, regions, own, trust * skin * (1 - odd))
+    ends = ((1 - ramp(facing, *_ENDS)) * ramp(known, 0.003, 0.03) * skin * lashes)[:, None]
+    extra += ends * np.clip(wide - fill, -1.0, 1.0)
+    fitted = np.exp(fill)
     own = np.maximum(colour / light, _DARKEST)
-    hair = np.exp(spread(np.log(own), trust * hairy + 1e-6 * trust * skin))
-    share = ramp(hairy, 0.0, 0.25)[:, None]
-    reflectance = (1 - share) * fitted + share * hair
+    share = ramp(hairy, 0.0, 0.1)[:, None]
+    reflectance = (1 - share) * fitted + share * _hair_colours(spread, own, trust, hair)
     reflectance[regions.mouth] = albedo[regions.mouth]
     reflectance[regions.eyes] = eyeball_reflectance(regions, own, trust, albedo, model.mirror)[regions.eyes]
     shown = np.maximum(trust, nearly * ramp(facing, -0.1, 0.05) * ramp(person, 0.2, 0.6))
-    return Seen(xy, facing, visible, shown, trust, light, reflectance, 1 - odd * trust)
+    return Seen(
+        xy,
+        facing,
+        visible,
+        shown,
+        trust,
+        light,
+        light * np.exp(extra),
+        reflectance,
+        np.where(scalp, 0.0, 1 - odd * trust),
+    )
+
+
+def _hair_colours(
+    spread: Spread, own: NDArray[np.float64], trust: NDArray[np.float64], hair: Hair
+) -> NDArray[np.float64]:
+    """(N, 3) of hair, without light: as hair nearby is seen to be, and the further away the more as all of it is."""
+    if hair.colour is None:
+        return np.broadcast_to(hair.skin, own.shape)
+    typical = np.log(hair.colour)
+    near = spread(np.log(own) - typical, ramp(trust, 0.5, 0.9) * hair.like, 1.5)
+    limited = np.clip(near, -_HAIR_SPREAD, _HAIR_SPREAD)
+    return np.exp(typical + limited)
 
 
 def visible_from(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from faceinv.errors import InputError
-from faceinv.generate.config import VariantConfig
+from faceinv.generate.config import VariantConfig, check_steps
 from faceinv.generate.draws import (
     Donors,
     Draw,
@@ -131,8 +131,11 @@ class Variants:
                 )
             if result.model.fingerprint != first:
                 raise InputError(f"result {place} is of another model than result 0; variants are of one model.")
+        chosen = VariantConfig.of(config)
+        if kind == "pairs":
+            check_steps(chosen, first)
         self.kind, self.count, self.size, self.seed, self.batch = kind, int(count), int(size), int(seed), int(batch)
-        self.config = VariantConfig.of(config)
+        self.config = chosen
         self.backend = backend
         self.keys = tuple(photo_key(result) for result in self.results)
         self.donors = donors if donors is not None else Donors.of(self.results, self.keys)

@@ -23,7 +23,11 @@ __all__ = ["MeshFace", "locate"]
 _SIDE: Final = 256
 _MARGIN: Final = 1.5
 """Side of the square over that of the points' box."""
-_PASSES: Final = 3
+_LOOKS: Final = 3
+"""At most, before the mirror's."""
+_SETTLED: Final = 0.05
+"""Squares that differ by less, in place and size over the side and in roll (radians), need no further look: with it
+landmarks move by .3 % of the eye distance, and are no nearer to the truth (89 rendered heads, 2.1 % off each way)."""
 _IBUG: Final = np.array(
     [
         *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),  # jaw
@@ -50,7 +54,7 @@ class MeshFace:
 
 
 def locate(image: Colours, square: Square, min_presence: float = -math.inf) -> MeshFace | None:
-    """Look at a face several times, each time in a square around what was seen before, and last in a mirror too.
+    """Look at a face two or three times, each time in a square around what was seen before, and last in a mirror too.
 
     Args:
         image: (H, W, 3) float32, sRGB-encoded values in [0, 1].
@@ -60,10 +64,13 @@ def locate(image: Colours, square: Square, min_presence: float = -math.inf) -> M
     square = _enlarged(square)
     crop, _ = square.sample(image, _SIDE)
     seen, presence = _look(crop)
-    for _ in range(_PASSES - 1):
+    for looks in range(1, _LOOKS):
         if presence < min_presence:
             return None
-        square = _around(square, seen)
+        following = _around(square, seen)
+        if looks > 1 and _alike(square, following):
+            break
+        square = following
         crop, _ = square.sample(image, _SIDE)
         seen, presence = _look(crop)
     mirrored, presence_mirrored = _look(np.ascontiguousarray(crop[:, ::-1]))
@@ -94,6 +101,11 @@ def _around(square: Square, seen: npt.NDArray[np.float64]) -> Square:
     centre = (low + high) / 2 @ np.array([[c, s], [-s, c]])
     x, y = square.to_photo(centre)
     return _enlarged(Square(float(x), float(y), float((high - low).max()) * square.side, square.roll + roll))
+
+
+def _alike(one: Square, other: Square) -> bool:
+    away = math.hypot(one.x - other.x, one.y - other.y) / one.side
+    return max(away, abs(other.side / one.side - 1), abs(other.roll - one.roll)) < _SETTLED
 
 
 def _enlarged(square: Square) -> Square:

@@ -12,7 +12,7 @@ from faceinv.errors import InputError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["crop_square"]
+__all__ = ["bilinear", "crop_square"]
 
 
 def crop_square(
@@ -53,6 +53,26 @@ def crop_square(
     return np.ascontiguousarray(part.transpose(1, 0, 2)), inside_y[:, None] & inside_x
 
 
+def bilinear(
+    image: npt.NDArray[np.float32], x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """The values of an image (H, W, C), of 2 x 2 pixels at least, at places (...) px from its first to its last pixel's
+    centre: (..., C)."""
+    height, width, channels = image.shape
+    left, top = np.minimum(np.floor(x), width - 2), np.minimum(np.floor(y), height - 2)
+    at = (top * width + left).astype(np.intp)
+    across, down = (x - left).astype(np.float32), (y - top).astype(np.float32)
+    # Channel after channel: rows of three numbers are slow to work on.
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1)).reshape(channels, -1)
+    values = np.empty((channels, *at.shape), np.float32)
+    for plane, value in zip(planes, values, strict=True):
+        upper, lower = plane.take(at), plane.take(at + width)
+        upper += across * (plane.take(at + 1) - upper)
+        lower += across * (plane.take(at + (width + 1)) - lower)
+        np.add(upper, down * (lower - upper), out=value)
+    return np.moveaxis(values, 0, -1)
+
+
 def _resampling(
     start: float, side: float, size: int, length: int
 ) -> tuple[csr_array[Any, tuple[int, int]], int, int, npt.NDArray[np.bool_]]:
@@ -71,7 +91,6 @@ def _resampling(
     weights /= weights.sum(1, keepdims=True)
     taps = np.clip(taps, 0, length - 1)
     first, stop = int(taps.min()), int(taps.max()) + 1
-    rows = np.broadcast_to(np.arange(size)[:, None], taps.shape)
-    entries = (weights.astype(np.float32).ravel(), (rows.ravel(), (taps - first).ravel()))
-    matrix = csr_array(entries, shape=(size, stop - first))
+    starts = np.arange(0, taps.size + 1, taps.shape[1])
+    matrix = csr_array((weights.astype(np.float32).ravel(), (taps - first).ravel(), starts), shape=(size, stop - first))
     return matrix, first, stop, (centres >= -0.5) & (centres < length - 0.5)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from faceinv.photo.networks import Colours
 from faceinv.photo.pts import Points
-from faceinv.photo.resample import crop_square
+from faceinv.photo.resample import bilinear, crop_square
 
 __all__ = ["Box", "Square", "area", "box_around", "covered", "overlap"]
 
@@ -44,19 +44,20 @@ class Square:
         """The square as (size, size, 3), and which of its pixels lie on the photo."""
         if self.roll == 0:
             return crop_square(image, self.x + 0.5 - self.side / 2, self.y + 0.5 - self.side / 2, self.side, size)
-        from scipy.ndimage import map_coordinates
+        c, s = math.cos(self.roll), math.sin(self.roll)
+        wide = math.ceil(size * (abs(c) + abs(s))) + 2
+        patch, _ = Square(self.x, self.y, self.side * wide / size).sample(image, wide)
+        # From the middle, in pixels of the crop, along the photo's axes.
+        along = np.arange(size) + 0.5 - size / 2
+        right, down = c * along - s * along[:, None], s * along + c * along[:, None]
+        middle, step, (height, width) = (wide - 1) / 2, self.side / size, image.shape[:2]
+        on_photo = _inside(self.x + step * right, width) & _inside(self.y + step * down, height)
+        return bilinear(patch, middle + right, middle + down), on_photo
 
-        wide = math.ceil(size * (abs(math.cos(self.roll)) + abs(math.sin(self.roll)))) + 2
-        upright = Square(self.x, self.y, self.side * wide / size)
-        patch, on_photo = upright.sample(image, wide)
-        across = (np.arange(size) + 0.5) / size
-        grid = np.stack(np.meshgrid(across, across), axis=-1)
-        turned = Square((wide - 1) / 2, (wide - 1) / 2, size, self.roll).to_photo(grid)
-        places = [turned[..., 1], turned[..., 0]]
-        crop = np.empty((size, size, 3), dtype=np.float32)
-        for channel in range(3):
-            map_coordinates(patch[..., channel], places, output=crop[..., channel], order=1, mode="nearest")
-        return crop, map_coordinates(on_photo.astype(np.uint8), places, order=0, mode="nearest") > 0
+
+def _inside(places: npt.NDArray[np.float64], length: int) -> npt.NDArray[np.bool_]:
+    """Whether places, px, lie on so many pixels."""
+    return (places >= -0.5) & (places < length - 0.5)
 
 
 def box_around(points: Points) -> Box:

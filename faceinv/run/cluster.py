@@ -128,13 +128,25 @@ def _client(address: str) -> Any:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     make: Any = Client
     try:
+        _check_address(address)  # of one that cannot be, a client begins to connect and does not end
         return make(address, timeout=_SECONDS / 2, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error).splitlines()[0] if str(error) else type(error).__name__).rstrip(".")
         raise ClusterError(
-            f"no scheduler answers at '{address}': {reason} Start one with 'dask scheduler', and give the address that "
-            "it prints, such as tcp://127.0.0.1:8786."
+            f"no scheduler answers at '{address}': {reason}. Start one with 'dask scheduler', and give the address "
+            "that it prints, such as tcp://127.0.0.1:8786."
         ) from None
+
+
+def _check_address(address: str) -> None:
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
+
+    scheme, place = parse_address(address)
+    get_backend(scheme)
+    host, port = parse_host_port(place)
+    if not host or not 0 < port < 65536:
+        raise ValueError("there is no such host and port")
 
 
 def _checked_workers(client: Any, address: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import tempfile
 from collections import Counter
@@ -37,6 +38,7 @@ __all__ = [
     "is_record",
     "json_line",
     "output_paths",
+    "photo_place",
     "read_json",
     "record_of",
     "refuse_overwriting",
@@ -205,6 +207,17 @@ def json_line(record: dict[str, Any], folder: Path) -> str:
     """A record as one line of ASCII, without its picture and with the folder that its files are in."""
     entries = {key: value for key, value in record.items() if key != "thumbnail"}
     return json.dumps(finite({**entries, "folder": str(folder)}), allow_nan=False)
+
+
+def photo_place(image: Path, folder: Path) -> dict[str, str]:
+    """For a record in `folder`: where the photo is as seen from there, `photo`; nothing for what is no file."""
+    if not image.is_file():
+        return {}
+    try:
+        place = os.path.relpath(image, folder)
+    except ValueError:  # on another drive
+        place = str(image.absolute())
+    return {"photo": Path(place).as_posix()}
 
 
 def failure(image: str, error: str) -> dict[str, Any]:

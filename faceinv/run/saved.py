@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ class Saved:
 
     def photos(self) -> Iterator[Path]:
         """Where its photo may be: where it was, beside the result, or under the result's name."""
+        if isinstance(self.record.get("photo"), str):
+            yield Path(os.path.normpath(self.path.parent / self.record["photo"]))
         if "image" in self.record:
             given = Path(str(self.record["image"]))
             yield from (given, self.path.parent / given, self.path.parent / given.name)

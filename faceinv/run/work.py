@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from faceinv.engine.blas import one_blas_thread
 from faceinv.errors import DeviceLostError, FaceinvError, InputError
 from faceinv.run.jobs import Job, Record, fail
-from faceinv.run.outputs import FitOptions, clean_leftovers, write_result
+from faceinv.run.outputs import FitOptions, clean_leftovers, photo_place, write_result
 
 if TYPE_CHECKING:
     from faceinv.fitting.fitter import Fitter
@@ -107,7 +107,7 @@ def _finish(options: FitOptions, job: Job, outcome: FitResult | Exception) -> Re
     try:
         if isinstance(outcome, Exception):
             return fail(job, _message(outcome))
-        extra = {"image": job.name, "source": job.source()}
+        extra = {"image": job.name, **photo_place(job.image, job.folder), "source": job.source()}
         return write_result(check_result(outcome), job.folder, job.stem, options, extra)
     except Exception as error:
         return fail(job, _message(error))

@@ -125,6 +125,22 @@ def test_stack(ops: ArrayOps, kind: Kind, axis: int) -> None:
     both(ops, lambda o, a: o.stack(a[:1], axis), *hosts)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_transpose(ops: ArrayOps, kind: Kind) -> None:
+    for shape in ((1, 1), (4, 1), (3, 5)):
+        both(ops, lambda o, a: o.transpose(a[0]), draw(5, *shape, kind=kind))
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_arithmetic_stretches(ops: ArrayOps, kind: Kind) -> None:
+    """Axes that one array lacks, or has one place of, as in NumPy."""
+    for shapes in (((4, 6), (6,)), ((3, 4, 6), (4, 6)), ((3, 1), (3, 6)), ((5, 3, 1, 1), (1, 3, 3, 1))):
+        hosts = [draw(seed, *shape, kind=kind) for seed, shape in enumerate(shapes)]
+        both(ops, lambda o, a: a[0] * a[1], *hosts)
+        both(ops, lambda o, a: a[1] - a[0], *hosts)
+        both(ops, lambda o, a: a[0] + a[1], *hosts)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_concatenate(ops: ArrayOps, kind: Kind, axis: int) -> None:
@@ -149,6 +165,9 @@ def test_conditions_multiply_and_select(ops: ArrayOps, kind: Kind, seed: int) ->
 
     both(ops, chosen, a, b)
     both(ops, lambda o, x: o.where(o.flag(x[0] >= 0), x[1], -1), a, b)
+    rows = draw(seed + 2, 30, 3, kind=kind)
+    both(ops, lambda o, x: o.where(o.flag(x[0] >= 0), x[1], 0), a, rows)
+    both(ops, lambda o, x: o.where(o.flag(x[0] >= 0), x[1], x[2]), a, rows, rows[::-1].copy())
 
 
 def test_nan_fails_every_comparison(ops: ArrayOps) -> None:
@@ -169,6 +188,8 @@ def test_elementwise(ops: ArrayOps, kind: Kind, seed: int, bound: float) -> None
     a, b = draw(seed, 5, 6, kind=kind), draw(seed + 1, 5, 6, kind=kind)
     unit = float(np.finfo(kind).eps)  # MXNet reads numbers from text, PyTorch's roots are off by one digit at times
     both(ops, lambda o, x: o.at_least(x[0], bound), a, bound=unit)
+    both(ops, lambda o, x: o.at_most(x[0], bound), a, bound=unit)
+    both(ops, lambda o, x: o.absolute(x[0]), a)
     both(ops, lambda o, x: o.smaller(x[0], x[1]), a, b)
     both(ops, lambda o, x: o.floor(x[0]), a)
     both(ops, lambda o, x: o.sqrt(x[0]), np.abs(a), bound=unit)
@@ -247,6 +268,9 @@ def test_products(ops: ArrayOps, kind: Kind, seed: int, rows: int, columns: int)
     weight = draw(seed + 2, 8, 3, kind=kind)
     both(ops, lambda o, a: o.blend(*a), rng.integers(0, rows, (8, 3)), weight, table, bound=bound)
     both(ops, lambda o, a: o.multiply(*a), table, vector, bound=bound)
+    both(ops, lambda o, a: o.multiply(*a), table, draw(seed + 3, columns, 4, kind=kind), bound=bound)
+    both(ops, lambda o, a: o.multiply_transposed(*a), table, draw(seed + 4, rows, kind=kind), bound=bound)
+    both(ops, lambda o, a: o.multiply_transposed(*a), table, draw(seed + 3, rows, 4, kind=kind), bound=bound)
     left, right = draw(seed, rows, 2, 3, kind=kind), draw(seed + 1, rows, 3, columns, kind=kind)
     both(ops, lambda o, a: o.multiply_each(*a), left, right, bound=bound)
 
@@ -264,28 +288,27 @@ def test_gram(ops: ArrayOps, kind: Kind, seed: int, rows: int, columns: int) -> 
 @given(seed=seeds, pixels=st.integers(1, 9))
 @some
 def test_differentiate(ops: ArrayOps, seed: int, pixels: int) -> None:
-    """Two outputs that share an input and have inputs of their own."""
+    """Three inputs, one of them used twice, and a constant that is stretched."""
     rng = np.random.default_rng(seed)
-    hosts = [rng.uniform(0.5, 2.0, (rows, pixels)) for rows in (2, 3, 1, 2, 1, 2)]
+    hosts = [rng.uniform(0.5, 2.0, (2, pixels)) for _ in range(3)]
+    gamma = rng.uniform(-1.0, 1.0, (2, 1))
 
-    def differentiated(o: ArrayOps) -> tuple[list[Any], list[list[Any]]]:
-        def function(common: Sequence[Any], own: Sequence[Sequence[Any]]) -> Sequence[Any]:
-            u, m = common
-            inverse = 1.0 / o.sqrt(o.at_least(m[0] * m[0] + m[1] * m[1] + m[2] * m[2], 1e-24))
-            basis = o.stack([m[0] * inverse, m[1] * m[2] * inverse], 0)
-            return [(u[0] * u[1] + rho[0]) * (gamma * basis).sum(axis=0) for rho, gamma in own]
+    def differentiated(o: ArrayOps) -> tuple[Any, list[Any]]:
+        factor = o.upload(gamma, "float64")
 
-        u, m, *rest = (o.upload(host, "float64") for host in hosts)
-        return o.differentiate(function, [u, m], [rest[:2], rest[2:]])
+        def function(inputs: Sequence[Any]) -> Any:
+            x, y, z = inputs
+            inverse = 1.0 / o.sqrt(o.at_least(x * x + y * y + z * z, 1e-24))
+            return factor * (x * inverse) + y * inverse * (z * inverse)
 
-    values, gradients = differentiated(ops)
-    expected, slopes = differentiated(REFERENCE)
-    for got, want in zip(values, expected, strict=True):
-        check(ops.download(got), want, 1e-13)
-    assert [len(group) for group in gradients] == [4, 4]
-    for group, wanted in zip(gradients, slopes, strict=True):
-        for got, want in zip(group, wanted, strict=True):
-            assert np.abs(ops.download(got) - want).max() < 1e-7
+        return o.differentiate(function, [o.upload(host, "float64") for host in hosts])
+
+    value, slopes = differentiated(ops)
+    expected, wanted = differentiated(REFERENCE)
+    check(ops.download(value), expected, 1e-13)
+    assert len(slopes) == 3
+    for got, want in zip(slopes, wanted, strict=True):
+        assert np.abs(ops.download(got) - want).max() < 1e-7
 
 
 def test_every_operation_is_tested_here() -> None:

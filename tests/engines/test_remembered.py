@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from fixture_types import Need
-from problems import SIZE, toy_chi, toy_model
+from problems import SIZE, toy_chi, toy_model, toy_problem
 
 from faceinv.engine.evaluation import radiance
+from faceinv.engine.local_autodiff.raster import rasterize
 from faceinv.engine.registry import build_engine
 from faceinv.engine.remembered import Remembered
 from faceinv.fitting.config import FitConfig
 from faceinv.fitting.fitter import Fitter
+from faceinv.fitting.stages import fit_stages
 from faceinv.photo.color import linear_to_srgb
 
 CONFIG = FitConfig(size=40, levels=1, iterations=6, cost_tolerance=1e-2)
@@ -48,7 +51,8 @@ def computed(name: str, chosen: list[int]) -> list[int]:
 
     surfaces.get = counted
     images, landmarks = photos()
-    fitter.fit_batch([images[k] for k in chosen], [landmarks[k] for k in chosen])
+    prepared = [fitter.prepare(images[k], landmarks[k]) for k in chosen]
+    fit_stages(fitter.engine, fitter.config, prepared, lambda stage, done: None)
     return [counts[item] for item in range(len(chosen))]
 
 
@@ -104,3 +108,44 @@ def test_memory_is_bounded_by_the_batch() -> None:
     memory.resize(1)
     memory.resize(3)
     assert memory.get(2, b"a", object) is not second
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "mxnet"])
+def test_a_geometry_that_was_changed_is_drawn_as_it_is(name: str, usable: Need) -> None:
+    """What is remembered of a surface is not taken for a copy of it that was moved."""
+    usable(name)
+    renderer = build_engine(name, toy_model()).renderer
+    geometry = renderer.geometry(toy_chi(1))
+    first = renderer.to_host(renderer.rasterize(geometry, SIZE).triangle)
+    moved = renderer.rasterize(replace(geometry, image_xy=geometry.image_xy + 5.0), SIZE)
+    shown = renderer.to_host(moved.triangle)
+    assert np.array_equal(shown[:, 5:, 5:], first[:, :-5, :-5])
+    assert not np.array_equal(shown, first)
+    assert np.array_equal(renderer.to_host(renderer.rasterize(geometry, SIZE).triangle), first)
+
+
+@pytest.mark.parametrize("name", ["torch", "mxnet"])
+def test_a_surface_is_drawn_once_at_each_size(name: str, usable: Need, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is frozen, drawn for its misfit, or seen under another light."""
+    usable(name)
+    drawn: list[tuple[int, int]] = []
+
+    def counted(*given: Any) -> Any:
+        drawn.append(given[-1])
+        return rasterize(*given)
+
+    monkeypatch.setattr("faceinv.engine.local_autodiff.renderer.rasterize", counted)
+    engine, chi = build_engine(name, toy_model()), toy_chi(1)
+    lit = chi.copy()
+    lit[:, engine.renderer.layout.lighting] *= 1.5
+    differentiator = engine.differentiator(toy_problem(1))
+    differentiator.freeze(chi)
+    again = differentiator.without_occluders(lit, 0.1)
+    again.freeze(lit)
+    again.photometric_rmse(chi)
+    assert drawn == [SIZE]
+    small = engine.renderer.rasterize(engine.renderer.geometry(chi), (20, 30))
+    assert small.triangle.shape == (1, 20, 30)
+    assert drawn == [SIZE, (20, 30)]
+    again.freeze(chi + 1e-3)
+    assert drawn == [SIZE, (20, 30), SIZE]

@@ -127,3 +127,17 @@ def test_turns_of_normals_are_their_finite_differences() -> None:
         assert np.abs(moved - screen).max() < 1e-7 * max(1.0, np.abs(screen).max())
         turned = np.einsum("vad,va->vd", tangents, motion[:, 3:, n])
         assert np.abs(turned - turn).max() < 1e-6 * max(1.0, np.abs(turn).max())
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_pixels_fewer_than_their_shares_are_all_counted(count: int) -> None:
+    """Rows are shared out to a fixed number of sums, some of which then have one pixel or none."""
+    bare, chi = bound("float64", "smooth", "rows", slice(0, 1))
+    mask = np.zeros(bare.problem.mask.shape, np.bool_)
+    mask.ravel()[bare.freeze(chi).cache[0].seen.pixels[::97][:count]] = True
+    differentiator = type(bare)(bare.renderer, replace(bare.problem, mask=mask))
+    frozen = differentiator.freeze(chi)
+    assert frozen.pixels[0] == count
+    rows = differentiator.residual_jacobian(chi, frozen, 0)
+    hessian = differentiator.linearize(chi, frozen, np.ones(1, np.bool_)).hessian[0]
+    assert far(hessian, rows.jacobian.T @ (rows.weight[:, None] * rows.jacobian)) < TOLERANCE["float64"]

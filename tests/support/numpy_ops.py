@@ -41,14 +41,24 @@ class NumpyOps(ArrayOps):
     def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
         return np.concatenate(arrays, axis)
 
+    def transpose(self, matrix: Any) -> Any:
+        return np.ascontiguousarray(matrix.T)
+
     def flag(self, condition: Any) -> Any:
         return condition
 
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
+        condition = condition.reshape(condition.shape + (1,) * (yes.ndim - condition.ndim))
         return np.where(condition, yes, np.asarray(no, yes.dtype))
 
     def at_least(self, array: Any, bound: float) -> Any:
         return np.maximum(array, np.asarray(bound, array.dtype))
+
+    def at_most(self, array: Any, bound: float) -> Any:
+        return np.minimum(array, np.asarray(bound, array.dtype))
+
+    def absolute(self, array: Any) -> Any:
+        return np.abs(array)
 
     def smaller(self, first: Any, second: Any) -> Any:
         return np.minimum(first, second)
@@ -99,8 +109,11 @@ class NumpyOps(ArrayOps):
     def blend(self, index: Any, weight: Any, table: Any) -> Any:
         return (weight[:, :, None] * table[index]).sum(axis=1)
 
-    def multiply(self, matrix: Any, vector: Any) -> Any:
-        return matrix @ vector
+    def multiply(self, matrix: Any, other: Any) -> Any:
+        return matrix @ other
+
+    def multiply_transposed(self, left: Any, right: Any) -> Any:
+        return left.T @ right
 
     def multiply_each(self, left: Any, right: Any) -> Any:
         return left @ right
@@ -108,25 +121,9 @@ class NumpyOps(ArrayOps):
     def gram(self, matrix: Any) -> Any:
         return matrix.T @ matrix
 
-    def differentiate(
-        self,
-        function: Callable[[Sequence[Any], Sequence[Sequence[Any]]], Sequence[Any]],
-        common: Sequence[Any],
-        own: Sequence[Sequence[Any]],
-    ) -> tuple[list[Any], list[list[Any]]]:
-        gradients = []
-        for output in range(len(own)):
-            by_input = []
-            for leaf in (*common, *own[output]):
-                gradient = np.empty_like(leaf)
-                for row in range(len(leaf)):
-                    start = leaf[row].copy()
-                    ends = []
-                    for step in (_STEP, -_STEP):  # a pixel depends on its own column only: all are moved at once
-                        leaf[row] = start + step
-                        ends.append(function(common, own)[output])
-                    leaf[row] = start
-                    gradient[row] = (ends[0] - ends[1]) / (2 * _STEP)
-                by_input.append(gradient)
-            gradients.append(by_input)
-        return list(function(common, own)), gradients
+    def differentiate(self, function: Callable[[Sequence[Any]], Any], inputs: Sequence[Any]) -> tuple[Any, list[Any]]:
+        def moved(place: int, step: float) -> Any:
+            return function([x + step if k == place else x for k, x in enumerate(inputs)])
+
+        slopes = [(moved(k, _STEP) - moved(k, -_STEP)) / (2 * _STEP) for k in range(len(inputs))]
+        return function(inputs), slopes

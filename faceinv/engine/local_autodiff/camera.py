@@ -8,7 +8,9 @@ and the depth is `p_z w`, so that `w = 1 + depth / f`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
 
 from faceinv.engine.records import MIN_DOUBLE_AREA
 from faceinv.face.camera import NEAREST
@@ -16,10 +18,12 @@ from faceinv.face.camera import NEAREST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from faceinv.engine.local_autodiff.ops import Array, ArrayOps
     from faceinv.face.camera import Camera as HostCamera
 
-__all__ = ["Camera", "dot", "double_area", "weights"]
+__all__ = ["Camera", "Shares", "dot", "double_area"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,12 @@ class Camera:
         shift, centre = (tuple(part.tolist()) for part in (camera.translation, camera.centre))
         return cls(rows, scale, shift, centre, float(camera.kappa) / scale)
 
+    def to_model(self) -> NDArray[np.float64]:
+        """(6, 6) takes derivatives by a posed point, y up, and by a direction in the camera frame to those by the
+        point in mm and by the direction in the model's."""
+        back = np.array(self.rotation).T
+        return np.kron(np.diag([self.scale, 1.0]), back)
+
     def turned(self, vector: Sequence[Array]) -> list[Array]:
         """A direction of the model frame in the camera's."""
         return [vector[0] * r[0] + vector[1] * r[1] + vector[2] * r[2] for r in self.rotation]
@@ -62,9 +72,9 @@ class Camera:
         in_front = ops.flag(nearness < 1.0 - NEAREST)
         return x, y, ops.where(in_front, posed[2] * w, float("inf"))
 
-    def nearer(self, ops: ArrayOps, depth: Array) -> Array:
-        """w, how many times larger things are at a depth than at the model's origin; as of the depth's point."""
-        return -ops.at_least(-(depth * self.inverse_focal + 1.0), -1.0 / NEAREST)
+    def nearer(self, ops: ArrayOps, flat: Array) -> Array:
+        """w, how many times larger things of a p_z are than at the model's origin."""
+        return 1.0 / ops.at_least(1.0 - flat * self.inverse_focal, NEAREST)
 
     def flat_depth(self, depth: Array) -> Array:
         """p_z of a depth: linear on a plane, as the depth is in the image."""
@@ -80,43 +90,26 @@ class Camera:
         (tx, ty), (cx, cy) = self.translation, self.centre
         return [x - tx + (x - cx) * less, ty - y + (cy - y) * less, flat]
 
-    def by_point(self, ux: Array, uy: Array, x: Array, y: Array, posed: Sequence[Array]) -> list[Array]:
-        """Of a derivative (ux, uy) by the place in the image of a posed point, which is (x, y): that by the point in
-        mm; the 2x3 Jacobian."""
-        ux, uy, uz = self._by_posed(ux, uy, x, y, posed)
-        first, second, third = self.rotation
-        return [(ux * first[a] - uy * second[a] + uz * self.inverse_focal * third[a]) * self.scale for a in range(3)]
-
-    def _by_posed(self, ux: Array, uy: Array, x: Array, y: Array, posed: Sequence[Array]) -> tuple[Array, Array, Array]:
-        """Of the same derivative: those by p_x + t_x, by t_y - p_y, and by p_z / f."""
-        w = 1.0 / (1.0 - posed[2] * self.inverse_focal)
+    def by_posed(self, ux: Array, uy: Array, x: Array, y: Array, flat: Array) -> tuple[list[Array], Array]:
+        """Of derivatives (ux, uy) by the place (x, y) in the image of posed points of which p_z is given: those by the
+        posed point, y up; and those by `p_z / f`."""
+        w = 1.0 / (1.0 - flat * self.inverse_focal)
         ux, uy = ux * w, uy * w
-        return ux, uy, ux * (x - self.centre[0]) + uy * (y - self.centre[1])
-
-    def by_direction(self, e: Sequence[Array]) -> list[Array]:
-        """Of a derivative e by a direction in the camera frame: that by the direction in the model's."""
-        return [dot(e, [row[a] for row in self.rotation]) for a in range(3)]
+        uz = ux * (x - self.centre[0]) + uy * (y - self.centre[1])
+        return [ux, -uy, uz * self.inverse_focal], uz
 
     def by_parameters(
-        self, ux: Array, uy: Array, x: Array, y: Array, posed: Sequence[Array], e: Sequence[Array], n: Sequence[Array]
+        self, by_posed: Sequence[Array], uz: Array, posed: Sequence[Array], e: Sequence[Array], n: Sequence[Array]
     ) -> list[Array]:
-        """Derivatives by the parameters in chi of what changes by (ux, uy) with the place (x, y) of a posed point in
-        the image, and by e with a normal n in the camera frame; zeros for the principal point."""
-        ux, uy, uz = self._by_posed(ux, uy, x, y, posed)
-        px, py, pz = posed
-        f = uz * self.inverse_focal
-        zero = px * 0.0
-        return [
-            ux * px - uy * py + f * pz,
-            uy * pz + f * py + n[1] * e[2] - n[2] * e[1],
-            ux * pz - f * px + n[2] * e[0] - n[0] * e[2],
-            n[0] * e[1] - n[1] * e[0] - ux * py - uy * px,
-            ux,
-            uy,
-            zero,
-            zero,
-            uz * pz,
-        ]
+        """Derivatives by the parameters in chi, given those by posed points and by `p_z / f` (`by_posed`), and those by
+        normals n in the camera frame, e; zeros for the principal point."""
+        a, p = by_posed, posed
+        zero = uz * 0.0
+        turns = []
+        for axis in range(3):
+            i, j = (axis + 1) % 3, (axis + 2) % 3
+            turns.append(p[i] * a[j] - p[j] * a[i] + n[i] * e[j] - n[j] * e[i])
+        return [dot(a, p), *turns, a[0], -a[1], zero, zero, uz * p[2]]
 
 
 def double_area(x: Sequence[Array], y: Sequence[Array]) -> Array:
@@ -124,33 +117,52 @@ def double_area(x: Sequence[Array], y: Sequence[Array]) -> Array:
     return (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
 
 
-def weights(
-    ops: ArrayOps, corner_x: Sequence[Array], corner_y: Sequence[Array], nearer: Sequence[Array], x: Array, y: Array
-) -> tuple[list[Array], list[tuple[Array, Array]]]:
-    """Barycentric weights of pixels (x, y) in triangles in the image, and their screen-space gradients, 1/px.
+@dataclass(frozen=True)
+class Shares:
+    """Barycentric weights of pixels in triangles in the image.
 
-    They are those on the surface. In the image corners weigh `a_k`, and w (`nearer`, of the corners) is linear there:
-    `b_k = a_k w_k / w` with `w = sum a_k w_k`.
+    They are those on the surface. In the image corners weigh `a_k`, and w, how many times larger things are there than
+    at the model's origin, is linear: `b_k = a_k w_k / w` with `w = sum a_k w_k`.
     """
-    x0, y0 = corner_x[0], corner_y[0]
-    ux, uy, vx, vy = corner_x[1] - x0, corner_y[1] - y0, corner_x[2] - x0, corner_y[2] - y0
-    area = ux * vy - uy * vx
-    # A trial step may turn a frozen triangle edge-on; keep the cost finite, so that the step is judged and refused.
-    least = MIN_DOUBLE_AREA * 1e-3
-    thin = ops.flag(area < least) * ops.flag(area > -least)
-    inverse = 1.0 / ops.where(thin, area * 0.0 - least, area)
-    one, two = (vy * inverse, -vx * inverse), (-uy * inverse, ux * inverse)
-    dx, dy = x - x0, y - y0
-    b1, b2 = dx * one[0] + dy * one[1], dx * two[0] + dy * two[1]
-    first, second = nearer[1] - nearer[0], nearer[2] - nearer[0]
-    w = nearer[0] + b1 * first + b2 * second
-    steep = [(one[d] * first + two[d] * second) / w for d in range(2)]
-    share1, share2 = nearer[1] / w, nearer[2] / w
-    b1, b2 = b1 * share1, b2 * share2
-    one = one[0] * share1 - b1 * steep[0], one[1] * share1 - b1 * steep[1]
-    two = two[0] * share2 - b2 * steep[0], two[1] * share2 - b2 * steep[1]
-    slopes = [(-one[0] - two[0], -one[1] - two[1]), one, two]
-    return [1.0 - b1 - b2, b1, b2], slopes
+
+    weights: tuple[Array, Array, Array]
+    """(n,) each."""
+    _image: tuple[tuple[Array, Array], tuple[Array, Array]]
+    """The gradients of a_1 and of a_2, 1/px."""
+    _ratios: tuple[Array, Array]
+    """Of w at the second and the third corner to that at the pixel."""
+    _rises: tuple[Array, Array]
+    """How much w at these corners is above that at the first, as shares of that at the pixel."""
+
+    @classmethod
+    def of(
+        cls, ops: ArrayOps, base: Sequence[Array], first: Sequence[Array], second: Sequence[Array], x: Array, y: Array
+    ) -> Self:
+        """Of pixels (x, y), given x, y and w of the first corner, and what the second and the third have more."""
+        (ux, uy, u), (vx, vy, v) = ([edge[k] for k in range(3)] for edge in (first, second))
+        area = ux * vy - uy * vx
+        # A trial step may turn a frozen triangle edge-on; keep the cost finite, so that the step is judged and refused.
+        least = MIN_DOUBLE_AREA * 1e-3
+        inverse = 1.0 / ops.where(ops.flag(ops.absolute(area) >= least), area, -least)
+        one, two = (vy * inverse, -vx * inverse), (-uy * inverse, ux * inverse)
+        dx, dy = x - base[0], y - base[1]
+        a1, a2 = dx * one[0] + dy * one[1], dx * two[0] + dy * two[1]
+        w = 1.0 / (base[2] + a1 * u + a2 * v)
+        u, v, own = u * w, v * w, base[2] * w
+        ratios = own + u, own + v
+        b1, b2 = a1 * ratios[0], a2 * ratios[1]
+        return cls((1.0 - b1 - b2, b1, b2), (one, two), ratios, (u, v))
+
+    def slopes(self) -> tuple[list[Array], list[Array]]:
+        """The gradients of the second and the third weight on the screen, 1/px, along x and along y; those of the first
+        make their sum zero."""
+        found: tuple[list[Array], list[Array]] = [], []
+        for d in range(2):
+            one, two = (gradient[d] for gradient in self._image)
+            steep = one * self._rises[0] + two * self._rises[1]
+            for k, slope in enumerate((one, two)):
+                found[k].append(slope * self._ratios[k] - self.weights[k + 1] * steep)
+        return found
 
 
 def dot(first: Sequence[Array], second: Sequence[Array]) -> Array:

@@ -21,7 +21,8 @@ class ArrayOps(ABC):
     """Operations on arrays of one library, on one device.
 
     Conditions are whatever the library's comparisons give, passed through `flag` before they are multiplied (logical
-    and) or selected by. Arrays are never empty, except where a method says so.
+    and) or selected by. Arrays are never empty, except where a method says so. Arithmetic stretches arrays as
+    NumPy's does.
     """
 
     @abstractmethod
@@ -57,16 +58,28 @@ class ArrayOps(ABC):
         """Arrays along an axis they have."""
 
     @abstractmethod
+    def transpose(self, matrix: Array) -> Array:
+        """(m, k) as (k, m), each row of it in one piece of memory."""
+
+    @abstractmethod
     def flag(self, condition: Array) -> Array:
         """A condition in the type that conditions are multiplied in."""
 
     @abstractmethod
     def where(self, condition: Array, yes: Array, no: Array | float) -> Array:
-        """Element by element; all of one shape, or `no` a number."""
+        """Element by element; all of one shape, or `no` a number, or a condition (n,) of rows (n, ...)."""
 
     @abstractmethod
     def at_least(self, array: Array, bound: float) -> Array:
         """The greater of each element and a number."""
+
+    @abstractmethod
+    def at_most(self, array: Array, bound: float) -> Array:
+        """The smaller of each element and a number."""
+
+    @abstractmethod
+    def absolute(self, array: Array) -> Array:
+        """Each element without its sign."""
 
     @abstractmethod
     def smaller(self, first: Array, second: Array) -> Array:
@@ -127,8 +140,12 @@ class ArrayOps(ABC):
         """Row r of the result (n, L) is `sum_k weight[r, k] * table[index[r, k]]`, for index and weight (n, 3)."""
 
     @abstractmethod
-    def multiply(self, matrix: Array, vector: Array) -> Array:
-        """matrix (m, k) times vector (k,)."""
+    def multiply(self, matrix: Array, other: Array) -> Array:
+        """matrix (m, k) times a vector (k,) or a matrix (k, l)."""
+
+    @abstractmethod
+    def multiply_transposed(self, left: Array, right: Array) -> Array:
+        """left^T right of a matrix (m, k) and another (m, l), or a vector (m,)."""
 
     @abstractmethod
     def multiply_each(self, left: Array, right: Array) -> Array:
@@ -140,16 +157,10 @@ class ArrayOps(ABC):
 
     @abstractmethod
     def differentiate(
-        self,
-        function: Callable[[Sequence[Array], Sequence[Sequence[Array]]], Sequence[Array]],
-        common: Sequence[Array],
-        own: Sequence[Sequence[Array]],
-    ) -> tuple[list[Array], list[list[Array]]]:
-        """Values and local derivatives of a function that works on pixels one by one.
+        self, function: Callable[[Sequence[Array]], Array], inputs: Sequence[Array]
+    ) -> tuple[Array, list[Array]]:
+        """The value of a function that works element by element, and its derivatives by its inputs.
 
-        `function(common, own)` gives one array (n,) for each entry of `own`; output c depends on `common` and on
-        `own[c]` alone, and pixel p of it on column p of these (their last axis). One backward pass for each output,
-        seeded with ones, therefore gives all local derivatives.
-
-        Returns the outputs, and for each output the gradients by each of `[*common, *own[c]]`.
+        Each element of the output, which has the inputs' shape, depends on that element of the inputs alone. One
+        backward pass, seeded with ones, therefore gives all derivatives.
         """

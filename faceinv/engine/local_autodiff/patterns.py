@@ -40,9 +40,9 @@ class NormalDerivativePattern:
     edge_start: NDArray[np.int64]
     """(R + 1,) an entry's edges are `edge_index[edge_start[e]:edge_start[e + 1]]`."""
     edge_index: NDArray[np.int64]
-    """3 * triangle + corner: the edge opposite that corner."""
+    """corner * T + triangle: the edge opposite that corner."""
     order: NDArray[np.int64]
-    """(9R,) takes entries' 3x3 matrices (entry, a, b) to the order (row, a, entry, b) of the sparse matrix."""
+    """(9R,) takes entries' 3x3 matrices (a, b, entry) to the order (row, a, entry, b) of the sparse matrix."""
     start: NDArray[np.int64]
     """(3M + 1,) rows of the sparse matrix that takes (3N, K) bases to (3M, K) normals' derivatives."""
     index: NDArray[np.int64]
@@ -55,7 +55,7 @@ class NormalDerivativePattern:
         if flat:
             owners = np.flatnonzero(model.face_mask)
             owner, column = np.repeat(owners, 3), triangles[owners].ravel()
-            edges = (3 * owners[:, None] + np.arange(3)).ravel()
+            edges = (owners[:, None] + len(triangles) * np.arange(3)).ravel()
             edge_start = np.arange(len(edges) + 1)
         else:
             owners = np.unique(triangles[model.face_mask])
@@ -63,7 +63,7 @@ class NormalDerivativePattern:
             owned[owners] = True
             first = np.repeat(triangles, 3, axis=1).ravel()
             second = np.tile(triangles, (1, 3)).ravel()
-            edges = np.tile(np.arange(triangles.size).reshape(-1, 3), (1, 3)).ravel()
+            edges = np.tile(np.arange(triangles.size).reshape(3, -1).T, (1, 3)).ravel()
             keep = owned[first]
             key, edges = (first * n + second)[keep], edges[keep]
             edges = edges[np.argsort(key, kind="stable")]
@@ -79,7 +79,7 @@ class NormalDerivativePattern:
         size, local = sizes[row][:, None, None], (np.arange(len(row)) - begin[row])[:, None, None]
         position = 9 * begin[row][:, None, None] + 3 * size * axis[:, None] + 3 * local + axis
         order, index = np.empty(9 * len(row), np.int64), np.empty(9 * len(row), np.int64)
-        order[position] = 9 * entry + 3 * axis[:, None] + axis
+        order[position] = (3 * axis[:, None] + axis) * len(row) + entry
         index[position] = np.broadcast_to(3 * column[:, None, None] + axis, position.shape)
         start = np.concatenate([[0], np.cumsum(np.repeat(3 * sizes, 3))])
         return cls(owners, place, row, edge_start, edges, order, start, index)

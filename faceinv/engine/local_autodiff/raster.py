@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from faceinv.engine.records import DEPTH_UNITS, MIN_DOUBLE_AREA, RASTER_LIMIT, SNAP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from faceinv.engine.local_autodiff.ops import Array, ArrayOps
 
 __all__ = ["PAIRS", "rasterize"]
@@ -24,35 +26,42 @@ _DEPTH_LIMIT: Final = 2**30
 
 @dataclass(frozen=True)
 class _Boxes:
-    """Triangles that may cover a pixel, and the pixels of their bounding boxes."""
+    """Triangles that may cover a pixel, and the pixels of their bounding boxes; (C,) int64 unless it says otherwise."""
 
     triangle: Array
-    """(C,) int64."""
-    table: Array
-    """(C, 13) int64: the edges' three coefficients each, left, upper, width, double area."""
-    depth: Array
-    """(C, 3) float64."""
+    corner: Array
+    """The number of the upper left pixel."""
+    width: Array
+    """px."""
+    edges: Sequence[tuple[Array, Array, Array]]
+    """Of two edge functions, in units of 1/SNAP px: at the upper left pixel less the least that is inside, and what a
+    pixel to the right and a pixel down add."""
+    least: Sequence[Array]
+    """The least value of each of the three edge functions that is inside."""
+    area: Array
+    """Their sum: twice the triangle's area."""
+    depth: Sequence[Array]
+    """Of the three corners, float64."""
     first: Array
-    """(C,) int64: the number of the first pair."""
+    """The number of the first pair."""
     pairs: int
 
 
 def rasterize(
-    ops: ArrayOps, xy: Array, depth: Array, inverse_focal: float, triangles: Array, size: tuple[int, int]
+    ops: ArrayOps, place: Array, depth: Array, inverse_focal: float, corners: Array, size: tuple[int, int]
 ) -> tuple[Array, Array]:
     """The triangle of each pixel (H, W) int32, -1 for none, and barycentric weights (H, W, 3) float64 on the surface.
 
-    xy (N, 2) px and depth (N,) px are float64, 1/f is in 1/px; triangles (T, 3) is an index.
+    place (2, N) px and depth (N,) px are float64, 1/f is in 1/px; corners (3, T) is an index.
     """
     height, width = size
     # NaN fails the comparison and is treated like a vertex out of range.
-    usable = ops.flag(xy[:, 0] <= RASTER_LIMIT) * ops.flag(xy[:, 0] >= -RASTER_LIMIT)
-    usable = usable * ops.flag(xy[:, 1] <= RASTER_LIMIT) * ops.flag(xy[:, 1] >= -RASTER_LIMIT)
-    usable = usable * ops.flag(depth - depth == 0.0)
-    units = ops.floor(xy * SNAP + 0.5)
-    safe = [ops.cast(ops.where(usable, units[:, d], 0.0), "int64") for d in range(2)]
+    usable = ops.flag(ops.absolute(place) <= RASTER_LIMIT)
+    usable = usable[0] * usable[1] * ops.flag(depth - depth == 0.0)
+    units = ops.floor(place * SNAP + 0.5)
+    snapped = [ops.cast(ops.where(usable, units[d], 0.0), "int64") for d in range(2)]
     keys = ops.full((height * width,), _EMPTY, "int64")
-    boxes = _boxes(ops, safe, depth, usable, triangles, size)
+    boxes = _boxes(ops, snapped, depth, usable, corners, size)
     if boxes is not None:
         for begin in range(0, boxes.pairs, PAIRS):
             pairs = _pairs(ops, boxes, begin, min(begin + PAIRS, boxes.pairs), width)
@@ -66,121 +75,126 @@ def rasterize(
     rest = ops.where(ops.flag(rest >= _ID_UNITS), rest - _ID_UNITS, rest)
     triangle = ops.where(covered, (_ID_UNITS - 1) - rest, -1)
     nearer = ops.where(usable, depth, 0.0) * inverse_focal + 1.0
-    barycentric = _barycentric(ops, xy, nearer, safe, triangles, ops.where(covered, triangle, 0), covered, width)
+    seen = [ops.take(corner, ops.where(covered, triangle, 0)) for corner in (corners[k] for k in range(3))]
+    barycentric = _barycentric(ops, place, nearer, snapped, seen, covered, width)
     return ops.cast(triangle, "int32").reshape((height, width)), barycentric.reshape((height, width, 3))
 
 
 def _boxes(
-    ops: ArrayOps, snapped: list[Array], depth: Array, usable: Array, triangles: Array, size: tuple[int, int]
+    ops: ArrayOps, snapped: list[Array], depth: Array, usable: Array, corners: Array, size: tuple[int, int]
 ) -> _Boxes | None:
     height, width = size
     # Model triangles are counter-clockwise with y up; swapping two corners makes them positive with y down.
-    corners = [triangles[:, k] for k in (0, 2, 1)]
-    x0, x1, x2 = (ops.take(snapped[0], c) for c in corners)
-    y0, y1, y2 = (ops.take(snapped[1], c) for c in corners)
-    area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
-    left, right = _span(ops, x0, x1, x2, width)
-    upper, lower = _span(ops, y0, y1, y2, height)
-    keep = ops.flag(area > 0) * ops.flag(left <= right) * ops.flag(upper <= lower)
-    for corner in corners:
-        keep = keep * ops.take(usable, corner)
-    chosen = ops.nonzero(keep)
+    order = (0, 2, 1)
+    x, y = (ops.take(axis, corners) for axis in snapped)
+    x, y = ([axis[k] for k in order] for axis in (x, y))
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
+    # The first and the last whole pixel along each axis that a triangle may cover. Coordinates stay below 2^29, where
+    # float64 divides exactly enough for the floor to be right.
+    low = [ops.smaller(ops.smaller(a, b), c) for a, b, c in (x, y)]
+    high = [ops.smaller(ops.smaller(-a, -b), -c) for a, b, c in (x, y)]
+    span = ops.floor(ops.cast(ops.stack([*low, *high], 0), "float64") * (-1.0 / SNAP))
+    start = ops.at_least(-span[:2], 0.0)
+    stop = ops.stack([ops.at_most(span[2 + d], float(count - 1)) for d, count in enumerate((width, height))], 0)
+    keep = ops.flag(start <= stop)
+    keep = ops.flag(area > 0) * keep[0] * keep[1]
+    whole = ops.take(usable, corners)
+    chosen = ops.nonzero(keep * whole[0] * whole[1] * whole[2])
     if chosen is None:
         return None
-    columns = []
-    for xa, ya, xb, yb in ((x1, y1, x2, y2), (x2, y2, x0, y0), (x0, y0, x1, y1)):
-        # Edge function a x + b y + c in units of 1/SNAP px; points on an edge count only if it is a top or a left one.
-        dx, dy = xb - xa, yb - ya
-        owned = ops.flag(dy < 0) + ops.flag(dy == 0) * ops.flag(dx > 0)
-        columns += [-dy, dx, dy * xa - dx * ya, 1 - ops.cast(owned, "int64")]
-    table = ops.stack([*columns, left, upper, right - left + 1, lower - upper + 1, area], 1)
-    table = ops.take(table, chosen)
-    corner_depth = ops.take(ops.stack([ops.take(depth, c) for c in corners], 1), chosen)
-    count = table[:, 14] * table[:, 15]
+    x, y = ([ops.take(corner, chosen) for corner in axis] for axis in (x, y))
+    left, upper = (ops.cast(ops.take(start[d], chosen), "int64") for d in range(2))
+    wide, tall = (ops.cast(ops.take(stop[d], chosen), "int64") - first + 1 for d, first in enumerate((left, upper)))
+    area = ops.take(area, chosen)
+    edges, least = [], []
+    for k in range(3):
+        # Edge function a x + b y + c; points on an edge count only if it is a top or a left one.
+        i, j = (k + 1) % 3, (k + 2) % 3
+        dx, dy = x[j] - x[i], y[j] - y[i]
+        least.append(1 - ops.cast(ops.flag(dy < 0) + ops.flag(dy == 0) * ops.flag(dx > 0), "int64"))
+        if k < 2:
+            at = (upper * SNAP - y[i]) * dx - (left * SNAP - x[i]) * dy - least[k]
+            edges.append((at, dy * -SNAP, dx * SNAP))
+    count = wide * tall
     ends = ops.running_sum(count)
-    pairs = int(ops.download(ends[-1:])[0])
-    return _Boxes(ops.cast(chosen, "int64"), table, corner_depth, ends - count, pairs)
-
-
-def _span(ops: ArrayOps, a: Array, b: Array, c: Array, count: int) -> tuple[Array, Array]:
-    """The first and last whole pixel that a triangle may cover along one axis."""
-    low = ops.smaller(ops.smaller(a, b), c)
-    high = -ops.smaller(ops.smaller(-a, -b), -c)
-    # Coordinates stay below 2^29, where float64 divides exactly enough for the floor to be right.
-    first = -ops.floor(-ops.cast(low, "float64") / SNAP)
-    last = ops.floor(ops.cast(high, "float64") / SNAP)
-    last = -ops.at_least(-last, -(count - 1.0))
-    return ops.cast(ops.at_least(first, 0.0), "int64"), ops.cast(last, "int64")
+    return _Boxes(
+        triangle=ops.cast(chosen, "int64"),
+        corner=upper * width + left,
+        width=wide,
+        edges=edges,
+        least=least,
+        area=area,
+        depth=[ops.take(depth, ops.take(corners[k], chosen)) for k in order],
+        first=ends - count,
+        pairs=int(ops.download(ends[-1:])[0]),
+    )
 
 
 def _pairs(ops: ArrayOps, boxes: _Boxes, begin: int, end: int, width: int) -> tuple[Array, Array] | None:
     """(pixel, key) of the pairs begin, ... end - 1 that are covered."""
     numbers = ops.arange(begin, end)
     box = ops.last_at_most(boxes.first, numbers)
-    values = ops.take(boxes.table, box)
     local = numbers - ops.take(boxes.first, box)
-    wide = values[:, 14]
+    wide = ops.take(boxes.width, box)
     row = ops.cast(ops.floor(ops.cast(local, "float64") / ops.cast(wide, "float64")), "int64")
-    px, py = values[:, 12] + local - row * wide, values[:, 13] + row
-    cx, cy = px * SNAP, py * SNAP
-    e0 = values[:, 0] * cx + values[:, 1] * cy + values[:, 2]
-    e1 = values[:, 4] * cx + values[:, 5] * cy + values[:, 6]
-    area = values[:, 16]
-    e2 = area - e0 - e1
-    in_triangle = ops.flag(e0 >= values[:, 3]) * ops.flag(e1 >= values[:, 7]) * ops.flag(e2 >= values[:, 11])
-    chosen = ops.nonzero(in_triangle)
+    column = local - row * wide
+    e0, e1 = (
+        ops.take(at, box) + ops.take(right, box) * column + ops.take(down, box) * row for at, right, down in boxes.edges
+    )
+    spare = boxes.area - boxes.least[0] - boxes.least[1] - boxes.least[2]
+    e2 = ops.take(spare, box) - e0 - e1
+    chosen = ops.nonzero(ops.flag(ops.smaller(ops.smaller(e0, e1), e2) >= 0))
     if chosen is None:
         return None
-    edges = ops.cast(ops.take(ops.stack([e0, e1, e2, area], 1), chosen), "float64")
     box = ops.take(box, chosen)
-    z = ops.take(boxes.depth, box)
-    value = (edges[:, 0] * z[:, 0] + edges[:, 1] * z[:, 1] + edges[:, 2] * z[:, 2]) * (1.0 / edges[:, 3])
+    e0, e1, e2 = (
+        ops.cast(ops.take(e, chosen) + ops.take(least, box), "float64")
+        for e, least in zip((e0, e1, e2), boxes.least, strict=True)
+    )
+    z0, z1, z2 = (ops.take(corner, box) for corner in boxes.depth)
+    value = (e0 * z0 + e1 * z1 + e2 * z2) * (1.0 / ops.cast(ops.take(boxes.area, box), "float64"))
     value = ops.floor(value * DEPTH_UNITS + 0.5)
-    value = -ops.at_least(-ops.at_least(value, -_DEPTH_LIMIT), -_DEPTH_LIMIT)
+    value = ops.at_most(ops.at_least(value, -_DEPTH_LIMIT), _DEPTH_LIMIT)
     key = ops.cast(value, "int64") * _ID_UNITS + ((_ID_UNITS - 1) - ops.take(boxes.triangle, box))
-    return ops.take(py * width + px, chosen), key
+    pixel = ops.take(boxes.corner, box) + ops.take(row * width + column, chosen)
+    return pixel, key
 
 
 def _barycentric(
     ops: ArrayOps,
-    xy: Array,
+    place: Array,
     nearer: Array,
     snapped: list[Array],
-    triangles: Array,
-    triangle: Array,
+    corners: list[Array],
     covered: Array,
     width: int,
 ) -> Array:
-    """(H * W, 3) from the unsnapped vertices, or from the snapped ones where a triangle is edge-on; zeros for none."""
-    pixel = ops.arange(0, triangle.shape[0])
+    """(H * W, 3) of pixels whose triangles have three corners, (H * W,) each: from the unsnapped vertices, or from the
+    snapped ones where a triangle is edge-on; zeros for none."""
+    pixel = ops.arange(0, covered.shape[0])
     row = ops.cast(ops.floor(ops.cast(pixel, "float64") / width), "int64")
-    py, px = row, pixel - row * width
-    corners = ops.take(triangles, triangle)
-    exact = ops.take(xy, corners)
-    b1, b2, area = _weights(
-        ops.cast(px, "float64"), ops.cast(py, "float64"), [[exact[:, k, d] for d in range(2)] for k in range(3)]
-    )
-    whole = [[ops.take(snapped[d], corners[:, k]) for d in range(2)] for k in range(3)]
-    s1, s2, snapped_area = _weights(px * SNAP, py * SNAP, whole)
+    column = pixel - row * width
+    exact = [[ops.take(place[d], corner) for corner in corners] for d in range(2)]
+    b1, b2, area = _weights(ops.cast(column, "float64"), ops.cast(row, "float64"), *exact)
     front = ops.flag(area < -MIN_DOUBLE_AREA)
     # Pixels without a triangle divide by one.
     safe = ops.where(covered, ops.where(front, area, 1.0), 1.0)
-    safe_snapped = ops.where(covered, ops.cast(snapped_area, "float64"), 1.0)
-    weights = []
-    for fine, coarse in ((b1, s1), (b2, s2)):
-        weights.append(ops.where(front, fine / safe, ops.cast(coarse, "float64") / safe_snapped))
-    # From the weights in the image to those on the surface; see `camera.weights`.
-    corner_nearer = ops.take(nearer, corners)
-    w0, w1, w2 = (corner_nearer[:, k] for k in range(3))
+    weights = [b1 / safe, b2 / safe]
+    if ops.nonzero(covered * ops.flag(area >= -MIN_DOUBLE_AREA)) is not None:
+        whole = [[ops.take(snapped[d], corner) for corner in corners] for d in range(2)]
+        *coarse, area = (ops.cast(w, "float64") for w in _weights(column * SNAP, row * SNAP, *whole))
+        safe = ops.where(covered, area, 1.0)
+        weights = [ops.where(front, fine, c / safe) for fine, c in zip(weights, coarse, strict=True)]
+    # From the weights in the image to those on the surface; see `camera.Shares`.
+    w0, w1, w2 = (ops.take(nearer, corner) for corner in corners)
     w = ops.where(covered, w0 + weights[0] * (w1 - w0) + weights[1] * (w2 - w0), 1.0)
     weights = [weights[0] * (w1 / w), weights[1] * (w2 / w)]
     result = [ops.where(covered, b, 0.0) for b in (1.0 - weights[0] - weights[1], *weights)]
     return ops.stack(result, 1)
 
 
-def _weights(x: Array, y: Array, corner: list[list[Array]]) -> tuple[Array, Array, Array]:
+def _weights(x: Array, y: Array, xs: list[Array], ys: list[Array]) -> tuple[Array, Array, Array]:
     """Weights 1 and 2 times the double area, and the double area (negative for front faces)."""
-    (x0, y0), (x1, y1), (x2, y2) = corner
-    dx, dy = x - x0, y - y0
-    ux, uy, vx, vy = x1 - x0, y1 - y0, x2 - x0, y2 - y0
+    dx, dy = x - xs[0], y - ys[0]
+    ux, uy, vx, vy = xs[1] - xs[0], ys[1] - ys[0], xs[2] - xs[0], ys[2] - ys[0]
     return dx * vy - dy * vx, dy * ux - dx * uy, ux * vy - uy * vx

@@ -7,32 +7,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from faceinv.engine.local_autodiff.ops import Array, ArrayOps
-    from faceinv.face.model import MorphableModel
 
 __all__ = ["Scatter"]
 
 
 class Scatter:
-    """The transposed interpolation of pixels that show triangles (n,), in an order that is always the same, as are the
-    bits of the sums."""
+    """The transposed interpolation of pixels that show triangles (n,) of the face mask, in an order that is always the
+    same, as are the bits of the sums.
 
-    def __init__(self, ops: ArrayOps, model: MorphableModel, triangles: NDArray[np.int64], flat: bool) -> None:
+    Args:
+        ops: the library.
+        triangles: (T, 3) of the model, by the places of vertices among those of the face mask.
+        rows: how many vertices these are.
+        shown: (n,) the pixels' triangles.
+        owner: (T,) of triangles as owners of flat normals, their places among `owners`; None for smooth ones.
+        owners: how many they are.
+    """
+
+    def __init__(
+        self,
+        ops: ArrayOps,
+        triangles: NDArray[np.int64],
+        rows: int,
+        shown: NDArray[np.int64],
+        owner: NDArray[np.int64] | None = None,
+        owners: int = 0,
+    ) -> None:
         self._ops = ops
-        corners = model.triangles[triangles].astype(np.int64)
-        self._order, self._corners = _pattern(ops, corners.ravel(), model.vertex_count, 3)
-        self._faces = _pattern(ops, triangles, len(model.triangles), 1)[1] if flat else None
-        self._ones = ops.full((len(triangles),), 1.0, "float64") if flat else None
+        self._order, self._corners = _pattern(ops, triangles[shown].ravel(), rows, 3)
+        self._faces = None if owner is None else _pattern(ops, owner[shown], owners, 1)[1]
+        self._ones = None if owner is None else ops.full((len(shown),), 1.0, "float64")
 
-    def __call__(self, weights: Sequence[Array], table: Array) -> tuple[Array, Array]:
-        """Rows of pixels (n, L), times their barycentric weights (three arrays (n,)), summed at the vertices, (N, L);
-        and summed at the owners of their normals: the same, or for flat normals the plain sums of triangles (T, L)."""
+    def __call__(self, weights: Array, table: Array) -> tuple[Array, Array]:
+        """Rows of pixels (n, L), times their barycentric weights (n, 3), summed at the vertices, (M, L); and summed at
+        the owners of their normals: the same, or for flat normals the plain sums of triangles."""
         ops = self._ops
-        spread = ops.take(ops.stack(weights, 1).reshape((-1,)), self._order)
+        spread = ops.take(weights.reshape((-1,)), self._order)
         vertices = ops.combine(self._corners, spread, table)
         return vertices, vertices if self._faces is None else ops.combine(self._faces, self._ones, table)
 
