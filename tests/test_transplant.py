@@ -159,7 +159,7 @@ def small_default(monkeypatch: pytest.MonkeyPatch, onto: MorphableModel) -> None
     def load(source: str | Path, **counts: int | None) -> MorphableModel:
         return onto if str(source) == "default" else load_model(source, **counts)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(models, "load_model", load)
+    monkeypatch.setattr("faceinv.face.formats.load_model", load)
 
 
 @pytest.mark.usefixtures("small_default")

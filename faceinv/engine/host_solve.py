@@ -39,6 +39,9 @@ def solve_on_host(
     masks = np.broadcast_to(free, (batch, count))
     for item in range(batch):
         index = np.flatnonzero(masks[item])
+        if not len(index):  # LAPACK wants an unknown
+            norm[item], solved[item] = 0.0, True
+            continue
         g = gradient[item, index]
         h = hessian[item].take(index, axis=0).take(index, axis=1)
         if not (np.isfinite(g).all() and np.isfinite(h).all()):
