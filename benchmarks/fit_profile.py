@@ -33,7 +33,7 @@ FUNCTIONS: Final = (
     ("faceinv.backends.numpy_numba.differentiator", "NumbaDifferentiator.__init__", "set problems up"),
     ("faceinv.backends.numpy_numba.differentiator", "NumbaDifferentiator._see", "freeze: draw and list pixels"),
     ("faceinv.backends.numpy_numba.differentiator", "NumbaDifferentiator._local", "derivatives of pixels"),
-    ("faceinv.backends.numpy_numba.differentiator", "NumbaDifferentiator._motion", "derivatives of vertices"),
+    ("faceinv.backends.numpy_numba.differentiator", "NumbaDifferentiator._pulls", "what pixels pull at"),
     ("faceinv.backends.numpy_numba.differentiator", "NumbaDifferentiator._photometric_cost", "cost of a trial"),
     ("faceinv.backends.numpy_numba.normal_equations", "NormalEquations.gradient", "gradient"),
     ("faceinv.backends.numpy_numba.normal_equations", "NormalEquations.light_alone", "gradient and H of light"),

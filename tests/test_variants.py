@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from quick import quick_fit
 from same_variants import assert_same_variant
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from faceinv.engine.registry import available_engines
 from faceinv.errors import ConfigError, InputError
@@ -428,6 +429,21 @@ def test_settings_come_from_a_file(tmp_path: Path) -> None:
     path.write_text("yaw = 'far'\n")
     with pytest.raises(ConfigError, match=r"variants\.toml.*expected a number"):
         VariantConfig.from_toml(path)
+
+
+def test_scenes_are_made_with_one_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    from faceinv.generate import scene
+
+    seen, made = [], scene.regions_of
+
+    def watched(*given: Any, **named: Any) -> Any:
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return made(*given, **named)
+
+    monkeypatch.setattr(scene, "regions_of", watched)
+    with threadpool_limits(2, "blas"):
+        Scene.of(result(), 0.2)
+    assert set(seen) == {1}
 
 
 def test_outlines_are_found_along_rays() -> None:

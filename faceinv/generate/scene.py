@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from faceinv.engine.blas import one_blas_thread
 from faceinv.engine.records import EngineSettings
 from faceinv.engine.registry import build_engine
 from faceinv.errors import InputError
@@ -101,6 +102,7 @@ class Scene:
     """mm between the photo's inner lips."""
 
     @classmethod
+    @one_blas_thread()
     def of(
         cls,
         result: FitResult,
