@@ -44,7 +44,7 @@ from faceinv.render.scene import draw_faces
 
 PROCESSES: Final = 2
 MORE: Final = 10
-GPU_FITS: Final = 300.0
+GPU_FITS: Final = 500.0
 """Photos a second that a GPU shall fit (`results/gpu.md`): a target, not measured."""
 GPU_CORES: Final = 16
 
