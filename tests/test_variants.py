@@ -31,6 +31,7 @@ from faceinv.generate.fill import Spread
 from faceinv.generate.labels import paper_vector, pncc_image
 from faceinv.generate.picture import draw_pictures
 from faceinv.generate.polar import ANGLES, angle_grid, first_exit, last_exit, source_radii
+from faceinv.generate.regions import regions_of
 from faceinv.photo.color import linear_to_srgb, srgb_to_linear
 from faceinv.photo.resample import crop_square
 from faceinv.render.scene import draw_faces
@@ -432,15 +433,13 @@ def test_settings_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_scenes_are_made_with_one_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceinv.generate import scene
-
-    seen, made = [], scene.regions_of
+    seen: list[int] = []
 
     def watched(*given: Any, **named: Any) -> Any:
         seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
-        return made(*given, **named)
+        return regions_of(*given, **named)
 
-    monkeypatch.setattr(scene, "regions_of", watched)
+    monkeypatch.setattr("faceinv.generate.scene.regions_of", watched)
     with threadpool_limits(2, "blas"):
         Scene.of(result(), 0.2)
     assert set(seen) == {1}
