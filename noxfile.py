@@ -96,7 +96,7 @@ def cuda(session: nox.Session) -> None:
 def engines(session: nox.Session) -> None:
     """Every engine that runs without a GPU, side by side, on NumPy 1.26."""
     install(session, "torch==2.13.0")  # by itself: a looser request may fetch gigabytes of CUDA packages
-    install(session, ".[torch,mxnet,test]")
+    install(session, ".[torch,mxnet,test]", "pyarrow<22")  # later ones want NumPy 2, and do not tell pip
     listing = "from importlib.metadata import distributions\nprint(*{d.name for d in distributions()})"
     names = str(session.run("python", "-c", listing, silent=True)).split()
     if unwanted := [name for name in names if name.lower().startswith("nvidia")]:
