@@ -123,13 +123,7 @@ def test_labels_of_the_files_draw_the_face_again(made: Path) -> None:
     for key in ("000000000_00000", "000000001_00001"):
         with np.load(io.BytesIO(files[f"{key}.npz"])) as stored:
             arrays = dict(stored)
-        camera = Camera(
-            float(arrays["scale"]),
-            arrays["rotation"],
-            arrays["translation"],
-            float(arrays["kappa"]),
-            arrays["principal_point"],
-        )
+        camera = Camera.of_arrays(arrays)
         face = Face(arrays["identity"], arrays["expression"], arrays["albedo"], camera, arrays["lighting"])
         assert np.array_equal(paper_vector(face), arrays["parameters"])
         again = draw_faces(model, [face], (SIZE, SIZE))[0]
@@ -158,13 +152,7 @@ def test_all_that_the_files_say_of_a_picture_agrees(made: Path) -> None:
             *(name for name in MAPS if name != "displacement"),
         }
         assert {"source", "photo", "seed", "index", "landmarks", "landmark_visible"} < set(record)
-        camera = Camera(
-            float(arrays["scale"]),
-            arrays["rotation"],
-            arrays["translation"],
-            float(arrays["kappa"]),
-            arrays["principal_point"],
-        )
+        camera = Camera.of_arrays(arrays)
         face = Face(arrays["identity"], arrays["expression"], arrays["albedo"], camera, arrays["lighting"])
         surface = face.vertices(model)
         assert np.abs(arrays["vertices"] - camera.project(surface)).max() < 1e-3

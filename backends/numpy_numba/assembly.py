@@ -158,9 +158,8 @@ def light_products(record, out):
     real = record.dtype.type
     size = (record.shape[0] + out.shape[0] - 1) // out.shape[0]
     for block in prange(out.shape[0]):
-        sums = np.empty(
-            (LIGHTS, LIGHT_LANES), real
-        )  # rows a known distance apart, so that the loop over lanes vectorises
+        # Rows a known distance apart, so that the loop over lanes vectorises.
+        sums = np.empty((LIGHTS, LIGHT_LANES), real)
         for c in range(3):
             for n in range(LIGHTS):
                 for lane in range(LIGHT_LANES):

@@ -16,8 +16,8 @@ _FOR_SEVERAL: Final = ("omp", "tbb")
 """Numba's threading layers that several threads may call at once; its own, `workqueue`, ends the process then."""
 
 _MOST: Final = 8
-"""Threads that fit at the same time, at most. Each holds Python's lock for about a fifth of a fit, and some 80 MB, so
-that more would only wait for each other; of more cores each gets several."""
+"""Threads that fit at the same time, at most; of more cores each gets several. Two wait for Python's lock for 7 % of a
+fit, more of them for longer; how many are best on many cores was not measured."""
 
 
 def before_launch() -> None:

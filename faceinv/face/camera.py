@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = [
@@ -201,6 +203,13 @@ class Camera:
         return place
 
     # ---- as unknowns
+
+    @classmethod
+    def of_arrays(cls, stored: Mapping[str, NDArray[Any]]) -> Camera:
+        """One camera of the arrays by which files keep it: `scale` and `kappa` (), `rotation` (3, 3), `translation`
+        (2,), `principal_point` (2,)."""
+        rotation, translation, point = (stored[name] for name in ("rotation", "translation", "principal_point"))
+        return cls(float(stored["scale"]), rotation, translation, float(stored["kappa"]), point)
 
     @classmethod
     def unpack(cls, parameters: NDArray[np.float64]) -> Camera:

@@ -571,13 +571,7 @@ def load_result(path: str | Path, model: str | Path | MorphableModel | None = No
         identity=stored["identity"],
         expression=stored["expression"],
         albedo=np.concatenate([stored["albedo_coefficients"], stored["albedo_field_coefficients"]]),
-        camera=Camera(
-            float(stored["scale"]),
-            stored["rotation"],
-            stored["translation"],
-            float(stored["kappa"]),
-            stored["principal_point"],
-        ),
+        camera=Camera.of_arrays(stored),
         lighting=stored["lighting"],
     )
     return FitResult(

@@ -265,13 +265,7 @@ def _frames(paths: Iterable[Path]) -> Iterator[_Frame]:
 
 def _frame(path: Path, series: tuple[str, ...], number: int, stored: dict[str, NDArray[Any]]) -> _Frame:
     try:
-        camera = Camera(
-            float(stored["scale"]),
-            stored["rotation"],
-            stored["translation"],
-            float(stored["kappa"]),
-            stored["principal_point"],
-        )
+        camera = Camera.of_arrays(stored)
         marks = stored["landmarks3d"]
         xy = camera.project(marks)[:, :2]
         px_per_mm = float(camera.scale) * float(camera.magnification(marks).mean())
